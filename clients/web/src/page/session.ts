@@ -1,0 +1,39 @@
+/** Who the viewer is: a development token kept for this window alone, so two windows can be two people. */
+import { devToken, RestError } from "../sdk/index.js";
+
+const KEY = "chorus.session";
+
+export interface Session {
+  username: string;
+  token: string;
+}
+
+export function savedSession(): Session | null {
+  try {
+    const saved = JSON.parse(sessionStorage.getItem(KEY) ?? "null") as Partial<Session> | null;
+    return typeof saved?.token === "string" && typeof saved.username === "string" ? (saved as Session) : null;
+  } catch {
+    return null;
+  }
+}
+
+export async function signIn(username: string): Promise<Session> {
+  const { token } = await devToken("", username);
+  const session = { username, token };
+  try {
+    sessionStorage.setItem(KEY, JSON.stringify(session));
+  } catch {
+    // Storage may be denied: the session then lasts as long as the page.
+  }
+  return session;
+}
+
+export function forgetSession(): void {
+  sessionStorage.removeItem(KEY);
+}
+
+export function signInProblem(error: unknown): string {
+  if (error instanceof RestError && error.status === 404) return "This server gives no guest names.";
+  if (error instanceof RestError) return `That did not work: ${error.message}`;
+  return "The server cannot be reached. Please try again.";
+}

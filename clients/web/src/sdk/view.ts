@@ -1,0 +1,153 @@
+/** What a viewer knows of one stream: a bounded, ordered, repeat-free model of it. No clock, no socket. */
+import { compareIds } from "./ids.js";
+import type { Comment, Counts, Joined, Role, ServerPayloads, Settings } from "./protocol.js";
+
+/** Removals remembered for comments that may still arrive late. */
+const TOMBSTONES_MAX = 1_000;
+
+export class StreamView {
+  readonly streamId: string;
+  /** Oldest first; the newest `commentsMax` only. */
+  readonly comments: Comment[] = [];
+  /** Holes that could not be replayed: each after the comment of this id ("" is before everything). */
+  readonly gaps: string[] = [];
+  /** Without a prototype, so that an emote may have any name. */
+  readonly reactions: Counts = Object.create(null) as Counts;
+  /** By comment id, for the comments held. */
+  readonly commentReactions = new Map<string, Counts>();
+  pinnedId: string | null = null;
+  viewerCount = 0;
+  commentCount = 0;
+  settings: Settings = {};
+  status: string | null = null;
+  role: Role = "anonymous";
+  /** Opaque; handed back on the next join. */
+  resume: string | null = null;
+  joined = false;
+
+  private readonly byId = new Map<string, Comment>();
+  private readonly tombstones = new Set<string>();
+  private readonly commentsMax: number;
+
+  constructor(streamId: string, commentsMax: number) {
+    this.streamId = streamId;
+    this.commentsMax = commentsMax;
+  }
+
+  get(id: string): Comment | undefined {
+    return this.byId.get(id);
+  }
+
+  newestId(): string {
+    return this.comments.at(-1)?.id ?? "";
+  }
+
+  /** True when a comment of this id would be older than all that is kept. */
+  isBeyond(id: string): boolean {
+    const oldest = this.comments[0];
+    return this.comments.length >= this.commentsMax && oldest !== undefined && compareIds(id, oldest.id) < 0;
+  }
+
+  /** `resumed`: whether the join asked for a replay, so whether a gap is a hole in what was shown. */
+  applyJoined(joined: Joined, resumed: boolean): { added: Comment[]; removed: string[] } {
+    const newestBefore = this.newestId();
+    this.joined = true;
+    this.resume = joined.resume ?? null;
+    // A snapshot is the server's present truth: what it shows is not removed (any more).
+    for (const comment of joined.comments ?? []) this.tombstones.delete(comment.id);
+    const added = this.insert(joined.comments ?? []);
+    const removed = this.remove(joined.removed ?? []);
+    if (joined.gap && resumed && !this.gaps.includes(newestBefore)) this.gaps.push(newestBefore);
+    this.trim();
+    this.pinnedId = joined.pinned ?? null;
+    replaceCounts(this.reactions, joined.reactions ?? {});
+    this.viewerCount = joined.viewer_count ?? this.viewerCount;
+    this.commentCount = joined.comment_count ?? this.commentCount;
+    this.settings = joined.settings ?? this.settings;
+    this.role = joined.role ?? this.role;
+    return { added, removed };
+  }
+
+  applyBatch(batch: ServerPayloads["comments_batch"]): Comment[] {
+    if (batch.resume) this.resume = batch.resume;
+    const added = this.insert(batch.comments ?? []);
+    this.commentCount += added.length;
+    return added;
+  }
+
+  /** Inserts by id and drops repeats, also of what was trimmed or removed. Returns what is new and kept. */
+  private insert(comments: Comment[]): Comment[] {
+    const added: Comment[] = [];
+    for (const comment of comments) {
+      if (this.byId.has(comment.id) || this.tombstones.has(comment.id) || this.isBeyond(comment.id)) continue;
+      let at = this.comments.length;
+      while (at > 0 && compareIds((this.comments[at - 1] as Comment).id, comment.id) > 0) at -= 1;
+      this.comments.splice(at, 0, comment);
+      this.byId.set(comment.id, comment);
+      added.push(comment);
+    }
+    this.trim();
+    return added.filter((comment) => this.byId.has(comment.id));
+  }
+
+  /** Also remembers ids not seen yet: a removal may overtake its comment. Returns what was on show. */
+  remove(ids: string[]): string[] {
+    const removed: string[] = [];
+    for (const id of ids) {
+      this.tombstones.add(id);
+      if (!this.byId.delete(id)) continue;
+      this.comments.splice(this.comments.findIndex((comment) => comment.id === id), 1);
+      this.commentReactions.delete(id);
+      removed.push(id);
+    }
+    for (const id of this.tombstones) {
+      if (this.tombstones.size <= TOMBSTONES_MAX) break;
+      this.tombstones.delete(id);
+    }
+    return removed;
+  }
+
+  /** Merges the changed fields; false when the comment is not held. */
+  update(change: ServerPayloads["comment_updated"]): boolean {
+    const comment = this.byId.get(change.comment_id);
+    if (!comment) return false;
+    const { comment_id: _commentId, stream_id: _streamId, id: _id, ...fields } = change;
+    Object.assign(comment, fields);
+    if (fields.pinned === true) this.pinnedId = comment.id;
+    if (fields.pinned === false && this.pinnedId === comment.id) this.pinnedId = null;
+    return true;
+  }
+
+  /** Totals, not increments: a lost batch is made good by the next. Returns the growth by type. */
+  applyReactions(batch: ServerPayloads["reactions_batch"]): { growth: Counts; commentIds: string[] } {
+    const growth: Counts = {};
+    for (const [type, total] of Object.entries(batch.counts ?? {})) {
+      growth[type] = total - (this.reactions[type] ?? 0);
+      this.reactions[type] = total;
+    }
+    const commentIds: string[] = [];
+    for (const [id, counts] of Object.entries(batch.comments ?? {})) {
+      if (!this.byId.has(id)) continue;
+      this.commentReactions.set(id, { ...this.commentReactions.get(id), ...counts });
+      commentIds.push(id);
+    }
+    return { growth, commentIds };
+  }
+
+  private trim(): void {
+    const excess = this.comments.length - this.commentsMax;
+    if (excess <= 0) return;
+    for (const comment of this.comments.splice(0, excess)) {
+      this.byId.delete(comment.id);
+      this.commentReactions.delete(comment.id);
+    }
+    const oldest = (this.comments[0] as Comment).id;
+    const kept = this.gaps.filter((id) => compareIds(id, oldest) >= 0);
+    this.gaps.splice(0, this.gaps.length, ...kept);
+  }
+}
+
+function replaceCounts(target: Counts, source: Counts): void {
+  for (const key of Object.keys(target)) delete target[key];
+  Object.assign(target, source);
+}

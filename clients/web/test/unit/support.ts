@@ -1,0 +1,97 @@
+/** A core with a clock in the test's hand and a server spoken by the test. */
+import type { ChorusEvents } from "../../src/sdk/events.js";
+import type { ClientMessage, Comment, Joined, ServerMessage } from "../../src/sdk/protocol.js";
+import { Core, CORE_DEFAULT, type CoreConfig, type Effect, type Input } from "../../src/sdk/state.js";
+
+export function token(sub: string, expS = 9_999_999_999): string {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+  return `${part({ alg: "HS256" })}.${part({ sub, name: sub, exp: expS })}.x`;
+}
+
+export function comment(id: number | string, content = `text ${id}`, user = "u-other"): Comment {
+  return { id: String(id), stream_id: "demo", user_id: user, username: user, content, created_at_ms: 0 };
+}
+
+export function joined(fields: Partial<Joined> = {}): ServerMessage {
+  return { type: "joined", payload: { stream_id: "demo", resume: "r0", gap: false, comments: [], ...fields } };
+}
+
+export function batch(comments: Comment[], resume = "r1"): ServerMessage {
+  return { type: "comments_batch", payload: { stream_id: "demo", comments, resume } };
+}
+
+export class Rig {
+  nowMs = 1_000_000;
+  readonly core: Core;
+  effects: Effect[] = [];
+
+  constructor(config: Partial<CoreConfig> = {}) {
+    this.core = new Core({ ...CORE_DEFAULT, random: () => 0.5, canRefresh: false, ...config });
+  }
+
+  /** A rig that is joined to `demo` as `u1`. */
+  static joined(config: Partial<CoreConfig> = {}): Rig {
+    const rig = new Rig(config);
+    rig.feed({ type: "token", token: token("u1") });
+    rig.feed({ type: "join", streamId: "demo" });
+    rig.feed({ type: "start" });
+    rig.feed({ type: "opened" });
+    rig.receive(joined());
+    return rig;
+  }
+
+  feed(input: Input): Effect[] {
+    this.effects = this.core.handle(this.nowMs, input);
+    return this.effects;
+  }
+
+  receive(...messages: ServerMessage[]): Effect[] {
+    this.effects = messages.flatMap((message) => this.core.handle(this.nowMs, { type: "received", message }));
+    return this.effects;
+  }
+
+  /** Lets time pass, with every deadline on the way; returns all that happened. */
+  pass(ms: number): Effect[] {
+    const untilMs = this.nowMs + ms;
+    const all: Effect[] = [];
+    for (let due = this.core.nextDeadlineMs(); due !== null && due <= untilMs; due = this.core.nextDeadlineMs()) {
+      this.nowMs = Math.max(this.nowMs, due);
+      all.push(...this.core.handle(this.nowMs, { type: "timer" }));
+    }
+    this.nowMs = untilMs;
+    this.effects = all;
+    return all;
+  }
+
+  lose(code = 1006): Effect[] {
+    return this.feed({ type: "closed", code, reason: "" });
+  }
+
+  /** From `waiting` to joined again. */
+  comeBack(answer: ServerMessage = joined()): Effect[] {
+    this.pass((this.core.connection.state.retryAtMs ?? this.nowMs) - this.nowMs);
+    const opened = this.feed({ type: "opened" });
+    return [...opened, ...this.receive(answer)];
+  }
+
+  post(clientId: string, content: string): Effect[] {
+    return this.feed({ type: "post", streamId: "demo", clientId, content });
+  }
+
+  ids(): string[] {
+    return this.core.views.get("demo")?.comments.map((held) => held.id) ?? [];
+  }
+}
+
+export function sent(effects: Effect[], type?: ClientMessage["type"]): ClientMessage[] {
+  return effects.flatMap((effect) =>
+    effect.type === "send" && (type === undefined || effect.message.type === type) ? [effect.message] : [],
+  );
+}
+
+export function events<T extends keyof ChorusEvents>(effects: Effect[], type: T): ChorusEvents[T][] {
+  const payloads = effects.flatMap((effect) =>
+    effect.type === "emit" && effect.event.type === type ? [effect.event.payload] : [],
+  );
+  return payloads as ChorusEvents[T][];
+}

@@ -1,0 +1,34 @@
+//! The session logic of a PoP's shard: who may watch and write, what is refused, how comments are grouped and
+//! encoded, who missed what.
+//!
+//! A sans-IO state machine: [`Session::handle`] takes [`Input`]s with the time and appends [`Output`]s.
+//!
+//! **Invariant**: no clock, no randomness, no environment. The same inputs always give the same outputs, also
+//! after [`Session::snapshot`] and [`Session::restore`]. No iteration order of a hash table reaches an output.
+
+mod config;
+mod conn;
+mod content;
+mod encode;
+mod io;
+mod keyed;
+mod mint;
+mod posts;
+mod rate;
+mod session;
+mod snapshot;
+mod stats;
+mod stream;
+mod timers;
+mod token;
+mod users;
+
+pub use config::ConfigError;
+pub use content::{ContentError, check_content, mentions};
+pub use io::{
+    Audience, BlobId, ConnectionId, Input, Opened, Outcome, Output, RequestId, TopicId, Transport,
+};
+pub use session::Session;
+pub use snapshot::RestoreError;
+pub use stats::Stats;
+pub use token::{Identity, Role, TokenError, Verifier};

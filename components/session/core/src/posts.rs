@@ -1,0 +1,190 @@
+//! Posts on their way to the log, and those that arrived, so that a repeat is answered and not written again.
+
+use std::collections::VecDeque;
+
+use chorus_protocol::{ClientId, CommentId, Millis};
+use serde::{Deserialize, Serialize};
+
+use crate::io::{ConnectionId, RequestId};
+use crate::keyed::{Keyed, Map};
+
+/// How long an answered post is remembered: as long as the log's own window of repeats, in milliseconds.
+const REMEMBERED_MS: u64 = 600_000;
+/// Connections told of one post at the most; the oldest goes.
+const TELL_MAX: usize = 4;
+
+/// One post.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Post {
+    pub(crate) id: CommentId,
+    /// The last publication of it.
+    pub(crate) request: RequestId,
+    pub(crate) state: PostState,
+    /// When it came, and later when it was answered.
+    pub(crate) at: Millis,
+}
+
+/// How a post stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum PostState {
+    /// The log has not answered.
+    Waiting {
+        client_id: ClientId,
+        tell: Vec<ConnectionId>,
+    },
+    /// The log did not answer in time. It still may, and the sender may try again under the same id.
+    Unconfirmed {
+        client_id: ClientId,
+        tell: Vec<ConnectionId>,
+    },
+    /// The log holds it.
+    Durable,
+}
+
+/// The posts a shard remembers, by `post_key`.
+#[derive(Clone, Debug)]
+pub(crate) struct Posts {
+    pub(crate) by_key: Map<u128, Post>,
+    pub(crate) by_request: Map<RequestId, u128>,
+    /// In the order in which they will have waited too long.
+    pub(crate) waiting: VecDeque<(Millis, u128)>,
+    /// In the order in which they may be forgotten.
+    pub(crate) answered: VecDeque<(Millis, u128)>,
+    /// How many are `Waiting`.
+    pub(crate) waiting_count: u32,
+}
+
+impl Posts {
+    pub(crate) fn new(keyed: &Keyed) -> Self {
+        Self {
+            by_key: keyed.map(),
+            by_request: keyed.map(),
+            waiting: VecDeque::new(),
+            answered: VecDeque::new(),
+            waiting_count: 0,
+        }
+    }
+
+    /// Notes a post handed to the log.
+    pub(crate) fn publish(
+        &mut self,
+        key: u128,
+        id: CommentId,
+        request: RequestId,
+        client_id: ClientId,
+        connection: ConnectionId,
+        now: Millis,
+    ) {
+        let mut tell = Vec::new();
+        if let Some(before) = self.by_key.remove(&key) {
+            // Its own answer will tell whether the first try was stored.
+            self.by_request.remove(&before.request);
+            if let PostState::Unconfirmed { tell: before, .. } = before.state {
+                tell = before;
+            }
+        }
+        also_tell(&mut tell, connection);
+        let state = PostState::Waiting { client_id, tell };
+        self.by_key.insert(
+            key,
+            Post {
+                id,
+                request,
+                state,
+                at: now,
+            },
+        );
+        self.by_request.insert(request, key);
+        self.waiting.push_back((now, key));
+        self.waiting_count += 1;
+    }
+
+    /// Takes a post out of waiting; `None` when the request is none of ours.
+    pub(crate) fn answer(&mut self, request: RequestId) -> Option<(u128, Post)> {
+        let key = self.by_request.remove(&request)?;
+        let post = self.by_key.remove(&key)?;
+        if matches!(post.state, PostState::Waiting { .. }) {
+            self.waiting_count -= 1;
+        }
+        // Answers come in about the order of the posts: what is answered leaves the queue's front, which stays as
+        // short as what waits.
+        while let Some(&(at, front)) = self.waiting.front()
+            && !self.waits_since(front, at)
+        {
+            self.waiting.pop_front();
+        }
+        Some((key, post))
+    }
+
+    /// Remembers a post with its outcome. Says how many had to be forgotten early.
+    pub(crate) fn remember(
+        &mut self,
+        key: u128,
+        mut post: Post,
+        now: Millis,
+        posts_max: u32,
+    ) -> u64 {
+        post.at = now;
+        self.by_key.insert(key, post);
+        self.answered.push_back((now, key));
+        let mut evicted = 0;
+        while let Some(&(at, oldest)) = self.answered.front() {
+            let aged = now.since(at) >= REMEMBERED_MS;
+            if !aged && self.answered.len() <= posts_max as usize {
+                break;
+            }
+            self.answered.pop_front();
+            // A later answer to the same key has its own place in the queue.
+            if let Some(post) = self.by_key.get(&oldest)
+                && post.at == at
+                && !matches!(post.state, PostState::Waiting { .. })
+            {
+                self.by_request.remove(&post.request);
+                self.by_key.remove(&oldest);
+                evicted += u64::from(!aged);
+            }
+        }
+        evicted
+    }
+
+    fn waits_since(&self, key: u128, at: Millis) -> bool {
+        self.by_key
+            .get(&key)
+            .is_some_and(|post| post.at == at && matches!(post.state, PostState::Waiting { .. }))
+    }
+
+    /// Takes a post that has waited for `unconfirmed_ms`.
+    pub(crate) fn overdue(&mut self, now: Millis, unconfirmed_ms: u64) -> Option<(u128, Post)> {
+        while let Some(&(at, key)) = self.waiting.front() {
+            if self.waits_since(key, at) {
+                if now < at.plus(unconfirmed_ms) {
+                    return None;
+                }
+                self.waiting.pop_front();
+                self.waiting_count -= 1;
+                // The request stays known: a late answer is still the truth.
+                return self.by_key.remove(&key).map(|post| (key, post));
+            }
+            self.waiting.pop_front();
+        }
+        None
+    }
+
+    /// When the first post will have waited too long.
+    pub(crate) fn deadline(&self, unconfirmed_ms: u64) -> Option<u64> {
+        self.waiting
+            .front()
+            .map(|&(at, _)| at.plus(unconfirmed_ms).0)
+    }
+}
+
+/// Adds a connection to those that are told.
+pub(crate) fn also_tell(tell: &mut Vec<ConnectionId>, connection: ConnectionId) {
+    if tell.contains(&connection) {
+        return;
+    }
+    if tell.len() >= TELL_MAX {
+        tell.remove(0);
+    }
+    tell.push(connection);
+}

@@ -1,0 +1,145 @@
+//! Connections and who is behind them.
+
+use chorus_protocol::Encoding;
+
+use super::replies::Refusal;
+use super::{Session, close};
+use crate::conn::{Conn, Phase};
+use crate::io::{ConnectionId, Opened, Output};
+use crate::timers::Timer;
+
+impl Session {
+    pub(crate) fn open(&mut self, opened: Opened, out: &mut Vec<Output>) {
+        let Opened {
+            connection,
+            transport,
+            encoding,
+            token,
+        } = opened;
+        let mut conn = Conn {
+            encoding,
+            transport,
+            silent_until: Some(
+                self.now
+                    .plus(self.config.values.limits.first_message_ms_max),
+            ),
+            ..Conn::default()
+        };
+        if let Some(token) = token {
+            match self.config.verifier.verify(&token, self.now) {
+                Ok(identity) => conn.identity = Some(Box::new(identity)),
+                Err(error) => {
+                    self.stats.tokens_refused += 1;
+                    let reason = error.to_string();
+                    out.push(Output::Close {
+                        connection,
+                        code: close::BAD_TOKEN,
+                        reason,
+                    });
+                    return;
+                }
+            }
+        }
+        self.timers
+            .set(Timer::Connection(connection), conn.deadline());
+        self.conns.insert(connection, conn);
+    }
+
+    pub(crate) fn authenticate(
+        &mut self,
+        connection: ConnectionId,
+        token: &str,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(conn) = self.conns.get_mut(&connection) else {
+            return;
+        };
+        let identity = match self.config.verifier.verify(token, self.now) {
+            Ok(identity) => identity,
+            Err(error) => {
+                self.stats.tokens_refused += 1;
+                let text = error.to_string();
+                self.refuse(connection, Refusal::new("invalid_token", &text), out);
+                return;
+            }
+        };
+        if conn
+            .identity
+            .as_ref()
+            .is_some_and(|before| before.user != identity.user)
+        {
+            let refusal = Refusal::new(
+                "wrong_user",
+                "the connection belongs to another user; open a new one",
+            );
+            self.refuse(connection, refusal, out);
+            return;
+        }
+        conn.identity = Some(Box::new(identity));
+        conn.expiry_told = false;
+        conn.silent_until = None;
+        self.timers
+            .set(Timer::Connection(connection), conn.deadline());
+        self.regroup(connection, out);
+    }
+
+    /// The connection did not speak in time, or its token has ended.
+    pub(crate) fn connection_due(&mut self, connection: ConnectionId, out: &mut Vec<Output>) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(&connection) else {
+            return;
+        };
+        if conn.silent_until.is_some_and(|until| until <= now) {
+            self.stats.silent_closed += 1;
+            self.close(
+                connection,
+                close::FORBIDDEN,
+                "nothing was joined in time",
+                out,
+            );
+            return;
+        }
+        let ended = conn
+            .identity
+            .as_ref()
+            .is_some_and(|identity| identity.expires <= now);
+        if ended && !conn.expiry_told {
+            conn.expiry_told = true;
+        }
+        self.timers
+            .set(Timer::Connection(connection), conn.deadline());
+        if ended {
+            let refusal = Refusal::new("token_expired", "the token has expired; reading goes on");
+            self.refuse(connection, refusal, out);
+            self.regroup(connection, out);
+        }
+    }
+
+    /// Puts a connection among the members that its token lets it be among.
+    fn regroup(&self, connection: ConnectionId, out: &mut Vec<Output>) {
+        let Some(conn) = self.conns.get(&connection) else {
+            return;
+        };
+        for join in conn.joins.iter().filter(|join| join.phase == Phase::Joined) {
+            if let Some(live) = self
+                .streams
+                .get(&join.topic)
+                .and_then(|stream| stream.live.as_ref())
+            {
+                let audience = conn
+                    .standing(&live.info.broadcaster_id, self.now)
+                    .audience();
+                out.push(Output::Join {
+                    connection,
+                    topic: join.topic,
+                    audience,
+                });
+            }
+        }
+    }
+
+    /// The members of a stream by encoding.
+    pub(crate) fn member_index(encoding: Encoding) -> usize {
+        encoding as usize
+    }
+}

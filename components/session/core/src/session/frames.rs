@@ -1,0 +1,113 @@
+//! A client's message: counted, read, handed on.
+
+use chorus_protocol::DecodeError;
+use chorus_protocol::client::ClientMessage;
+use chorus_protocol::codec::decode_client;
+
+use super::replies::{Refusal, send};
+use super::{Session, close};
+use crate::encode::message;
+use crate::io::{ConnectionId, Output};
+
+/// What checking a token costs of the message bucket: a signature is the dearest thing a client can ask for.
+const AUTHENTICATE_COST: u64 = 10;
+
+impl Session {
+    pub(crate) fn frame(&mut self, connection: ConnectionId, data: &[u8], out: &mut Vec<Output>) {
+        let Some(conn) = self.conns.get(&connection) else {
+            return;
+        };
+        let decoded = decode_client(conn.encoding, data);
+        let cost = match decoded {
+            Ok(ClientMessage::Authenticate { .. }) => AUTHENTICATE_COST,
+            _ => 1,
+        };
+        if !self.charge(connection, cost) {
+            self.stats.flood_closed += 1;
+            self.close(connection, close::TOO_MANY, "too many messages", out);
+            return;
+        }
+        match decoded {
+            Ok(message) => self.message(connection, message, out),
+            Err(DecodeError::UnknownType(kind)) => {
+                self.stats.messages_unknown += 1;
+                let text = format!("unknown message type `{kind}`");
+                self.refuse(connection, Refusal::new("unknown_type", &text), out);
+            }
+            Err(DecodeError::Malformed { message, client_id }) => {
+                self.stats.messages_malformed += 1;
+                // Only a key that could be one of ours is repeated.
+                let client_id = client_id.filter(|id| chorus_protocol::ClientId::new(id).is_ok());
+                let refusal = Refusal::new("invalid_message", &message).of(client_id.as_deref());
+                self.refuse(connection, refusal, out);
+            }
+        }
+    }
+
+    fn charge(&mut self, connection: ConnectionId, cost: u64) -> bool {
+        let Some(conn) = self.conns.get_mut(&connection) else {
+            return false;
+        };
+        match self
+            .config
+            .messages
+            .check(conn.messages_us, self.now.0, cost)
+        {
+            Ok(after) => {
+                conn.messages_us = after;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn message(&mut self, connection: ConnectionId, message: ClientMessage, out: &mut Vec<Output>) {
+        match message {
+            ClientMessage::Authenticate { token } => self.authenticate(connection, &token, out),
+            ClientMessage::JoinStream { stream_id, resume } => {
+                self.join(connection, &stream_id, resume.as_deref(), out);
+            }
+            ClientMessage::LeaveStream { stream_id } => self.leave(connection, &stream_id, out),
+            ClientMessage::PostComment(post) => self.post(connection, post, out),
+            ClientMessage::React {
+                stream_id,
+                reaction_type,
+                comment_id: None,
+                count,
+            } => {
+                self.react(connection, &stream_id, &reaction_type, count, out);
+            }
+            ClientMessage::Moderate { client_id, .. } => {
+                self.not_available(connection, Some(client_id.as_str()), out);
+            }
+            ClientMessage::React { .. }
+            | ClientMessage::Unreact { .. }
+            | ClientMessage::DeleteComment { .. }
+            | ClientMessage::Report { .. } => self.not_available(connection, None, out),
+            ClientMessage::Ping(value) => self.pong(connection, value, out),
+        }
+    }
+
+    fn not_available(
+        &mut self,
+        connection: ConnectionId,
+        client_id: Option<&str>,
+        out: &mut Vec<Output>,
+    ) {
+        self.stats.messages_unavailable += 1;
+        let refusal =
+            Refusal::new("not_available", "this server does not do that yet").of(client_id);
+        self.refuse(connection, refusal, out);
+    }
+
+    fn pong(
+        &self,
+        connection: ConnectionId,
+        value: Option<serde_json::Value>,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(encoding) = self.encoding(connection) {
+            out.push(send(connection, message(encoding, "pong", &value)));
+        }
+    }
+}

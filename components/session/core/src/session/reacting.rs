@@ -1,0 +1,96 @@
+//! Reactions: taken here, summed here, counted by the host.
+
+use chorus_protocol::StreamId;
+
+use super::Session;
+use super::replies::Refusal;
+use crate::io::{ConnectionId, Output};
+
+/// The reactions every stream has.
+const REACTIONS: [&str; 6] = ["like", "love", "haha", "wow", "sad", "angry"];
+
+impl Session {
+    /// A `react` costs one token of the user's bucket, whatever its `count`.
+    pub(crate) fn react(
+        &mut self,
+        connection: ConnectionId,
+        stream_id: &StreamId,
+        kind: &str,
+        count: Option<u32>,
+        out: &mut Vec<Output>,
+    ) {
+        if let Err(refusal) = self.try_react(connection, stream_id, kind, count) {
+            self.refuse(connection, refusal, out);
+        }
+    }
+
+    fn try_react(
+        &mut self,
+        connection: ConnectionId,
+        stream_id: &StreamId,
+        kind: &str,
+        count: Option<u32>,
+    ) -> Result<(), Refusal<'static>> {
+        let Some(conn) = self.conns.get(&connection) else {
+            return Ok(());
+        };
+        let Some(identity) = conn.identity.as_deref() else {
+            return Err(Refusal::new(
+                "unauthenticated",
+                "a token is needed to react",
+            ));
+        };
+        if identity.expires <= self.now {
+            return Err(Refusal::new("token_expired", "the token has expired"));
+        }
+        if !REACTIONS.contains(&kind) {
+            return Err(Refusal::new(
+                "unknown_reaction",
+                "the stream has no such reaction",
+            ));
+        }
+        let count = count.unwrap_or(1);
+        if count == 0 || count > self.config.values.limits.reaction_count_max {
+            return Err(Refusal::new("invalid_message", "`count` is out of range"));
+        }
+        let topic = self
+            .topics
+            .get(stream_id)
+            .copied()
+            .filter(|&topic| conn.membership(topic).is_some());
+        let live = topic.and_then(|topic| self.streams.get_mut(&topic)?.live.as_mut());
+        let (Some(topic), Some(live)) = (topic, live) else {
+            return Err(Refusal::new("not_joined", "join the stream first"));
+        };
+        if live.info.status == chorus_protocol::stream::StreamStatus::Ended {
+            return Err(Refusal::new("stream_ended", "the stream has ended"));
+        }
+        if identity.role != crate::token::Role::Admin {
+            let users_max = self.config.values.limits.remembered_users_max;
+            let (used, evicted) = self.users.entry(&identity.user, self.now.0, users_max);
+            self.stats.users_evicted += evicted;
+            match self
+                .config
+                .reactions
+                .check(used.reactions_us, self.now.0, 1)
+            {
+                Ok(after) => used.reactions_us = after,
+                Err(wait) => {
+                    self.stats.reactions_rate_limited += 1;
+                    return Err(
+                        Refusal::new("rate_limited", "too many reactions").retry_after(wait)
+                    );
+                }
+            }
+        }
+        self.stats.reactions_taken += u64::from(count);
+        match live.taken.get_mut(kind) {
+            Some(taken) => *taken = taken.saturating_add(count.into()),
+            None => {
+                live.taken.insert(kind.to_owned(), count.into());
+            }
+        }
+        self.touched.insert(topic);
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! Messages to one connection, and its end.
+
+use chorus_protocol::server::ReceiptStatus;
+use chorus_protocol::{CommentId, Encoding};
+
+use super::Session;
+use crate::encode::{ErrorOut, ReceiptOut, message};
+use crate::io::{ConnectionId, Output};
+use crate::timers::Timer;
+
+/// A reply to one connection, to be encoded for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal<'a> {
+    pub(crate) code: &'a str,
+    pub(crate) message: &'a str,
+    pub(crate) client_id: Option<&'a str>,
+    pub(crate) retry_after_ms: Option<u64>,
+}
+
+impl<'a> Refusal<'a> {
+    pub(crate) fn new(code: &'a str, message: &'a str) -> Self {
+        Self {
+            code,
+            message,
+            client_id: None,
+            retry_after_ms: None,
+        }
+    }
+
+    pub(crate) fn of(self, client_id: Option<&'a str>) -> Self {
+        Self { client_id, ..self }
+    }
+
+    pub(crate) fn retry_after(self, ms: u64) -> Self {
+        Self {
+            retry_after_ms: Some(ms),
+            ..self
+        }
+    }
+}
+
+pub(crate) fn send(connection: ConnectionId, head: Vec<u8>) -> Output {
+    Output::Send {
+        connection,
+        head,
+        blob: None,
+        tail: Vec::new(),
+    }
+}
+
+impl Session {
+    pub(crate) fn encoding(&self, connection: ConnectionId) -> Option<Encoding> {
+        self.conns.get(&connection).map(|conn| conn.encoding)
+    }
+
+    pub(crate) fn refuse(
+        &self,
+        connection: ConnectionId,
+        refusal: Refusal<'_>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(encoding) = self.encoding(connection) else {
+            return;
+        };
+        let Refusal {
+            code,
+            message: text,
+            client_id,
+            retry_after_ms,
+        } = refusal;
+        let payload = ErrorOut {
+            code,
+            message: text,
+            client_id,
+            retry_after_ms,
+        };
+        out.push(send(connection, message(encoding, "error", &payload)));
+    }
+
+    pub(crate) fn receipt(
+        &self,
+        connection: ConnectionId,
+        client_id: &str,
+        status: ReceiptStatus,
+        comment_id: Option<CommentId>,
+        out: &mut Vec<Output>,
+    ) {
+        let receipt = ReceiptOut {
+            client_id,
+            comment_id,
+            status,
+            reason: None,
+            retry_after_ms: None,
+        };
+        self.send_receipt(connection, &receipt, out);
+    }
+
+    pub(crate) fn send_receipt(
+        &self,
+        connection: ConnectionId,
+        receipt: &ReceiptOut<'_>,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(encoding) = self.encoding(connection) {
+            out.push(send(connection, message(encoding, "receipt", receipt)));
+        }
+    }
+
+    pub(crate) fn close(
+        &mut self,
+        connection: ConnectionId,
+        code: u16,
+        reason: &str,
+        out: &mut Vec<Output>,
+    ) {
+        if self.conns.contains_key(&connection) {
+            out.push(Output::Close {
+                connection,
+                code,
+                reason: reason.to_owned(),
+            });
+            self.forget(connection);
+        }
+    }
+
+    /// The connection is gone.
+    pub(crate) fn forget(&mut self, connection: ConnectionId) {
+        let Some(conn) = self.conns.remove(&connection) else {
+            return;
+        };
+        self.timers.set(Timer::Connection(connection), None);
+        for membership in &conn.joins {
+            self.absent(membership, conn.encoding);
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! Answering who joins: the newest, or all that was missed.
+
+use std::collections::BTreeMap;
+
+use chorus_protocol::session::ReplayRange;
+use chorus_protocol::{Encoding, Position};
+
+use super::replies::send;
+use super::{Session, close};
+use crate::conn::Phase;
+use crate::encode::{JoinedTail, array, comments_batch, joined_head, joined_tail, record_to_json};
+use crate::io::{BlobId, ConnectionId, Output, RequestId, TopicId};
+use crate::stream::live::{Flushing, ItemView};
+use crate::stream::recent::Entry;
+use crate::stream::resume::{
+    AHEAD_MS_MAX, Ahead, Job, JobWaiter, MISSED_BATCH_MAX, Missed, Plan, REPLAY_MS_MAX, cut, plan,
+};
+use crate::stream::{Resume, Waiter};
+
+/// From how many viewers on what is sent to each is handed to the host once.
+const SHARED_MIN: usize = 4;
+
+/// The comments of a `joined`.
+enum Comments {
+    Inline(Vec<u8>),
+    Held(BlobId),
+}
+
+impl Session {
+    /// Answers a join to a live stream, or notes what must come first.
+    pub(crate) fn admit(&mut self, topic: TopicId, waiter: Waiter, out: &mut Vec<Output>) {
+        if !self.still_waits(topic, waiter.connection, waiter.ticket, Phase::Waiting) {
+            return;
+        }
+        let place = match &waiter.resume {
+            Resume::Fresh => return self.admit_newest(topic, waiter.connection, false, out),
+            Resume::Unreadable => return self.admit_newest(topic, waiter.connection, true, out),
+            Resume::From(place) => place,
+        };
+        let Some(mut answer) = self.plan(topic, place) else {
+            return;
+        };
+        if answer == Plan::Ahead && self.flush_stream(topic, out) {
+            // What it has seen at another PoP may just not have been shown here yet.
+            answer = self
+                .plan(topic, place)
+                .unwrap_or(Plan::Newest { gap: true });
+        }
+        match answer {
+            Plan::Newest { gap } => self.admit_newest(topic, waiter.connection, gap, out),
+            Plan::After(from) => self.admit_after(topic, &waiter, from, out),
+            Plan::Ahead => {
+                let until = self.now.plus(AHEAD_MS_MAX);
+                if let Some(live) = self
+                    .streams
+                    .get_mut(&topic)
+                    .and_then(|stream| stream.live.as_mut())
+                {
+                    live.ahead.push(Ahead { waiter, until });
+                }
+                self.touched.insert(topic);
+            }
+        }
+    }
+
+    pub(crate) fn plan(&self, topic: TopicId, place: &Position) -> Option<Plan> {
+        let live = self.streams.get(&topic)?.live.as_ref()?;
+        Some(plan(place, &live.shown))
+    }
+
+    /// Shows what is pending; says whether anything was.
+    pub(crate) fn flush_stream(&mut self, topic: TopicId, out: &mut Vec<Output>) -> bool {
+        let Some(stream) = self.streams.get_mut(&topic) else {
+            return false;
+        };
+        let Some(live) = stream.live.as_mut().filter(|live| !live.pending.is_empty()) else {
+            return false;
+        };
+        live.flush(&mut Flushing {
+            topic,
+            stream: stream.id.as_str(),
+            members: stream.members,
+            now: self.now,
+            limits: &self.config.values.limits,
+            batching: &self.config.values.batching,
+            deliveries: &mut self.deliveries,
+            stats: &mut self.stats,
+            out,
+        });
+        true
+    }
+
+    fn still_waits(
+        &self,
+        topic: TopicId,
+        connection: ConnectionId,
+        ticket: u32,
+        phase: Phase,
+    ) -> bool {
+        self.conns
+            .get(&connection)
+            .and_then(|conn| conn.membership(topic))
+            .is_some_and(|membership| membership.ticket == ticket && membership.phase == phase)
+    }
+
+    /// Answers with the newest comments, which the host holds for all who join.
+    pub(crate) fn admit_newest(
+        &mut self,
+        topic: TopicId,
+        connection: ConnectionId,
+        gap: bool,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(encoding) = self.encoding(connection) else {
+            return;
+        };
+        let newest_max = self.config.values.limits.newest_max;
+        let Some(live) = self
+            .streams
+            .get_mut(&topic)
+            .and_then(|stream| stream.live.as_mut())
+        else {
+            return;
+        };
+        if gap {
+            self.stats.resumes_gap += 1;
+        }
+        let kept = live.kept[encoding as usize];
+        let comments = if let Some(blob) = kept.blob.filter(|_| kept.fresh) {
+            Comments::Held(blob)
+        } else {
+            let newest = live.recent.newest(newest_max);
+            let encoded = live.recent.encoded(&newest, encoding);
+            let data = array(encoding, encoded.iter().map(|(_, comment)| *comment));
+            let blob = self.next_blob;
+            self.next_blob += 1;
+            if let Some(stale) = kept.blob {
+                out.push(Output::Forget(stale));
+            }
+            out.push(Output::Keep { blob, data });
+            let kept = &mut live.kept[encoding as usize];
+            kept.blob = Some(blob);
+            kept.fresh = true;
+            Comments::Held(blob)
+        };
+        let resume = live.shown.to_token();
+        self.send_joined(topic, connection, comments, &resume, gap, out);
+        self.become_member(connection, topic, out);
+    }
+
+    /// Answers with what was shown after a place: from memory, or by asking the logs.
+    fn admit_after(
+        &mut self,
+        topic: TopicId,
+        waiter: &Waiter,
+        from: Position,
+        out: &mut Vec<Output>,
+    ) {
+        let connection = waiter.connection;
+        let Some(encoding) = self.encoding(connection) else {
+            return;
+        };
+        let first_max = self.config.values.limits.resume_first_max as usize;
+        let Some(stream) = self.streams.get_mut(&topic) else {
+            return;
+        };
+        let Some(live) = stream.live.as_mut() else {
+            return;
+        };
+        if !live.recent.covers(&from, &live.shown) {
+            let job = JobWaiter {
+                connection,
+                ticket: waiter.ticket,
+                joined: false,
+            };
+            self.ask_logs(topic, from, vec![job], out);
+            return;
+        }
+        self.stats.resumes_recent += 1;
+        let (before, after) = (from.to_token(), live.shown.to_token());
+        let missed = live.recent.after(&from);
+        let encoded = live.recent.encoded(&missed, encoding);
+        let comments: Vec<&[u8]> = encoded.iter().map(|(_, comment)| *comment).collect();
+        let Missed { first, whole, rest } = cut(
+            encoding,
+            stream.id.as_str(),
+            &comments,
+            first_max,
+            &before,
+            &after,
+        );
+        let resume = if whole { &after } else { &before };
+        self.send_joined(
+            topic,
+            connection,
+            Comments::Inline(first),
+            resume,
+            false,
+            out,
+        );
+        out.extend(rest.into_iter().map(|batch| send(connection, batch)));
+        self.become_member(connection, topic, out);
+    }
+
+    /// Asks the logs what was shown after a place; viewers that stand at the same place share the answer.
+    pub(crate) fn ask_logs(
+        &mut self,
+        topic: TopicId,
+        from: Position,
+        mut waiters: Vec<JobWaiter>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(live) = self
+            .streams
+            .get_mut(&topic)
+            .and_then(|stream| stream.live.as_mut())
+        else {
+            return;
+        };
+        self.stats.resumes_replayed += waiters.len() as u64;
+        if let Some(job) = live.jobs.iter_mut().find(|job| job.from == from) {
+            job.waiters.append(&mut waiters);
+            return;
+        }
+        let request = self.next_request;
+        self.next_request += 1;
+        let items_max = self.config.values.limits.resume_max;
+        let range = ReplayRange {
+            from: from.clone(),
+            to: live.shown.clone(),
+            items_max,
+        };
+        let until = self.now.plus(REPLAY_MS_MAX);
+        live.jobs.push(Job {
+            request,
+            from,
+            to: live.shown.clone(),
+            waiters,
+            until,
+        });
+        self.asked.insert(request, topic);
+        self.touched.insert(topic);
+        out.push(Output::Replay {
+            request,
+            topic,
+            range: rmp_serde::to_vec_named(&range).unwrap_or_default(),
+        });
+    }
+
+    /// The logs' answer to a resume; `None` is a gap.
+    pub(crate) fn job_answered(
+        &mut self,
+        topic: TopicId,
+        request: RequestId,
+        items: Option<&[ItemView<'_>]>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(live) = self
+            .streams
+            .get_mut(&topic)
+            .and_then(|stream| stream.live.as_mut())
+        else {
+            return;
+        };
+        let Some(index) = live.jobs.iter().position(|job| job.request == request) else {
+            return;
+        };
+        let Job {
+            from,
+            to,
+            mut waiters,
+            ..
+        } = live.jobs.remove(index);
+        waiters.retain(|waiter| {
+            let phase = if waiter.joined {
+                Phase::CatchingUp
+            } else {
+                Phase::Waiting
+            };
+            self.still_waits(topic, waiter.connection, waiter.ticket, phase)
+        });
+        let Some(items) = items else {
+            for waiter in waiters {
+                if waiter.joined {
+                    self.close(
+                        waiter.connection,
+                        close::GOING_AWAY,
+                        "what was missed is gone; resume",
+                        out,
+                    );
+                } else {
+                    self.admit_newest(topic, waiter.connection, true, out);
+                }
+            }
+            return;
+        };
+        self.bring_missed(topic, &from, &to, items, &waiters, out);
+    }
+
+    /// Sends what the logs brought and what was shown since they were asked.
+    fn bring_missed(
+        &mut self,
+        topic: TopicId,
+        from: &Position,
+        to: &Position,
+        items: &[ItemView<'_>],
+        waiters: &[JobWaiter],
+        out: &mut Vec<Output>,
+    ) {
+        let first_max = self.config.values.limits.resume_first_max as usize;
+        let Some(live) = self
+            .streams
+            .get_mut(&topic)
+            .and_then(|stream| stream.live.as_mut())
+        else {
+            return;
+        };
+        // By id: sorted, and each once even if two regions' logs hold it.
+        let mut missed: BTreeMap<u64, Entry> = BTreeMap::new();
+        for item in items {
+            match record_to_json(item.record) {
+                Some((id, json)) => {
+                    let entry = Entry {
+                        id,
+                        log: 0,
+                        seq: item.seq,
+                        at: self.now,
+                        json,
+                        msgpack: None,
+                    };
+                    missed.insert(id.0, entry);
+                }
+                None => self.stats.deliveries_malformed += 1,
+            }
+        }
+        let whole = live.recent.covers(to, &live.shown);
+        let reached = if whole {
+            live.shown.clone()
+        } else {
+            to.clone()
+        };
+        if whole {
+            for i in live.recent.after(to) {
+                if let Some(entry) = live.recent.entries.get(i) {
+                    missed.insert(entry.id.0, entry.clone());
+                }
+            }
+        }
+        let mut missed: Vec<Entry> = missed.into_values().collect();
+        let (before, after) = (from.to_token(), reached.to_token());
+        for encoding in Encoding::ALL {
+            let mine: Vec<JobWaiter> = waiters
+                .iter()
+                .copied()
+                .filter(|waiter| self.encoding(waiter.connection) == Some(encoding))
+                .collect();
+            for joined in [false, true] {
+                let mine: Vec<ConnectionId> = mine
+                    .iter()
+                    .filter(|w| w.joined == joined)
+                    .map(|w| w.connection)
+                    .collect();
+                if mine.is_empty() {
+                    continue;
+                }
+                missed.iter_mut().for_each(|entry| entry.prepare(encoding));
+                let comments: Vec<&[u8]> =
+                    missed.iter().map(|entry| entry.encoded(encoding)).collect();
+                let first_max = if joined { 0 } else { first_max };
+                let cut = self.cut_for(topic, encoding, &comments, first_max, &before, &after);
+                self.send_missed(topic, &mine, joined, cut, (&before, &after), out);
+            }
+        }
+        if whole {
+            waiters
+                .iter()
+                .for_each(|waiter| self.become_member(waiter.connection, topic, out));
+            return;
+        }
+        // Memory did not reach back to what the logs brought: once more from there.
+        for waiter in waiters {
+            if let Some(join) = self
+                .conns
+                .get_mut(&waiter.connection)
+                .and_then(|c| c.membership_mut(topic))
+            {
+                join.phase = Phase::CatchingUp;
+            }
+        }
+        let again = waiters
+            .iter()
+            .map(|waiter| JobWaiter {
+                joined: true,
+                ..*waiter
+            })
+            .collect();
+        self.ask_logs(topic, reached, again, out);
+    }
+
+    fn cut_for(
+        &self,
+        topic: TopicId,
+        encoding: Encoding,
+        comments: &[&[u8]],
+        first_max: usize,
+        before: &str,
+        after: &str,
+    ) -> Missed {
+        let stream = self
+            .streams
+            .get(&topic)
+            .map_or("", |stream| stream.id.as_str());
+        let mut missed = cut(encoding, stream, comments, first_max, before, after);
+        if first_max == 0 && missed.rest.is_empty() {
+            // Nothing new, but the place moved on.
+            missed
+                .rest
+                .push(comments_batch(encoding, stream, std::iter::empty(), after));
+        }
+        missed
+    }
+
+    fn send_missed(
+        &mut self,
+        topic: TopicId,
+        to: &[ConnectionId],
+        joined: bool,
+        missed: Missed,
+        (before, after): (&str, &str),
+        out: &mut Vec<Output>,
+    ) {
+        let resume = if missed.whole { after } else { before };
+        let mut held = Vec::new();
+        let mut hold = |session: &mut Self, data: Vec<u8>, out: &mut Vec<Output>| {
+            let blob = session.next_blob;
+            session.next_blob += 1;
+            out.push(Output::Keep { blob, data });
+            held.push(blob);
+            blob
+        };
+        if to.len() < SHARED_MIN {
+            for &connection in to {
+                if !joined {
+                    let comments = Comments::Inline(missed.first.clone());
+                    self.send_joined(topic, connection, comments, resume, false, out);
+                }
+                out.extend(
+                    missed
+                        .rest
+                        .iter()
+                        .map(|batch| send(connection, batch.clone())),
+                );
+            }
+            return;
+        }
+        let first = (!joined).then(|| hold(self, missed.first, out));
+        let rest: Vec<BlobId> = missed
+            .rest
+            .into_iter()
+            .map(|batch| hold(self, batch, out))
+            .collect();
+        for &connection in to {
+            if let Some(first) = first {
+                self.send_joined(topic, connection, Comments::Held(first), resume, false, out);
+            }
+            out.extend(rest.iter().map(|&blob| Output::Send {
+                connection,
+                head: Vec::new(),
+                blob: Some(blob),
+                tail: Vec::new(),
+            }));
+        }
+        out.extend(held.into_iter().map(Output::Forget));
+    }
+
+    fn send_joined(
+        &self,
+        topic: TopicId,
+        connection: ConnectionId,
+        comments: Comments,
+        resume: &str,
+        gap: bool,
+        out: &mut Vec<Output>,
+    ) {
+        let (Some(conn), Some(stream)) = (self.conns.get(&connection), self.streams.get(&topic))
+        else {
+            return;
+        };
+        let Some(live) = &stream.live else {
+            return;
+        };
+        let mut head = joined_head(conn.encoding, stream.id.as_str(), resume, gap);
+        let tail = joined_tail(
+            conn.encoding,
+            &JoinedTail {
+                removed: [],
+                pinned: None,
+                reactions: &live.reactions,
+                // The total over all PoPs lags; it is never less than what is here.
+                viewer_count: live.viewers.max(stream.members_count() + 1),
+                comment_count: live.comment_count,
+                settings: &live.info.settings,
+                role: conn.standing(&live.info.broadcaster_id, self.now).as_str(),
+            },
+        );
+        let (blob, tail) = match comments {
+            Comments::Held(blob) => (Some(blob), tail),
+            Comments::Inline(array) => {
+                head.extend_from_slice(&array);
+                head.extend_from_slice(&tail);
+                (None, Vec::new())
+            }
+        };
+        out.push(Output::Send {
+            connection,
+            head,
+            blob,
+            tail,
+        });
+    }
+}
+
+// Batches must not be larger than what one broadcast may hold by default.
+const _: () = assert!(MISSED_BATCH_MAX <= 500);

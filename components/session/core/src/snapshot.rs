@@ -1,0 +1,223 @@
+//! Everything a session knows, as MessagePack with named fields: a neighbouring version passes over what it does
+//! not know and fills in what is missing.
+
+use std::collections::VecDeque;
+
+use chorus_protocol::{Millis, StreamId, UserId};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, ConfigError};
+use crate::conn::Conn;
+use crate::io::{BlobId, ConnectionId, RequestId, TopicId};
+use crate::mint::Mint;
+use crate::posts::{Post, PostState};
+use crate::rate::Meter;
+use crate::session::Session;
+use crate::stream::Stream;
+use crate::timers::Timer;
+use crate::users::Used;
+
+/// The form written here.
+const FORM: u32 = 1;
+/// The oldest form whose readers understand it.
+const READABLE_BY: u32 = 1;
+
+/// Why a snapshot cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// It is none of ours.
+    #[error("the snapshot cannot be read: {0}")]
+    Malformed(String),
+    /// It says that this version does not understand it.
+    #[error("the snapshot needs a reader of form {0} or later")]
+    TooNew(u32),
+    /// Its configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// A 128-bit key as its halves: MessagePack has no such number.
+type Halves = (u64, u64);
+
+fn halves(key: u128) -> Halves {
+    ((key >> 64) as u64, key as u64)
+}
+
+fn whole((high, low): Halves) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    form: u32,
+    readable_by: u32,
+    seed: u64,
+    #[serde(with = "serde_bytes")]
+    config: Vec<u8>,
+    now: Millis,
+    conns: Vec<(ConnectionId, &'a Conn)>,
+    streams: Vec<(TopicId, &'a Stream)>,
+    users: Vec<(&'a UserId, &'a Used)>,
+    posts: Vec<(Halves, &'a Post)>,
+    requests: Vec<(RequestId, Halves)>,
+    posts_waiting: Vec<(Millis, Halves)>,
+    posts_answered: Vec<(Millis, Halves)>,
+    mint: &'a Mint,
+    timers: Vec<(u64, Timer)>,
+    announced: Option<u64>,
+    missing: &'a VecDeque<(Millis, StreamId)>,
+    deliveries: &'a Meter,
+    connected: bool,
+    next_topic: TopicId,
+    next_request: RequestId,
+    next_blob: BlobId,
+    next_ticket: u32,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    readable_by: u32,
+    seed: u64,
+    #[serde(with = "serde_bytes")]
+    config: Vec<u8>,
+    now: Millis,
+    #[serde(default)]
+    conns: Vec<(ConnectionId, Conn)>,
+    #[serde(default)]
+    streams: Vec<(TopicId, Stream)>,
+    #[serde(default)]
+    users: Vec<(UserId, Used)>,
+    #[serde(default)]
+    posts: Vec<(Halves, Post)>,
+    #[serde(default)]
+    requests: Vec<(RequestId, Halves)>,
+    #[serde(default)]
+    posts_waiting: Vec<(Millis, Halves)>,
+    #[serde(default)]
+    posts_answered: Vec<(Millis, Halves)>,
+    #[serde(default)]
+    mint: Mint,
+    #[serde(default)]
+    timers: Vec<(u64, Timer)>,
+    #[serde(default)]
+    announced: Option<u64>,
+    #[serde(default)]
+    missing: VecDeque<(Millis, StreamId)>,
+    #[serde(default)]
+    deliveries: Meter,
+    #[serde(default)]
+    connected: bool,
+    next_topic: TopicId,
+    next_request: RequestId,
+    next_blob: BlobId,
+    next_ticket: u32,
+}
+
+impl Session {
+    /// Everything it knows. Two sessions that know the same write the same bytes.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<u8> {
+        fn sorted<K: Ord, V>(pairs: impl Iterator<Item = (K, V)>) -> Vec<(K, V)> {
+            let mut pairs: Vec<(K, V)> = pairs.collect();
+            pairs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            pairs
+        }
+        let queue = |queue: &VecDeque<(Millis, u128)>| {
+            queue.iter().map(|&(at, key)| (at, halves(key))).collect()
+        };
+        let written = Written {
+            form: FORM,
+            readable_by: READABLE_BY,
+            seed: self.keyed.seed(),
+            config: serde_json::to_vec(&self.config.values).unwrap_or_default(),
+            now: self.now,
+            conns: sorted(self.conns.iter().map(|(&id, conn)| (id, conn))),
+            streams: sorted(self.streams.iter().map(|(&topic, stream)| (topic, stream))),
+            users: sorted(self.users.by_id.iter()),
+            posts: sorted(
+                self.posts
+                    .by_key
+                    .iter()
+                    .map(|(&key, post)| (halves(key), post)),
+            ),
+            requests: sorted(
+                self.posts
+                    .by_request
+                    .iter()
+                    .map(|(&request, &key)| (request, halves(key))),
+            ),
+            posts_waiting: queue(&self.posts.waiting),
+            posts_answered: queue(&self.posts.answered),
+            mint: &self.mint,
+            timers: self.timers.iter().collect(),
+            announced: self.timers.announced,
+            missing: &self.missing,
+            deliveries: &self.deliveries,
+            connected: self.connected,
+            next_topic: self.next_topic,
+            next_request: self.next_request,
+            next_blob: self.next_blob,
+            next_ticket: self.next_ticket,
+        };
+        // Nothing in it is of a kind that MessagePack lacks.
+        rmp_serde::to_vec_named(&written).unwrap_or_default()
+    }
+
+    /// Becomes what [`Self::snapshot`] wrote; takes the place of [`Self::init`].
+    ///
+    /// # Errors
+    /// When the bytes are none of ours, or of a form that this version does not understand.
+    pub fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {
+        let read: Read = rmp_serde::from_slice(bytes)
+            .map_err(|error| RestoreError::Malformed(error.to_string()))?;
+        if read.readable_by > FORM {
+            return Err(RestoreError::TooNew(read.readable_by));
+        }
+        let mut session = Self::empty(Config::read(&read.config)?, read.seed);
+        session.now = read.now;
+        session.conns.extend(read.conns);
+        for (topic, mut stream) in read.streams {
+            if let Some(live) = &mut stream.live {
+                let entries = live.recent.entries.iter().chain(&live.pending);
+                live.ids = entries.map(|entry| entry.id.0).collect();
+                let jobs = live.jobs.iter().map(|job| job.request);
+                let asked = jobs.chain(live.holes.iter().map(|hole| hole.request));
+                session.asked.extend(asked.map(|request| (request, topic)));
+            }
+            session.topics.insert(stream.id.clone(), topic);
+            session.streams.insert(topic, stream);
+        }
+        session.users.by_id.extend(read.users);
+        for (key, post) in read.posts {
+            session.posts.waiting_count +=
+                u32::from(matches!(post.state, PostState::Waiting { .. }));
+            session.posts.by_key.insert(whole(key), post);
+        }
+        let requests = read.requests.into_iter();
+        session
+            .posts
+            .by_request
+            .extend(requests.map(|(request, key)| (request, whole(key))));
+        let queue = |queue: Vec<(Millis, Halves)>| {
+            queue
+                .into_iter()
+                .map(|(at, key)| (at, whole(key)))
+                .collect()
+        };
+        session.posts.waiting = queue(read.posts_waiting);
+        session.posts.answered = queue(read.posts_answered);
+        session.mint = read.mint;
+        for (at, timer) in read.timers {
+            session.timers.set(timer, Some(at));
+        }
+        session.timers.announced = read.announced;
+        session.missing = read.missing;
+        session.deliveries = read.deliveries;
+        session.connected = read.connected;
+        session.next_topic = read.next_topic;
+        session.next_request = read.next_request;
+        session.next_blob = read.next_blob;
+        session.next_ticket = read.next_ticket;
+        Ok(session)
+    }
+}

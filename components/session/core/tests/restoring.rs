@@ -1,0 +1,169 @@
+//! A restored session goes on as the old one would have, and reads what its neighbours write.
+
+use chorus_protocol::Millis;
+use chorus_session_core::{Input, Output, RestoreError, Session};
+use chorus_session_scenarios::load::{Workload, all};
+use chorus_session_scenarios::sim::Dice;
+use proptest::prelude::*;
+
+/// Inputs of all workloads, each in its order, mixed, with garbage in between.
+fn inputs(seed: u64) -> (Workload, Vec<(u64, Vec<Input>)>) {
+    let mut dice = Dice(seed);
+    let mut loads = all(120, 1 + seed % 7);
+    let mut each: Vec<_> = loads
+        .iter()
+        .map(|load| load.batches.clone().into_iter())
+        .collect();
+    let mut batches: Vec<(u64, Vec<Input>)> = Vec::new();
+    while !each.is_empty() {
+        let which = dice.below(each.len() as u64) as usize;
+        match each[which].next() {
+            Some(batch) => batches.push(batch),
+            None => drop(each.swap_remove(which)),
+        }
+    }
+    let mut now = 1_800_000_000_000;
+    for (at, inputs) in &mut batches {
+        now += dice.below(400);
+        *at = now;
+        if dice.one_in(4) {
+            let data = (0..dice.below(40)).map(|_| dice.roll() as u8).collect();
+            inputs.push(Input::Frame {
+                connection: 1 + dice.below(900),
+                data,
+            });
+        }
+        if dice.one_in(4) {
+            inputs.push(Input::Closed(1 + dice.below(900)));
+        }
+        if dice.one_in(3) {
+            inputs.push(Input::Timer);
+        }
+    }
+    (loads.swap_remove(0), batches)
+}
+
+fn handle(session: &mut Session, now: u64, inputs: &[Input]) -> Vec<Output> {
+    let mut out = Vec::new();
+    session.handle(Millis(now), inputs.to_vec(), &mut out);
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_restored_session_goes_on_as_the_old_one(seed: u64, cut in 0.0..1.0_f64) {
+        let (load, batches) = inputs(seed);
+        let mut old = Session::init(&load.config, seed).expect("starts");
+        for (now, inputs) in &load.setup {
+            handle(&mut old, *now, inputs);
+        }
+        let cut = (cut * batches.len() as f64) as usize;
+        for (now, inputs) in &batches[..cut] {
+            handle(&mut old, *now, inputs);
+        }
+        let bytes = old.snapshot();
+        let mut new = Session::restore(&bytes).expect("restores");
+        prop_assert_eq!(new.snapshot(), bytes);
+        for (now, inputs) in &batches[cut..] {
+            prop_assert_eq!(handle(&mut old, *now, inputs), handle(&mut new, *now, inputs));
+        }
+        prop_assert_eq!(old.snapshot(), new.snapshot());
+    }
+
+    #[test]
+    fn the_seed_changes_no_output(seed: u64, other: u64) {
+        let (load, batches) = inputs(seed);
+        let mut one = Session::init(&load.config, seed).expect("starts");
+        let mut two = Session::init(&load.config, other).expect("starts");
+        for (now, inputs) in load.setup.iter().chain(&batches) {
+            prop_assert_eq!(handle(&mut one, *now, inputs), handle(&mut two, *now, inputs));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_snapshot_are_refused(mut bytes: Vec<u8>, at: usize, flip: u8) {
+        let _ = Session::restore(&bytes);
+        let (load, _) = inputs(1);
+        let mut snapshot = Session::init(&load.config, 1).expect("starts").snapshot();
+        let at = at % snapshot.len();
+        snapshot[at] ^= flip;
+        if let Ok(mut session) = Session::restore(&snapshot) {
+            handle(&mut session, 1, &[Input::Timer]);
+        }
+        snapshot.truncate(at);
+        bytes.append(&mut snapshot);
+        let _ = Session::restore(&bytes);
+    }
+}
+
+#[test]
+fn fields_of_a_newer_version_are_passed_over() {
+    let (load, batches) = inputs(5);
+    let mut session = Session::init(&load.config, 5).expect("starts");
+    for (now, inputs) in load.setup.iter().chain(batches.iter().take(100)) {
+        handle(&mut session, *now, inputs);
+    }
+    let snapshot = session.snapshot();
+    // Every map of the snapshot gets a field that this version does not know.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "all that holds no other value"
+    )]
+    fn grow(value: rmpv::Value) -> rmpv::Value {
+        match value {
+            rmpv::Value::Map(mut fields) => {
+                for (_, field) in &mut fields {
+                    *field = grow(std::mem::replace(field, rmpv::Value::Nil));
+                }
+                let named = fields.iter().any(|(name, _)| {
+                    matches!(
+                        name.as_str(),
+                        Some(
+                            "form" | "encoding" | "recent" | "floor" | "worker" | "second" | "json"
+                        )
+                    )
+                });
+                if named {
+                    fields.push(("of_tomorrow".into(), rmpv::Value::Array(vec![1.into()])));
+                }
+                rmpv::Value::Map(fields)
+            }
+            rmpv::Value::Array(items) => rmpv::Value::Array(items.into_iter().map(grow).collect()),
+            #[allow(
+                clippy::wildcard_enum_match_arm,
+                reason = "all that holds no other value"
+            )]
+            other => other,
+        }
+    }
+    let mut newer = Vec::new();
+    let value = grow(rmpv::decode::read_value(&mut snapshot.as_slice()).expect("reads"));
+    rmpv::encode::write_value(&mut newer, &value).expect("writes");
+    let fields = newer
+        .windows(11)
+        .filter(|part| part == b"of_tomorrow")
+        .count();
+    assert!(fields > 500, "{fields} fields of tomorrow");
+    assert_eq!(
+        Session::restore(&newer).expect("restores").snapshot(),
+        snapshot
+    );
+
+    // One that says that it is not to be read by this version is not.
+    let rmpv::Value::Map(mut fields) = value else {
+        panic!("a map")
+    };
+    for (name, field) in &mut fields {
+        if name.as_str() == Some("readable_by") {
+            *field = 2.into();
+        }
+    }
+    let mut newer = Vec::new();
+    rmpv::encode::write_value(&mut newer, &rmpv::Value::Map(fields)).expect("writes");
+    assert!(matches!(
+        Session::restore(&newer),
+        Err(RestoreError::TooNew(2))
+    ));
+}

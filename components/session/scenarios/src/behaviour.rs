@@ -1,0 +1,78 @@
+//! The scenarios by what they are about.
+
+use chorus_protocol::Encoding;
+use serde_json::json;
+
+use crate::Scenario;
+use crate::origin::Origin;
+use crate::pop::Pop;
+
+macro_rules! scenarios {
+    ($module:literal: $($name:ident),* $(,)?) => {
+        pub(crate) const ALL: &[crate::Scenario] = &[
+            $(crate::Scenario { name: concat!($module, "::", stringify!($name)), run: $name },)*
+        ];
+    };
+}
+
+mod batching;
+mod joining;
+mod limits;
+mod posting;
+mod reacting;
+mod repairing;
+mod resuming;
+mod tokens;
+
+pub(crate) fn all() -> Vec<Scenario> {
+    [
+        batching::ALL,
+        joining::ALL,
+        limits::ALL,
+        posting::ALL,
+        reacting::ALL,
+        repairing::ALL,
+        resuming::ALL,
+        tokens::ALL,
+    ]
+    .concat()
+}
+
+/// A stream in two regions and a lease.
+fn studio(pop: &mut Pop<'_>) -> Origin {
+    pop.lease();
+    Origin::new("demo", &["eu", "us"])
+}
+
+/// A viewer of the stream that has read what there was.
+fn watch(
+    pop: &mut Pop<'_>,
+    origin: &Origin,
+    encoding: Encoding,
+    user: Option<(&str, &str)>,
+) -> u64 {
+    let token = user.map(|(user, role)| pop.token(user, role));
+    let viewer = pop.open(encoding, token);
+    let stream = origin.info.stream_id.as_str();
+    let followed = pop
+        .topics
+        .values()
+        .any(|name| *name == format!("stream:{stream}"));
+    pop.say(viewer, "join_stream", &json!({"stream_id": stream}));
+    if !followed {
+        pop.state(stream, Some(origin.state()));
+    }
+    pop.take_joined(viewer);
+    viewer
+}
+
+/// The ids of the comments a client got in batches, in order; everything else is passed over.
+fn shown(pop: &mut Pop<'_>, viewer: u64) -> Vec<u64> {
+    let mut ids = Vec::new();
+    for message in pop.take(viewer) {
+        if let chorus_protocol::server::ServerMessage::CommentsBatch { comments, .. } = message {
+            ids.extend(comments.iter().map(|comment| comment.id.0));
+        }
+    }
+    ids
+}

@@ -1,0 +1,146 @@
+//! Tokens on live connections.
+
+use chorus_protocol::Encoding;
+use chorus_protocol::server::{ReceiptStatus, ServerMessage};
+use serde_json::json;
+
+use super::{studio, watch};
+use crate::pop::Pop;
+use crate::tokens::{SECRET, token, unsigned, with_claims};
+
+scenarios!("tokens":
+    a_bad_token_at_opening_is_closed,
+    a_bad_token_later_is_an_error_and_reading_goes_on,
+    writing_ends_with_the_token_and_comes_back_with_the_next,
+    another_user_is_refused_on_the_same_connection,
+    anonymous_viewers_may_become_somebody,
+    a_moderators_end_is_noticed,
+);
+
+fn a_bad_token_at_opening_is_closed(pop: &mut Pop<'_>) {
+    let hour = pop.now + 3_600_000;
+    let exp = hour / 1_000;
+    for bad in [
+        String::new(),
+        "x.y.z".to_owned(),
+        "a".repeat(10_000),
+        unsigned("ann", hour),
+        token("ann", "user", pop.now),
+        with_claims(
+            &json!({"sub": "ann", "exp": exp}),
+            b"another secret of at least 32 bytes",
+        ),
+        with_claims(&json!({"sub": "ann"}), SECRET),
+        with_claims(&json!({"exp": exp}), SECRET),
+        with_claims(&json!({"sub": "", "exp": exp}), SECRET),
+        with_claims(&json!({"sub": "ann", "exp": exp, "nbf": exp - 1}), SECRET),
+        with_claims(&json!({"sub": "ann", "exp": exp, "role": "owner"}), SECRET),
+    ] {
+        let viewer = pop.open(Encoding::Json, Some(bad.clone()));
+        assert_eq!(pop.closed(viewer), Some(4401), "{bad}");
+    }
+    let viewer = pop.open(
+        Encoding::Json,
+        Some(with_claims(&json!({"sub": "ann", "exp": exp}), SECRET)),
+    );
+    assert_eq!(pop.closed(viewer), None);
+}
+
+fn a_bad_token_later_is_an_error_and_reading_goes_on(pop: &mut Pop<'_>) {
+    let mut origin = studio(pop);
+    let user = watch(pop, &origin, Encoding::Json, Some(("ann", "user")));
+    pop.say(user, "authenticate", &json!({"token": "x"}));
+    assert_eq!(pop.take_error(user), "invalid_token");
+    let delivery = origin.write("eu", 1, "hi");
+    pop.deliver("demo", &delivery);
+    assert_eq!(super::shown(pop, user), [1]);
+    pop.post(user, "demo", "c", "hi");
+    assert_eq!(
+        pop.take_receipts(user)[0].status,
+        ReceiptStatus::Accepted,
+        "the good one stands"
+    );
+}
+
+fn writing_ends_with_the_token_and_comes_back_with_the_next(pop: &mut Pop<'_>) {
+    let mut origin = studio(pop);
+    let user = pop.open(
+        Encoding::MsgPack,
+        Some(token("ann", "user", pop.now + 10_000)),
+    );
+    pop.say(user, "join_stream", &json!({"stream_id": "demo"}));
+    pop.state("demo", Some(origin.state()));
+    pop.take_joined(user);
+    pop.pass(9_999);
+    assert!(pop.take(user).is_empty());
+    pop.pass(1);
+    assert_eq!(pop.take_error(user), "token_expired");
+    pop.pass(60_000);
+    assert!(pop.take(user).is_empty(), "said once");
+    let delivery = origin.write("eu", 1, "hi");
+    pop.deliver("demo", &delivery);
+    assert_eq!(super::shown(pop, user), [1], "reading goes on");
+    pop.post(user, "demo", "c", "hi");
+    assert_eq!(
+        pop.take_receipts(user)[0].reason.as_deref(),
+        Some("token_expired")
+    );
+    pop.say(
+        user,
+        "react",
+        &json!({"stream_id": "demo", "reaction_type": "like"}),
+    );
+    assert_eq!(pop.take_error(user), "token_expired");
+    let next = pop.token("ann", "user");
+    pop.say(user, "authenticate", &json!({"token": next}));
+    pop.post(user, "demo", "c", "hi");
+    assert_eq!(pop.take_receipts(user)[0].status, ReceiptStatus::Accepted);
+    pop.pass(3_600_000);
+    let told = pop.take(user).into_iter().filter(
+        |message| matches!(message, ServerMessage::Error(refusal) if refusal.code == "token_expired"),
+    );
+    assert_eq!(told.count(), 1, "the next one's end is told too");
+}
+
+fn another_user_is_refused_on_the_same_connection(pop: &mut Pop<'_>) {
+    let origin = studio(pop);
+    let user = watch(pop, &origin, Encoding::Json, Some(("ann", "user")));
+    let other = pop.token("bob", "admin");
+    pop.say(user, "authenticate", &json!({"token": other}));
+    assert_eq!(pop.take_error(user), "wrong_user");
+    pop.post(user, "demo", "c", "hi");
+    assert_eq!(pop.publication().record.comment.user_id.as_str(), "ann");
+}
+
+fn anonymous_viewers_may_become_somebody(pop: &mut Pop<'_>) {
+    let origin = studio(pop);
+    let viewer = watch(pop, &origin, Encoding::Json, None);
+    let mine = pop.token("caster", "user");
+    pop.say(viewer, "authenticate", &json!({"token": mine}));
+    assert!(pop.take(viewer).is_empty());
+    assert_eq!(
+        pop.joins.last(),
+        Some(&(viewer, chorus_session_core::Audience::Moderators))
+    );
+    pop.post(viewer, "demo", "c", "hi");
+    assert_eq!(pop.publication().record.comment.badges, ["broadcaster"]);
+}
+
+fn a_moderators_end_is_noticed(pop: &mut Pop<'_>) {
+    let origin = studio(pop);
+    watch(pop, &origin, Encoding::Json, None);
+    let moderator = pop.open(
+        Encoding::Json,
+        Some(token("mod", "moderator", pop.now + 10_000)),
+    );
+    pop.say(moderator, "join_stream", &json!({"stream_id": "demo"}));
+    assert_eq!(
+        pop.joins.last(),
+        Some(&(moderator, chorus_session_core::Audience::Moderators))
+    );
+    pop.pass(10_000);
+    assert_eq!(
+        pop.joins.last(),
+        Some(&(moderator, chorus_session_core::Audience::Viewers))
+    );
+}

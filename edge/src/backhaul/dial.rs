@@ -1,0 +1,227 @@
+//! Finding the nearest gateway and being welcomed by it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chorus_protocol::Millis;
+use chorus_protocol::backhaul::{
+    CloseCode, Lane, ToGateway, ToPop, VERSION, read_frame, write_frame,
+};
+use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::config::BackhaulConfig;
+use super::frames::Frames;
+use super::lanes::code;
+use super::tls;
+
+/// Bytes the kernel keeps for the backhaul's socket each way, as far as it allows.
+const SOCKET_BYTES: usize = 8 << 20;
+
+/// This machine's clock.
+pub(super) fn wall() -> Millis {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A welcomed connection.
+pub(super) struct Up {
+    pub(super) connection: Connection,
+    pub(super) gateway: String,
+    pub(super) region: chorus_protocol::Region,
+    pub(super) hello_at: Millis,
+    pub(super) gateway_now: Millis,
+    pub(super) worker: u16,
+    pub(super) until: Millis,
+    pub(super) control: (SendStream, Frames),
+    /// What of the control lane came with the welcome.
+    pub(super) early: Vec<ToPop>,
+    pub(super) posts: (SendStream, RecvStream),
+}
+
+/// The sockets to dial from: one for each kind of address.
+#[derive(Clone)]
+pub(super) struct Sockets {
+    v4: Endpoint,
+    v6: Option<Endpoint>,
+}
+
+impl Sockets {
+    /// # Errors
+    /// When no UDP socket can be had.
+    pub(super) fn open() -> std::io::Result<Self> {
+        Ok(Self {
+            v4: endpoint(IpAddr::V4(Ipv4Addr::UNSPECIFIED))?,
+            // A machine without IPv6 is fine.
+            v6: endpoint(IpAddr::V6(Ipv6Addr::UNSPECIFIED)).ok(),
+        })
+    }
+
+    fn towards(&self, address: SocketAddr) -> Option<Endpoint> {
+        match address {
+            SocketAddr::V4(_) => Some(self.v4.clone()),
+            SocketAddr::V6(_) => self.v6.clone(),
+        }
+    }
+
+    /// Waits until the peers have been told of the close.
+    pub(super) async fn idle(&self) {
+        self.v4.wait_idle().await;
+        if let Some(v6) = &self.v6 {
+            v6.wait_idle().await;
+        }
+    }
+}
+
+fn endpoint(address: IpAddr) -> std::io::Result<Endpoint> {
+    let address = SocketAddr::new(address, 0);
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // The kernel may give less: then more is lost when the process is held up, and sent again.
+    let _ = socket.set_recv_buffer_size(SOCKET_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BYTES);
+    socket.bind(&address.into())?;
+    Endpoint::new(
+        EndpointConfig::default(),
+        None,
+        socket.into(),
+        std::sync::Arc::new(TokioRuntime),
+    )
+}
+
+/// Dials all gateways at once and takes the first that answers and welcomes this process: the nearest.
+///
+/// # Errors
+/// Says for each gateway why not.
+pub(super) async fn dial(
+    config: &BackhaulConfig,
+    sockets: &Sockets,
+    process: u64,
+) -> Result<Up, String> {
+    let client = tls::client(config).map_err(|error| error.to_string())?;
+    let limit = Duration::from_millis(config.bounds.connect_ms_max);
+    let mut attempts = JoinSet::new();
+    for gateway in &config.gateways {
+        let (gateway, client) = (gateway.clone(), client.clone());
+        let name = config.server_name.clone();
+        let sockets = sockets.clone();
+        attempts.spawn(async move {
+            let shaken = timeout(limit, shake(&gateway, &name, client, &sockets)).await;
+            match shaken {
+                Ok(Ok(connection)) => Ok((gateway, connection)),
+                Ok(Err(error)) => Err(format!("{gateway}: {error}")),
+                Err(_) => Err(format!("{gateway}: no answer")),
+            }
+        });
+    }
+    let mut reasons = Vec::new();
+    while let Some(joined) = attempts.join_next().await {
+        match joined {
+            Ok(Ok((gateway, connection))) => {
+                let welcomed = timeout(limit, greet(config, &connection, process)).await;
+                match welcomed {
+                    Ok(Ok(up)) => return Ok(Up { gateway, ..up }),
+                    Ok(Err(error)) => reasons.push(format!("{gateway}: {error}")),
+                    Err(_) => reasons.push(format!("{gateway}: no welcome")),
+                }
+                connection.close(code(CloseCode::GoingAway), b"");
+            }
+            Ok(Err(reason)) => reasons.push(reason),
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+    Err(reasons.join("; "))
+}
+
+async fn shake(
+    gateway: &str,
+    name: &str,
+    client: quinn::ClientConfig,
+    sockets: &Sockets,
+) -> Result<Connection, String> {
+    let addresses = tokio::net::lookup_host(gateway)
+        .await
+        .map_err(|error| error.to_string())?;
+    let mut reason = "no address".to_owned();
+    for address in addresses {
+        let Some(endpoint) = sockets.towards(address) else {
+            continue;
+        };
+        let connecting = endpoint
+            .connect_with(client.clone(), address, name)
+            .map_err(|error| error.to_string())?;
+        match connecting.await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    Err(reason)
+}
+
+async fn greet(
+    config: &BackhaulConfig,
+    connection: &Connection,
+    process: u64,
+) -> Result<Up, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let (mut control, down) = connection.open_bi().await.map_err(|error| text(&error))?;
+    let mut message = Vec::new();
+    write_frame(&Lane::Control, &mut message).map_err(|error| text(&error))?;
+    let hello = ToGateway::Hello {
+        version: VERSION,
+        pop: config.pop.clone(),
+        process,
+    };
+    write_frame(&hello, &mut message).map_err(|error| text(&error))?;
+    let hello_at = wall();
+    control
+        .write_chunk(message.into())
+        .await
+        .map_err(|error| text(&error))?;
+    let mut down = Frames::new(down);
+    let mut rest = Vec::new();
+    let first = down
+        .first(&mut rest)
+        .await
+        .map_err(|error| text(&error))?
+        .ok_or("the control lane ended")?;
+    let ToPop::Welcome {
+        region,
+        now_ms,
+        worker,
+        until_ms,
+    } = read_frame(&first).map_err(|error| text(&error))?
+    else {
+        return Err("the first message is no welcome".to_owned());
+    };
+    let early: Result<Vec<ToPop>, _> = rest.iter().map(|frame| read_frame(frame)).collect();
+    let (mut posts, answers) = connection.open_bi().await.map_err(|error| text(&error))?;
+    let mut lane = Vec::new();
+    write_frame(&Lane::Posts, &mut lane).map_err(|error| text(&error))?;
+    posts
+        .write_chunk(lane.into())
+        .await
+        .map_err(|error| text(&error))?;
+    Ok(Up {
+        connection: connection.clone(),
+        gateway: String::new(),
+        region,
+        hello_at,
+        gateway_now: now_ms,
+        worker,
+        until: until_ms,
+        control: (control, down),
+        early: early.map_err(|error| text(&error))?,
+        posts: (posts, answers),
+    })
+}

@@ -1,0 +1,173 @@
+//! Replays the cache cannot answer: asked of the gateway, the same range once for all who want it.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use chorus_protocol::StreamId;
+use chorus_protocol::session::ReplayRange;
+
+use super::posts::backoff;
+use crate::link::ShardId;
+
+/// A replay to be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) number: u64,
+    pub(crate) stream: StreamId,
+    pub(crate) range: ReplayRange,
+}
+
+/// Who waits for an answer, and by which number.
+pub(super) type Waiters = Vec<(ShardId, u64)>;
+
+#[derive(Debug)]
+struct Asked {
+    ask: Ask,
+    key: Vec<u8>,
+    waiters: Waiters,
+    tries: u32,
+}
+
+/// All replays under way.
+#[derive(Debug)]
+pub(super) struct Replays {
+    asked: HashMap<u64, Asked>,
+    by_range: HashMap<Vec<u8>, u64>,
+    queue: VecDeque<u64>,
+    again: BTreeSet<(Instant, u64)>,
+    deadlines: VecDeque<(Instant, u64)>,
+    running: usize,
+    next: u64,
+    running_max: usize,
+    waiting_max: usize,
+    time: Duration,
+}
+
+/// What became of a replay asked for.
+pub(super) enum Taken {
+    /// Waits.
+    Queued,
+    /// The same range is under way.
+    Joined,
+    /// Too many wait.
+    Full,
+}
+
+impl Replays {
+    pub(super) fn new(running_max: usize, waiting_max: usize, ms_max: u64) -> Self {
+        Self {
+            asked: HashMap::new(),
+            by_range: HashMap::new(),
+            queue: VecDeque::new(),
+            again: BTreeSet::new(),
+            deadlines: VecDeque::new(),
+            running: 0,
+            next: 0,
+            running_max,
+            waiting_max,
+            time: Duration::from_millis(ms_max),
+        }
+    }
+
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        waiter: (ShardId, u64),
+        stream: StreamId,
+        range: ReplayRange,
+    ) -> Taken {
+        // Writing names and numbers into memory cannot fail.
+        let key = rmp_serde::to_vec(&(&stream, &range)).unwrap_or_default();
+        if let Some(asked) = self
+            .by_range
+            .get(&key)
+            .and_then(|it| self.asked.get_mut(it))
+        {
+            if asked.waiters.len() >= self.waiting_max {
+                return Taken::Full;
+            }
+            asked.waiters.push(waiter);
+            return Taken::Joined;
+        }
+        if self.asked.len() >= self.waiting_max {
+            return Taken::Full;
+        }
+        let number = self.next;
+        self.next += 1;
+        self.by_range.insert(key.clone(), number);
+        self.deadlines.push_back((now + self.time, number));
+        self.queue.push_back(number);
+        let asked = Asked {
+            ask: Ask {
+                number,
+                stream,
+                range,
+            },
+            key,
+            waiters: vec![waiter],
+            tries: 0,
+        };
+        self.asked.insert(number, asked);
+        Taken::Queued
+    }
+
+    /// Those to be asked for now. To be called while connected only.
+    pub(super) fn start(&mut self, now: Instant, asks: &mut Vec<Ask>) {
+        while let Some((at, number)) = self.again.first().copied()
+            && at <= now
+        {
+            self.again.pop_first();
+            self.queue.push_back(number);
+        }
+        while self.running < self.running_max
+            && let Some(number) = self.queue.pop_front()
+        {
+            if let Some(asked) = self.asked.get(&number) {
+                self.running += 1;
+                asks.push(asked.ask.clone());
+            }
+        }
+    }
+
+    /// An answer came: says who waits for it.
+    pub(super) fn answered(&mut self, number: u64) -> Waiters {
+        self.running = self.running.saturating_sub(1);
+        self.finish(number)
+    }
+
+    /// No answer came: it is asked for again later, until its time is over.
+    pub(super) fn failed(&mut self, now: Instant, number: u64, jitter: u64) {
+        self.running = self.running.saturating_sub(1);
+        if let Some(asked) = self.asked.get_mut(&number) {
+            asked.tries += 1;
+            let wait = backoff(asked.tries, 1_000, jitter);
+            self.again.insert((now + wait, number));
+        }
+    }
+
+    /// Those whose time is over: says who waited.
+    pub(super) fn expire(&mut self, now: Instant) -> Waiters {
+        let mut waiters = Vec::new();
+        while let Some((deadline, number)) = self.deadlines.front().copied()
+            && (deadline <= now || !self.asked.contains_key(&number))
+        {
+            self.deadlines.pop_front();
+            waiters.append(&mut self.finish(number));
+        }
+        waiters
+    }
+
+    fn finish(&mut self, number: u64) -> Waiters {
+        let Some(asked) = self.asked.remove(&number) else {
+            return Vec::new();
+        };
+        self.by_range.remove(&asked.key);
+        asked.waiters
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        let deadline = self.deadlines.front().map(|(at, _)| *at);
+        let again = self.again.first().map(|(at, _)| *at);
+        deadline.into_iter().chain(again).min()
+    }
+}

@@ -1,0 +1,328 @@
+//! The streams this PoP holds: one hold each, however many shards want it, and no hole unseen.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chorus_protocol::StreamId;
+use chorus_protocol::backhaul::{Held, ToGateway};
+use chorus_protocol::server::Reactions;
+use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
+
+use super::Out;
+use super::cache::{CacheBounds, Known, Step};
+use super::posts::backoff;
+use crate::backhaul::metrics::{Metrics, add};
+use crate::link::{ShardId, ToShard};
+
+/// The longest wait before a stream that keeps breaking is asked for again.
+const REHOLD_MS_MAX: u64 = 5_000;
+
+/// How it stands with the gateway.
+#[derive(Debug)]
+enum Phase {
+    /// No gateway.
+    Away,
+    /// Asked for; deliveries that come before the answer wait.
+    Asked { early: Vec<(Delivery, Bytes)> },
+    /// Deliveries follow.
+    Following,
+    /// To be asked for again then.
+    Broken { again: Instant },
+}
+
+#[derive(Debug)]
+struct Hold {
+    /// A bit for each shard.
+    shards: u16,
+    phase: Phase,
+    known: Option<Known>,
+    /// How often it broke since the last delivery that followed.
+    broken: u32,
+    release_at: Option<Instant>,
+}
+
+impl Hold {
+    fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let bits = self.shards;
+        (0..16).filter(move |shard| bits & (1 << shard) != 0)
+    }
+}
+
+/// All streams held.
+#[derive(Debug)]
+pub(super) struct Streams {
+    holds: HashMap<StreamId, Hold>,
+    due: BTreeSet<(Instant, StreamId)>,
+    connected: bool,
+    cache: CacheBounds,
+    early_max: usize,
+    release: Duration,
+}
+
+impl Streams {
+    pub(super) fn new(cache: CacheBounds, early_max: usize, release_ms: u64) -> Self {
+        Self {
+            holds: HashMap::new(),
+            due: BTreeSet::new(),
+            connected: false,
+            cache,
+            early_max,
+            release: Duration::from_millis(release_ms),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.holds.len()
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        shard: ShardId,
+        stream: StreamId,
+        out: &mut Out,
+        metrics: &Metrics,
+    ) {
+        if let Some(hold) = self.holds.get_mut(&stream) {
+            hold.shards |= bit(shard);
+            hold.release_at = None;
+            if let Some(known) = &hold.known {
+                add(&metrics.states_cached, 1);
+                let state = Some(Arc::new(known.state()));
+                out.shard(shard, ToShard::State { stream, state });
+            }
+            return;
+        }
+        let mut hold = Hold {
+            shards: bit(shard),
+            phase: Phase::Away,
+            known: None,
+            broken: 0,
+            release_at: None,
+        };
+        if self.connected {
+            ask(&stream, &mut hold, out);
+        }
+        self.holds.insert(stream, hold);
+    }
+
+    pub(super) fn unsubscribe(&mut self, now: Instant, shard: ShardId, stream: &StreamId) {
+        let Some(hold) = self.holds.get_mut(stream) else {
+            return;
+        };
+        hold.shards &= !bit(shard);
+        if hold.shards == 0 && hold.release_at.is_none() {
+            let at = now + self.release;
+            hold.release_at = Some(at);
+            self.due.insert((at, stream.clone()));
+        }
+    }
+
+    pub(super) fn connected(&mut self, out: &mut Out) {
+        self.connected = true;
+        self.holds.retain(|_, hold| hold.shards != 0);
+        for (stream, hold) in &mut self.holds {
+            hold.broken = 0;
+            ask(stream, hold, out);
+        }
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        self.connected = false;
+        for hold in self.holds.values_mut() {
+            hold.phase = Phase::Away;
+        }
+    }
+
+    /// Takes the answer to a hold.
+    pub(super) fn held(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        held: Held,
+        out: &mut Out,
+        metrics: &Metrics,
+    ) {
+        let Some(hold) = self.holds.get_mut(&stream) else {
+            // Released in the meantime.
+            return;
+        };
+        let state = match held {
+            Held::Unknown => {
+                for shard in hold.shards() {
+                    let stream = stream.clone();
+                    out.shard(
+                        shard,
+                        ToShard::State {
+                            stream,
+                            state: None,
+                        },
+                    );
+                }
+                self.holds.remove(&stream);
+                return;
+            }
+            Held::Resumed if hold.known.is_some() => None,
+            // Resumed at a position we never had.
+            Held::Resumed => {
+                self.broken(now, &stream, out, metrics);
+                return;
+            }
+            Held::Fresh(state) => Some(state),
+            Held::Gap(state) => {
+                add(&metrics.gaps, 1);
+                Some(state)
+            }
+        };
+        if let Some(state) = state {
+            let known = Known::new(*state, self.cache);
+            let state = Arc::new(known.state());
+            for shard in hold.shards() {
+                let (stream, state) = (stream.clone(), Some(Arc::clone(&state)));
+                out.shard(shard, ToShard::State { stream, state });
+            }
+            hold.known = Some(known);
+        }
+        let before = std::mem::replace(&mut hold.phase, Phase::Following);
+        if let Phase::Asked { mut early } = before {
+            // They may come over the lane of this hold and of the one before it.
+            early.sort_by(|(a, _), (b, _)| {
+                (&a.region, a.epoch, a.from).cmp(&(&b.region, b.epoch, b.from))
+            });
+            for (delivery, data) in early {
+                self.delivered(now, &stream, delivery, data, out, metrics);
+            }
+        }
+    }
+
+    pub(super) fn delivered(
+        &mut self,
+        now: Instant,
+        stream: &StreamId,
+        delivery: Delivery,
+        data: Bytes,
+        out: &mut Out,
+        metrics: &Metrics,
+    ) {
+        let Some(hold) = self.holds.get_mut(stream) else {
+            return;
+        };
+        match &mut hold.phase {
+            Phase::Away | Phase::Broken { .. } => return,
+            Phase::Asked { early } => {
+                // One more is dropped: a hole that is seen when the rest is looked through.
+                if early.len() < self.early_max {
+                    early.push((delivery, data));
+                }
+                return;
+            }
+            Phase::Following => {}
+        }
+        let Some(known) = &mut hold.known else {
+            return;
+        };
+        let data = match known.step(&delivery) {
+            Step::Next => data,
+            Step::Rest(rest) => match rmp_serde::to_vec_named(&rest) {
+                Ok(data) => data.into(),
+                Err(_) => return self.broken(now, stream, out, metrics),
+            },
+            Step::Old => {
+                add(&metrics.deliveries_repeated, 1);
+                return;
+            }
+            Step::Hole => return self.broken(now, stream, out, metrics),
+        };
+        hold.broken = 0;
+        add(&metrics.deliveries, 1);
+        for shard in hold.shards() {
+            let (stream, data) = (stream.clone(), data.clone());
+            out.shard(shard, ToShard::Delivered { stream, data });
+        }
+    }
+
+    /// Something is missing: ask again from where all is known, at once the first time.
+    fn broken(&mut self, now: Instant, stream: &StreamId, out: &mut Out, metrics: &Metrics) {
+        add(&metrics.holes, 1);
+        let Some(hold) = self.holds.get_mut(stream) else {
+            return;
+        };
+        tracing::warn!(%stream, times = hold.broken + 1, "a delivery does not follow; asking again");
+        hold.broken += 1;
+        if hold.broken == 1 {
+            ask(stream, hold, out);
+        } else {
+            let again = now + backoff(hold.broken, REHOLD_MS_MAX, 0);
+            hold.phase = Phase::Broken { again };
+            self.due.insert((again, stream.clone()));
+        }
+    }
+
+    pub(super) fn totals(
+        &mut self,
+        stream: &StreamId,
+        reactions: &Reactions,
+        viewers: Option<u64>,
+        out: &mut Out,
+    ) {
+        let Some(hold) = self.holds.get_mut(stream) else {
+            return;
+        };
+        let Some(known) = &mut hold.known else {
+            return;
+        };
+        known.totals(reactions, viewers);
+        for shard in hold.shards() {
+            let (stream, reactions) = (stream.clone(), reactions.clone());
+            out.shard(
+                shard,
+                ToShard::Counted {
+                    stream,
+                    reactions,
+                    viewers,
+                },
+            );
+        }
+    }
+
+    pub(super) fn replay(&self, stream: &StreamId, range: &ReplayRange) -> Option<Replayed> {
+        self.holds.get(stream)?.known.as_ref()?.replay(range)
+    }
+
+    pub(super) fn tick(&mut self, now: Instant, out: &mut Out) {
+        while let Some((at, stream)) = self.due.first().cloned()
+            && at <= now
+        {
+            self.due.pop_first();
+            let Some(hold) = self.holds.get_mut(&stream) else {
+                continue;
+            };
+            if hold.release_at.is_some_and(|at| at <= now) {
+                self.holds.remove(&stream);
+                if self.connected {
+                    out.control(&ToGateway::Release { stream });
+                }
+            } else if matches!(hold.phase, Phase::Broken { again } if again <= now) {
+                ask(&stream, hold, out);
+            }
+        }
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+}
+
+fn ask(stream: &StreamId, hold: &mut Hold, out: &mut Out) {
+    hold.phase = Phase::Asked { early: Vec::new() };
+    out.control(&ToGateway::Hold {
+        stream: stream.clone(),
+        have: hold.known.as_ref().map(|known| known.at().clone()),
+        full: false,
+    });
+}
+
+fn bit(shard: ShardId) -> u16 {
+    1_u16.checked_shl(u32::from(shard)).unwrap_or(0)
+}

@@ -1,0 +1,213 @@
+//! The lanes of one connection: a task each that turns bytes into events, and two that write.
+//!
+//! Every event names its connection, so that what a dead one said last is told apart.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chorus_protocol::StreamId;
+use chorus_protocol::backhaul::{
+    CloseCode, Datagram, Lane, Published, Request, Response, ToPop, read_frame, write_frame,
+};
+use chorus_protocol::session::{Delivery, Replayed};
+use quinn::{Connection, RecvStream, SendStream, VarInt};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::frames::{Frames, LaneError};
+use super::hub::Ask;
+use super::metrics::{Metrics, add};
+
+/// Chunks written in one go.
+const WRITE_CHUNKS_MAX: usize = 64;
+
+/// Which connection of this process.
+pub(super) type Generation = u64;
+
+/// What a connection says.
+#[derive(Debug)]
+pub(super) enum Event {
+    Control(Vec<ToPop>),
+    Published(Vec<Published>),
+    Delivered {
+        stream: StreamId,
+        deliveries: Vec<(Delivery, Bytes)>,
+    },
+    Datagram(Datagram),
+    /// A replay's answer; `None` when there is none. Counts whatever connection it came by.
+    Asked {
+        number: u64,
+        replayed: Option<Replayed>,
+    },
+}
+
+/// Where a connection's tasks put what they read. The channel is bounded: lanes wait when it is full.
+#[derive(Clone)]
+pub(super) struct Sink {
+    pub(super) generation: Generation,
+    pub(super) events: mpsc::Sender<(Generation, Event)>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Sink {
+    async fn put(&self, event: Event) {
+        // Nobody listens any more when the process ends.
+        let _ = self.events.send((self.generation, event)).await;
+    }
+}
+
+/// The error code of a close.
+pub(super) fn code(code: CloseCode) -> VarInt {
+    VarInt::from_u32(code as u32)
+}
+
+/// Starts the reading tasks. They end with the connection.
+pub(super) fn start(
+    connection: &Connection,
+    control: Frames,
+    posts: RecvStream,
+    sink: &Sink,
+    tasks: &mut JoinSet<()>,
+) {
+    tasks.spawn(guard(
+        connection.clone(),
+        sink.clone(),
+        read_control(control, sink.clone()),
+    ));
+    tasks.spawn(guard(
+        connection.clone(),
+        sink.clone(),
+        read_posts(Frames::new(posts), sink.clone()),
+    ));
+    tasks.spawn(read_datagrams(connection.clone(), sink.clone()));
+    tasks.spawn(accept(connection.clone(), sink.clone()));
+}
+
+/// Ends the connection when a lane cannot be read: whatever was meant, it did not arrive.
+async fn guard(
+    connection: Connection,
+    sink: Sink,
+    lane: impl Future<Output = Result<(), LaneError>>,
+) {
+    match lane.await {
+        Ok(()) | Err(LaneError::Read(_)) => {}
+        Err(error @ (LaneError::Frame(_) | LaneError::Cut)) => {
+            add(&sink.metrics.malformed, 1);
+            tracing::error!(%error, "a lane of the gateway cannot be read; connecting anew");
+            connection.close(code(CloseCode::Malformed), b"malformed");
+        }
+    }
+}
+
+async fn read_control(mut lane: Frames, sink: Sink) -> Result<(), LaneError> {
+    let mut frames = Vec::new();
+    while lane.read(&mut frames).await? {
+        let messages: Result<Vec<ToPop>, _> =
+            frames.drain(..).map(|frame| read_frame(&frame)).collect();
+        sink.put(Event::Control(messages?)).await;
+    }
+    Ok(())
+}
+
+async fn read_posts(mut lane: Frames, sink: Sink) -> Result<(), LaneError> {
+    let mut frames = Vec::new();
+    while lane.read(&mut frames).await? {
+        let messages: Result<Vec<Published>, _> =
+            frames.drain(..).map(|frame| read_frame(&frame)).collect();
+        sink.put(Event::Published(messages?)).await;
+    }
+    Ok(())
+}
+
+async fn read_datagrams(connection: Connection, sink: Sink) {
+    while let Ok(bytes) = connection.read_datagram().await {
+        match read_frame(&bytes) {
+            Ok(datagram) => sink.put(Event::Datagram(datagram)).await,
+            Err(error) => {
+                add(&sink.metrics.malformed, 1);
+                tracing::warn!(%error, "a datagram of the gateway cannot be read");
+            }
+        }
+    }
+}
+
+/// Takes the lanes the gateway opens: one per stream held.
+async fn accept(connection: Connection, sink: Sink) {
+    let mut lanes = JoinSet::new();
+    while let Ok(lane) = connection.accept_uni().await {
+        lanes.spawn(guard(
+            connection.clone(),
+            sink.clone(),
+            read_deliveries(Frames::new(lane), sink.clone()),
+        ));
+        while lanes.try_join_next().is_some() {}
+    }
+}
+
+async fn read_deliveries(mut lane: Frames, sink: Sink) -> Result<(), LaneError> {
+    let mut frames = Vec::new();
+    let Some(first) = lane.first(&mut frames).await? else {
+        return Ok(());
+    };
+    let Lane::Deliveries { stream } = read_frame(&first)? else {
+        return Err(LaneError::Cut);
+    };
+    loop {
+        let mut deliveries = Vec::with_capacity(frames.len());
+        for frame in frames.drain(..) {
+            deliveries.push((read_frame(&frame)?, frame));
+        }
+        if !deliveries.is_empty() {
+            let stream = stream.clone();
+            sink.put(Event::Delivered { stream, deliveries }).await;
+        }
+        if !lane.read(&mut frames).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes what comes down the channel, grouped. The channel is bounded by what feeds it: posts by
+/// `posts_waiting_max`, control messages by the streams held.
+pub(super) async fn write(mut lane: SendStream, mut chunks: mpsc::UnboundedReceiver<Bytes>) {
+    let mut batch = Vec::new();
+    while chunks.recv_many(&mut batch, WRITE_CHUNKS_MAX).await > 0 {
+        if lane.write_all_chunks(&mut batch).await.is_err() {
+            return;
+        }
+        batch.clear();
+    }
+}
+
+/// Asks something on a lane of its own.
+pub(super) async fn request(connection: &Connection, request: &Request) -> Option<Response> {
+    let mut message = Vec::new();
+    write_frame(&Lane::Request, &mut message).ok()?;
+    write_frame(request, &mut message).ok()?;
+    let (mut up, down) = connection.open_bi().await.ok()?;
+    up.write_chunk(message.into()).await.ok()?;
+    up.finish().ok()?;
+    let mut rest = Vec::new();
+    let answer = Frames::new(down).first(&mut rest).await.ok()??;
+    read_frame(&answer).ok()
+}
+
+/// Asks for a replay and puts the answer where all events go.
+pub(super) async fn ask(
+    connection: Connection,
+    ask: Ask,
+    timeout: std::time::Duration,
+    sink: Sink,
+) {
+    let question = Request::Replay {
+        stream: ask.stream,
+        range: ask.range,
+    };
+    let answer = tokio::time::timeout(timeout, request(&connection, &question)).await;
+    let replayed = match answer {
+        Ok(Some(Response::Replay(replayed))) => Some(replayed),
+        Ok(Some(Response::Rest(_) | Response::Unavailable) | None) | Err(_) => None,
+    };
+    let number = ask.number;
+    sink.put(Event::Asked { number, replayed }).await;
+}

@@ -1,0 +1,66 @@
+//! What the backhaul counts.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident, $help:literal;)*) => {
+        /// The backhaul's numbers; a clone of the `Arc` is read by whoever serves `/metrics`.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $(#[doc = $help] pub $name: AtomicU64,)*
+        }
+
+        impl Metrics {
+            /// Hands every number out: its name, what it says, its kind and its value.
+            pub fn each(&self, mut out: impl FnMut(&'static str, &'static str, Kind, u64)) {
+                $(out(stringify!($name), $help, Kind::$kind, self.$name.load(Relaxed));)*
+            }
+        }
+    };
+}
+
+/// What kind of number it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+}
+
+metrics! {
+    connected: Gauge, "Whether a gateway is connected";
+    connects: Counter, "Connections to a gateway that were welcomed";
+    connect_failures: Counter, "Attempts to connect that failed";
+    rtt_us: Gauge, "Round trip to the gateway in microseconds";
+    lease_worker: Gauge, "The worker id leased";
+    lease_until_ms: Gauge, "Until when it is leased, milliseconds since 1970 by this machine's clock";
+    streams_held: Gauge, "Streams held at the gateway";
+    deliveries: Counter, "Deliveries passed on to shards";
+    deliveries_repeated: Counter, "Deliveries that brought nothing new";
+    holes: Counter, "Deliveries that did not follow the one before, so that the stream was asked for again";
+    gaps: Counter, "Streams that could not be resumed";
+    posts: Counter, "Posts taken from shards";
+    posts_waiting: Gauge, "Posts waiting for the log";
+    posts_refused: Counter, "Posts refused because too many were waiting, or none could leave in time";
+    posts_resent: Counter, "Posts sent again under the same key";
+    posts_unconfirmed: Counter, "Posts whose outcome is not known";
+    reactions_resent: Counter, "Reaction increments sent again under the same key";
+    reactions_dropped: Counter, "Reactions that could not be handed in";
+    replays: Counter, "Replays asked for by shards";
+    replays_cached: Counter, "Replays answered from the cache";
+    replays_joined: Counter, "Replays that shared another's answer";
+    replays_failed: Counter, "Replays answered as a gap because the gateway did not answer";
+    states_cached: Counter, "Subscriptions answered from the cache";
+    rest_calls: Counter, "REST calls passed to the gateway";
+    rest_failures: Counter, "REST calls that could not be answered";
+    malformed: Counter, "Messages of the gateway that could not be read";
+}
+
+pub(super) fn add(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Relaxed);
+}
+
+pub(super) fn set(gauge: &AtomicU64, to: u64) {
+    gauge.store(to, Relaxed);
+}

@@ -1,0 +1,276 @@
+//! The backhaul's loop: waits for shards, the gateway and the clock, lets the hub decide and carries it out.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chorus_protocol::backhaul::CloseCode;
+use quinn::Connection;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::config::BackhaulConfig;
+use super::dial::{Sockets, Up, dial, wall};
+use super::hub::{Hub, Now, Out};
+use super::lanes::{self, Event, Generation, Sink, code};
+use super::metrics::{Metrics, add, set};
+use super::{Gateway, ShardSender, Shared};
+use crate::link::ToBackhaul;
+
+/// Messages taken in one go before the rest is carried out.
+const BATCH_MAX: usize = 1_024;
+/// With nothing due the loop looks around this often.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+/// A connection that held this long is followed by an attempt without a wait.
+const STEADY: Duration = Duration::from_secs(2);
+const RECONNECT_MS_MIN: u64 = 25;
+
+/// The connection and its writers.
+struct Link {
+    generation: Generation,
+    connection: Connection,
+    control: mpsc::UnboundedSender<Bytes>,
+    posts: mpsc::UnboundedSender<Bytes>,
+    tasks: JoinSet<()>,
+    since: Instant,
+}
+
+pub(super) struct Runner {
+    pub(super) config: Arc<BackhaulConfig>,
+    pub(super) sockets: Sockets,
+    pub(super) process: u64,
+    pub(super) shards: Vec<Arc<dyn ShardSender>>,
+    pub(super) asked: mpsc::Receiver<ToBackhaul>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) stop: oneshot::Receiver<()>,
+}
+
+fn now() -> Now {
+    Now {
+        mono: Instant::now(),
+        wall: wall(),
+    }
+}
+
+impl Runner {
+    /// Runs until the handle says stop or is gone.
+    pub(super) async fn run(mut self) {
+        let bounds = &self.config.bounds;
+        let mut hub = Hub::new(
+            bounds,
+            self.shards.len(),
+            self.process,
+            Arc::clone(&self.metrics),
+        );
+        let (sender, mut events) = mpsc::channel(bounds.events_waiting_max);
+        let mut generation: Generation = 0;
+        let mut link: Option<Link> = None;
+        let mut dialling = JoinSet::new();
+        let mut failures: u32 = 0;
+        self.start_dialling(&mut dialling, Duration::ZERO);
+        let mut wishes = Vec::with_capacity(BATCH_MAX);
+        let mut happened = Vec::with_capacity(BATCH_MAX);
+        let mut asked_open = true;
+        loop {
+            let wake = hub.next().unwrap_or_else(|| Instant::now() + LOOK_AROUND);
+            let sleep = tokio::time::sleep_until(wake.into());
+            let closed = async {
+                match &link {
+                    Some(link) => Some(link.connection.closed().await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = &mut self.stop => break,
+                taken = self.asked.recv_many(&mut wishes, BATCH_MAX), if asked_open => asked_open = taken > 0,
+                _ = events.recv_many(&mut happened, BATCH_MAX) => {}
+                reason = closed => {
+                    let steady = link.as_ref().is_some_and(|link| link.since.elapsed() >= STEADY);
+                    if let Some(reason) = reason {
+                        tracing::warn!(%reason, "the gateway is gone; connecting anew");
+                    }
+                    link = None;
+                    self.shared.down();
+                    hub.disconnected();
+                    failures = if steady { 0 } else { failures + 1 };
+                    self.start_dialling(&mut dialling, self.wait(failures));
+                }
+                dialled = dialling.join_next(), if link.is_none() => match dialled {
+                    Some(Ok(Ok(up))) => {
+                        generation += 1;
+                        link = Some(self.link_up(up, generation, &sender, &mut hub));
+                    }
+                    Some(Ok(Err(reason))) => {
+                        failures += 1;
+                        add(&self.metrics.connect_failures, 1);
+                        tracing::warn!(%reason, failures, "no gateway");
+                        self.start_dialling(&mut dialling, self.wait(failures));
+                    }
+                    Some(Err(_)) | None => {
+                        failures += 1;
+                        self.start_dialling(&mut dialling, self.wait(failures));
+                    }
+                },
+                () = sleep => {}
+            }
+            let now = now();
+            while happened.len() < BATCH_MAX
+                && let Ok(event) = events.try_recv()
+            {
+                happened.push(event);
+            }
+            while wishes.len() < BATCH_MAX
+                && let Ok(wish) = self.asked.try_recv()
+            {
+                wishes.push(wish);
+            }
+            let current = link.as_ref().map(|link| link.generation);
+            for (generation, event) in happened.drain(..) {
+                take(&mut hub, now, event, current == Some(generation));
+            }
+            for wish in wishes.drain(..) {
+                hub.shard(now, wish);
+            }
+            if let Some(link) = &mut link {
+                set(
+                    &self.metrics.rtt_us,
+                    u64::try_from(link.connection.rtt().as_micros()).unwrap_or(u64::MAX),
+                );
+                while link.tasks.try_join_next().is_some() {}
+            }
+            let out = hub.flush(now);
+            self.carry_out(out, link.as_mut(), &sender);
+            self.shared
+                .lease_until
+                .store(self.metrics.lease_until_ms.load(Relaxed), Relaxed);
+        }
+        if let Some(link) = link {
+            link.connection.close(code(CloseCode::GoingAway), b"");
+        }
+        self.shared.down();
+        self.sockets.idle().await;
+    }
+
+    fn wait(&self, failures: u32) -> Duration {
+        if failures == 0 {
+            return Duration::ZERO;
+        }
+        let most = self.config.bounds.reconnect_ms_max.max(RECONNECT_MS_MIN);
+        let ms = RECONNECT_MS_MIN
+            .saturating_mul(1 << failures.min(16))
+            .min(most);
+        Duration::from_millis(ms / 2 + super::random() % (ms / 2 + 1))
+    }
+
+    fn start_dialling(&self, dialling: &mut JoinSet<Result<Up, String>>, wait: Duration) {
+        let (config, sockets, process) =
+            (Arc::clone(&self.config), self.sockets.clone(), self.process);
+        dialling.spawn(async move {
+            tokio::time::sleep(wait).await;
+            dial(&config, &sockets, process).await
+        });
+    }
+
+    fn link_up(
+        &self,
+        up: Up,
+        generation: Generation,
+        sender: &mpsc::Sender<(Generation, Event)>,
+        hub: &mut Hub,
+    ) -> Link {
+        tracing::info!(gateway = %up.gateway, region = %up.region, worker = up.worker, "connected to a gateway");
+        let sink = self.sink(generation, sender);
+        let mut tasks = JoinSet::new();
+        let (control, control_chunks) = mpsc::unbounded_channel();
+        let (posts, posts_chunks) = mpsc::unbounded_channel();
+        tasks.spawn(lanes::write(up.control.0, control_chunks));
+        tasks.spawn(lanes::write(up.posts.0, posts_chunks));
+        lanes::start(&up.connection, up.control.1, up.posts.1, &sink, &mut tasks);
+        let now = now();
+        hub.connected(now, up.hello_at, up.gateway_now, up.worker, up.until);
+        for message in up.early {
+            hub.control(now, message);
+        }
+        self.shared.up(Gateway {
+            address: up.gateway,
+            region: up.region,
+            connection: up.connection.clone(),
+        });
+        Link {
+            generation,
+            connection: up.connection,
+            control,
+            posts,
+            tasks,
+            since: Instant::now(),
+        }
+    }
+
+    fn sink(&self, generation: Generation, sender: &mpsc::Sender<(Generation, Event)>) -> Sink {
+        Sink {
+            generation,
+            events: sender.clone(),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+
+    fn carry_out(
+        &self,
+        out: &mut Out,
+        link: Option<&mut Link>,
+        sender: &mpsc::Sender<(Generation, Event)>,
+    ) {
+        for (messages, shard) in out.shards.iter_mut().zip(&self.shards) {
+            if !messages.is_empty() {
+                shard.send_all(messages);
+                messages.clear();
+            }
+        }
+        let Some(link) = link else {
+            return;
+        };
+        // A writer that is gone means the connection is too; all of it is said anew over the next.
+        if !out.control.is_empty() {
+            let _ = link.control.send(std::mem::take(&mut out.control).into());
+        }
+        if !out.posts.is_empty() {
+            let _ = link.posts.send(std::mem::take(&mut out.posts).into());
+        }
+        for datagram in out.datagrams.drain(..) {
+            // What a datagram says may be lost.
+            let _ = link.connection.send_datagram(datagram);
+        }
+        let timeout = Duration::from_millis(self.config.bounds.replay_ms_max / 2);
+        for ask in out.asks.drain(..) {
+            let sink = self.sink(link.generation, sender);
+            // Not one of the link's tasks: its answer, or that there is none, has to arrive.
+            tokio::spawn(lanes::ask(link.connection.clone(), ask, timeout, sink));
+        }
+    }
+}
+
+fn take(hub: &mut Hub, now: Now, event: Event, current: bool) {
+    match event {
+        Event::Asked { number, replayed } => hub.asked(now, number, replayed.as_ref()),
+        // What a dead connection said last: the next one says it again.
+        _ if !current => {}
+        Event::Control(messages) => {
+            for message in messages {
+                hub.control(now, message);
+            }
+        }
+        Event::Published(answers) => {
+            for answer in answers {
+                hub.published(now, answer);
+            }
+        }
+        Event::Delivered { stream, deliveries } => {
+            for (delivery, data) in deliveries {
+                hub.delivered(now, &stream, delivery, data);
+            }
+        }
+        Event::Datagram(datagram) => hub.datagram(&datagram),
+    }
+}

@@ -1,0 +1,121 @@
+//! `chorus-edge`: a PoP.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use chorus_edge::config::Config;
+use chorus_edge::shard::send::IoUring;
+use clap::{Parser, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// A Chorus PoP: viewers connect here.
+#[derive(Debug, Parser)]
+#[command(name = "chorus-edge", version)]
+struct Cli {
+    /// The configuration; without it every value is its default or given below.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Where viewers connect, over the file's `listen`.
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// This PoP's name, over the file's `pop`.
+    #[arg(long)]
+    pop: Option<chorus_protocol::PopId>,
+    /// Threads that serve viewers, over the file's `shards`.
+    #[arg(long)]
+    shards: Option<usize>,
+    /// The application's manifest, over the file's `app`.
+    #[arg(long)]
+    app: Option<PathBuf>,
+    /// Where compiled components are kept, over the file's `state_dir`.
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
+    /// The files served at `/`, over the file's `assets_dir`.
+    #[arg(long)]
+    assets_dir: Option<PathBuf>,
+    /// Do not use `io_uring`, whatever the file says.
+    #[arg(long)]
+    no_io_uring: bool,
+    /// End at once when the process that started this one ends.
+    #[arg(long)]
+    exit_with_parent: bool,
+    /// How to write logs, to standard error; `RUST_LOG` chooses which.
+    #[arg(long, value_enum, default_value_t)]
+    log: Log,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Log {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Cli {
+    fn config(&self) -> anyhow::Result<Config> {
+        let mut config = match &self.config {
+            Some(path) => Config::read(path)?,
+            None => Config::default(),
+        };
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        if let Some(pop) = &self.pop {
+            config.pop = pop.clone();
+        }
+        if let Some(shards) = self.shards {
+            config.shards = shards;
+        }
+        if let Some(app) = &self.app {
+            config.app.clone_from(app);
+        }
+        if let Some(state_dir) = &self.state_dir {
+            config.state_dir.clone_from(state_dir);
+        }
+        if self.assets_dir.is_some() {
+            config.assets_dir.clone_from(&self.assets_dir);
+        }
+        if self.no_io_uring {
+            config.io_uring = IoUring::Off;
+        }
+        Ok(config)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match cli.log {
+        Log::Text => log.init(),
+        Log::Json => log.json().init(),
+    }
+    match serve(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(cli: &Cli) -> anyhow::Result<()> {
+    let config = cli.config()?;
+    // Shards have threads of their own; this runtime has the backhaul and the HTTP server.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the runtime cannot be set up")?;
+    let served = runtime.block_on(chorus_edge::pop::run(config, cli.exit_with_parent));
+    runtime.shutdown_background();
+    Ok(served?)
+}

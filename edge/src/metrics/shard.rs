@@ -1,0 +1,193 @@
+//! One shard's numbers: written by its thread alone, read by the scrape.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::component::Stats;
+use crate::ws::handshake::Refusal;
+
+/// A number that one thread writes: a plain load and store, no locked instruction.
+#[derive(Debug, Default)]
+pub struct Number(AtomicU64);
+
+impl Number {
+    /// Makes it greater.
+    pub fn add(&self, by: u64) {
+        self.set(self.get().wrapping_add(by));
+    }
+
+    /// Makes it another.
+    pub fn set(&self, to: u64) {
+        self.0.store(to, Ordering::Relaxed);
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Buckets of a [`Histogram`]: powers of two, the last for all above.
+const BUCKETS: usize = 24;
+
+/// Observations in buckets of powers of two.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Number; BUCKETS],
+    sum: Number,
+}
+
+impl Histogram {
+    /// Counts one.
+    pub fn observe(&self, value: u64) {
+        let bucket = (u64::BITS - value.saturating_sub(1).leading_zeros()) as usize;
+        self.buckets[bucket.min(BUCKETS - 1)].add(1);
+        self.sum.add(value);
+    }
+
+    /// (upper bound, how many in the bucket), and the sum; the last bound is infinite.
+    #[must_use]
+    pub fn read(&self) -> (Vec<(f64, u64)>, u64) {
+        let buckets = self
+            .buckets
+            .iter()
+            .enumerate()
+            .map(|(bucket, number)| {
+                let bound = if bucket + 1 == BUCKETS {
+                    f64::MAX
+                } else {
+                    (1u64 << bucket) as f64
+                };
+                (bound, number.get())
+            })
+            .collect();
+        (buckets, self.sum.get())
+    }
+}
+
+/// The close codes that are counted by name; any other counts as the last, 0.
+pub const CLOSE_CODES: [u16; 12] = [
+    1000, 1001, 1002, 1003, 1007, 1009, 1011, 4401, 4403, 4408, 4429, 0,
+];
+
+macro_rules! shard_metrics {
+    ($($(#[doc = $help:literal])+ $field:ident,)+) => {
+        /// What a shard counts.
+        #[derive(Debug, Default)]
+        pub struct ShardMetrics {
+            $($(#[doc = $help])+ pub $field: Number,)+
+            /// Upgrades refused, by reason.
+            pub refused: [Number; Refusal::ALL.len()],
+            /// Connections closed by this side or the peer, by code.
+            pub closed: [Number; CLOSE_CODES.len()],
+            /// Microseconds of the logic for a batch of inputs.
+            pub handle_us: Histogram,
+            /// Inputs of a batch.
+            pub handle_inputs: Histogram,
+            /// Frames sent with one call of the batch sender.
+            pub send_batch: Histogram,
+            /// What the component host and the logic counted, as of the last second.
+            pub logic: Mutex<(Stats, BTreeMap<String, u64>)>,
+        }
+
+        impl ShardMetrics {
+            /// All plain numbers: name, help, value.
+            pub fn numbers(&self) -> impl Iterator<Item = (&'static str, &'static str, &Number)> {
+                [$((stringify!($field), concat!($($help),+), &self.$field),)+].into_iter()
+            }
+        }
+    };
+}
+
+shard_metrics! {
+    /// Open WebSocket connections
+    connections,
+    /// Topics of the session: streams and users with a member here
+    topics,
+    /// Bytes in the queues of slow readers
+    queue_bytes,
+    /// Whether batches go through io_uring (1) or plain sends (0)
+    io_uring,
+    /// TCP connections accepted
+    accepted,
+    /// TCP connections dropped at once because the process has too many
+    accept_refused,
+    /// Times accept failed for want of descriptors or memory
+    accept_failed,
+    /// Connections upgraded to WebSockets
+    upgraded,
+    /// Connections closed because their request or TLS handshake was not whole in time
+    opening_timed_out,
+    /// TLS handshakes that failed
+    tls_failed,
+    /// Requests handed to the HTTP server
+    http_handed_over,
+    /// Requests dropped because the HTTP server has too many
+    http_refused,
+    /// Messages from viewers
+    messages_in,
+    /// Bytes read from viewers
+    bytes_in,
+    /// Frames written or queued to viewers
+    frames_out,
+    /// Bytes of frames written or queued to viewers
+    bytes_out,
+    /// Frames to members of a topic: broadcasts times members
+    deliveries,
+    /// Broadcasts of the session
+    broadcasts,
+    /// Sends of the session to one viewer
+    sends,
+    /// Frames that a socket did not take whole at once
+    sends_short,
+    /// Viewers closed with 4408 because their queue was full
+    queue_overflows,
+    /// Connections reset because a close frame was not taken or not answered in time
+    closing_timed_out,
+    /// Viewers closed after 300 s without a sign of life
+    silent,
+    /// Bytes before compression of what was sent compressed
+    deflate_in_bytes,
+    /// Bytes after compression of what was sent compressed, once per broadcast
+    deflate_out_bytes,
+    /// Messages to the backhaul that found its channel full
+    backhaul_full,
+    /// Outputs of the session that name what is not there
+    outputs_stale,
+}
+
+impl ShardMetrics {
+    /// Counts a close.
+    pub fn count_closed(&self, code: u16) {
+        let index = CLOSE_CODES.iter().position(|one| *one == code);
+        self.closed[index.unwrap_or(CLOSE_CODES.len() - 1)].add(1);
+    }
+
+    /// Counts a refused upgrade.
+    pub fn count_refused(&self, refusal: Refusal) {
+        if let Some(index) = Refusal::ALL.iter().position(|one| *one == refusal) {
+            self.refused[index].add(1);
+        }
+    }
+}
+
+/// Of the plain numbers, those that also fall.
+pub(super) const GAUGES: [&str; 4] = ["connections", "topics", "queue_bytes", "io_uring"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn observations_fall_under_their_upper_bound() {
+        let histogram = Histogram::default();
+        for value in [0, 1, 2, 3, 4, 5, u64::MAX / 2] {
+            histogram.observe(value);
+        }
+        let (buckets, _) = histogram.read();
+        assert_eq!(&buckets[..4], &[(1.0, 2), (2.0, 1), (4.0, 2), (8.0, 1)]);
+        assert_eq!(buckets.last(), Some(&(f64::MAX, 1)));
+    }
+}

@@ -1,0 +1,256 @@
+//! From a configuration to a PoP that serves, and back to nothing.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chorus_protocol::Millis;
+use tokio::sync::mpsc;
+
+use super::listen::{listeners, raise_files_limit};
+use super::signals::{End, Signals};
+use super::state::PopState;
+use crate::backhaul::{self, BackhaulError, ShardSender};
+use crate::component::{LoadError, Logic, Supervisor};
+use crate::config::{Checked, Config, ConfigError};
+use crate::http::{Files, HANDOVERS_MAX, HttpServer};
+use crate::link::{self, ShardHandle, ShardId, ToShard};
+use crate::manifest::{Manifest, ManifestError};
+use crate::metrics::{ShardMetrics, registry};
+use crate::shard::{Shard, ShardSpec, StartError};
+use crate::tls::{TlsError, server_config};
+
+/// Files besides viewers' sockets.
+const FILES_BESIDES: u64 = 4_096;
+/// From the drain's end to the process's: close frames and HTTP answers on their way.
+const LAST: Duration = Duration::from_secs(3);
+
+/// Why a PoP does not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum PopError {
+    /// The configuration does not hold.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// The application's manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The session component is refused.
+    #[error("session component: {0}")]
+    Load(#[from] LoadError),
+    /// The session component does not start.
+    #[error("session component: {0}")]
+    Start(#[from] crate::component::StartError),
+    /// Certificate or key for viewers.
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
+    /// The backhaul.
+    #[error(transparent)]
+    Backhaul(#[from] BackhaulError),
+    /// A shard.
+    #[error("shard {0}: {1}")]
+    Shard(ShardId, StartError),
+    /// A shard's thread ended when it should not have.
+    #[error("shard {0} ended")]
+    ShardEnded(ShardId),
+    /// The port cannot be had.
+    #[error("{0} cannot be listened on: {1}")]
+    Listen(std::net::SocketAddr, std::io::Error),
+    /// A file or directory.
+    #[error("{}: {error}", path.display())]
+    Path {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The process cannot be set up.
+    #[error("{0}")]
+    System(std::io::Error),
+}
+
+/// Runs a PoP until a signal ends it.
+///
+/// # Errors
+/// When it cannot start, or a shard failed.
+pub async fn run(config: Config, exit_with_parent: bool) -> Result<(), PopError> {
+    let mut signals = Signals::new(exit_with_parent).map_err(PopError::System)?;
+    let manifest = Manifest::read(&config.app, |name| std::env::var(name).ok())?;
+    let checked = Checked::try_new(config, &manifest.variables)?;
+    let config = &checked.config;
+    let wanted = config.connections_max as u64 + FILES_BESIDES;
+    if let Some(files) = raise_files_limit().filter(|files| *files < wanted) {
+        tracing::warn!(
+            files,
+            wanted,
+            "fewer files may be opened than connections_max needs; viewers may be refused"
+        );
+    }
+    let cache = config.state_dir.join("components");
+    private_dir(&cache)?;
+    let logic = Logic::load(&manifest.source, Some(&cache), &config.component)?;
+    let tls = config
+        .tls
+        .as_ref()
+        .map(|tls| server_config(&tls.cert, &tls.key))
+        .transpose()?;
+    let files = match &config.assets_dir {
+        None => Files::default(),
+        Some(dir) => Files::read(dir).map_err(|error| PopError::Path {
+            path: dir.clone(),
+            error,
+        })?,
+    };
+    let pop = Arc::new(PopState::new(config.connections_max));
+    let (address, listeners) = listeners(config.listen, checked.shards)
+        .map_err(|error| PopError::Listen(config.listen, error))?;
+    let (up, asked) = link::to_backhaul();
+    let (http, handovers) = mpsc::channel(HANDOVERS_MAX);
+    let (ended, mut shard_ended) = mpsc::channel(checked.shards);
+    let mut handles: Vec<ShardHandle> = Vec::new();
+    let mut metrics: Vec<Arc<ShardMetrics>> = Vec::new();
+    for (shard, listener) in (0..).zip(listeners) {
+        let counts = Arc::<ShardMetrics>::default();
+        let spec = ShardSpec {
+            shard,
+            tls: tls.clone(),
+            message_bytes_max: checked.message_bytes_max(),
+            queue: checked.queue(),
+            origins: checked.origins(),
+            io_uring: config.io_uring,
+            pop: Arc::clone(&pop),
+            metrics: Arc::clone(&counts),
+            up: up.clone(),
+            http: http.clone(),
+        };
+        let (engine, handle) =
+            Shard::new(spec, listener).map_err(|error| PopError::Shard(shard, error))?;
+        let brain = Supervisor::new(
+            Arc::clone(&logic),
+            &checked.session(shard),
+            random(),
+            config.component.clone(),
+        )?;
+        let ended = ended.clone();
+        std::thread::Builder::new()
+            .name(format!("shard-{shard}"))
+            .spawn(move || {
+                let run =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.run(brain)));
+                // Nobody to tell when the process is ending already.
+                let _ = ended.blocking_send((shard, run));
+            })
+            .map_err(PopError::System)?;
+        handles.push(handle);
+        metrics.push(counts);
+    }
+    drop((up, http, ended));
+    let backhaul_metrics = Arc::<backhaul::Metrics>::default();
+    let senders = handles
+        .iter()
+        .map(|handle| Arc::new(handle.clone()) as Arc<dyn ShardSender>)
+        .collect();
+    let line = Arc::new(backhaul::start(
+        checked.backhaul.clone(),
+        senders,
+        asked,
+        Arc::clone(&backhaul_metrics),
+    )?);
+    let server = HttpServer {
+        files,
+        rest: Arc::clone(&line) as _,
+        registry: registry(metrics, Arc::clone(&pop), backhaul_metrics),
+        pop: Arc::clone(&pop),
+        origins: checked.origins(),
+    };
+    let server = tokio::spawn(server.run(handovers));
+    tracing::info!(
+        %address,
+        pop = %config.pop,
+        region = %config.region,
+        shards = checked.shards,
+        application = manifest.application,
+        logic = logic.digest(),
+        tls = tls.is_some(),
+        "listening"
+    );
+
+    let end = tokio::select! {
+        end = signals.next() => end,
+        failed = shard_ended.recv() => return Err(ended_early(failed)),
+    };
+    let drain_s = if end == End::Orphaned {
+        0
+    } else {
+        config.drain_s
+    };
+    tracing::info!(?end, drain_s, "draining");
+    pop.drain();
+    drain(&handles, drain_s);
+    let mut deadline = tokio::time::Instant::now() + Duration::from_secs(drain_s) + LAST;
+    let mut left = handles.len();
+    let mut again = true;
+    while left > 0 {
+        tokio::select! {
+            ended = shard_ended.recv() => match ended {
+                Some((_, Ok(Ok(())))) => left -= 1,
+                other => return Err(ended_early(other)),
+            },
+            _ = signals.next(), if again => {
+                tracing::info!("a second signal: at once");
+                again = false;
+                drain(&handles, 0);
+                deadline = tokio::time::Instant::now() + LAST;
+            }
+            () = tokio::time::sleep_until(deadline) => break,
+        }
+    }
+    // The shards held the other ends, so the server ends too, and with it the last share of the line.
+    let _ = tokio::time::timeout(LAST, server).await;
+    if let Ok(line) = Arc::try_unwrap(line) {
+        let _ = tokio::time::timeout(LAST, line.stop()).await;
+    }
+    tracing::info!("drained");
+    Ok(())
+}
+
+type Ended = (ShardId, std::thread::Result<Result<(), StartError>>);
+
+fn ended_early(ended: Option<Ended>) -> PopError {
+    match ended {
+        Some((shard, Ok(Err(error)))) => PopError::Shard(shard, error),
+        Some((shard, Ok(Ok(())) | Err(_))) => PopError::ShardEnded(shard),
+        None => PopError::ShardEnded(0),
+    }
+}
+
+fn drain(handles: &[ShardHandle], seconds: u64) {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
+    for handle in handles {
+        handle.send(ToShard::Drain {
+            until: Millis(now).plus(seconds * 1_000),
+        });
+    }
+}
+
+/// A directory that only this user can look into.
+fn private_dir(path: &std::path::Path) -> Result<(), PopError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| PopError::Path {
+            path: path.to_owned(),
+            error,
+        })
+}
+
+/// A number nobody else draws: the keys the standard library takes from the system for its hash tables.
+fn random() -> u64 {
+    RandomState::new().hash_one(0_u8)
+}

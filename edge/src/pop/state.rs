@@ -1,0 +1,119 @@
+//! What the parts of a process share: a few numbers, no lock.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chorus_protocol::Millis;
+
+/// Sockets beyond `connections_max`: requests, handshakes, and viewers on their way to a 4429.
+const SOCKETS_BEYOND_MAX: usize = 2_048;
+
+/// How the process stands.
+#[derive(Debug)]
+pub struct PopState {
+    connections_max: usize,
+    sockets: AtomicUsize,
+    viewers: AtomicUsize,
+    connected: AtomicBool,
+    lease_until: AtomicU64,
+    draining: AtomicBool,
+}
+
+impl PopState {
+    /// A PoP that takes this many viewers, not ready yet.
+    #[must_use]
+    pub fn new(connections_max: usize) -> Self {
+        Self {
+            connections_max,
+            sockets: AtomicUsize::new(0),
+            viewers: AtomicUsize::new(0),
+            connected: AtomicBool::new(false),
+            lease_until: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts a socket in, unless there are too many.
+    pub fn take_socket(&self) -> bool {
+        take(&self.sockets, self.connections_max + SOCKETS_BEYOND_MAX)
+    }
+
+    /// A shard gave a socket up.
+    pub fn socket_closed(&self) {
+        self.sockets.fetch_sub(1, Relaxed);
+    }
+
+    /// Counts a viewer in, unless there are too many.
+    pub fn take_viewer(&self) -> bool {
+        take(&self.viewers, self.connections_max)
+    }
+
+    /// A viewer that was counted is gone.
+    pub fn viewer_left(&self) {
+        self.viewers.fetch_sub(1, Relaxed);
+    }
+
+    /// A gateway is connected, or none is.
+    pub fn connected(&self, connected: bool) {
+        self.connected.store(connected, Relaxed);
+    }
+
+    /// Comment ids may be minted until then.
+    pub fn leased(&self, until: Millis) {
+        self.lease_until.store(until.0, Relaxed);
+    }
+
+    /// The end has begun.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Whether viewers may come: a gateway is connected, a lease is held, and no drain has begun.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            });
+        !self.draining.load(Relaxed)
+            && self.connected.load(Relaxed)
+            && self.lease_until.load(Relaxed) > now
+    }
+}
+
+fn take(count: &AtomicUsize, max: usize) -> bool {
+    let taken = count.fetch_add(1, Relaxed) < max;
+    if !taken {
+        count.fetch_sub(1, Relaxed);
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn viewers_are_taken_up_to_the_bound() {
+        let pop = PopState::new(1);
+        assert!(pop.take_viewer());
+        assert!(!pop.take_viewer());
+        pop.viewer_left();
+        assert!(pop.take_viewer());
+    }
+
+    #[test]
+    fn ready_means_connected_with_a_lease_and_not_draining() {
+        let pop = PopState::new(1);
+        pop.connected(true);
+        assert!(!pop.is_ready());
+        pop.leased(Millis(u64::MAX));
+        assert!(pop.is_ready());
+        pop.connected(false);
+        assert!(!pop.is_ready());
+        pop.connected(true);
+        pop.drain();
+        assert!(!pop.is_ready());
+    }
+}

@@ -1,0 +1,198 @@
+//! New connections, up to the first message: accepting, the TLS and WebSocket handshakes, and handing on what is no
+//! WebSocket.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chorus_protocol::Encoding;
+use mio::{Interest, Token};
+
+use super::brain::Brain;
+use super::conn::{COUNTED, Conn, ConnId, DEFLATE, Flags, MSGPACK, Phase, SLOTS_MAX};
+use super::engine::{Engine, FIRST};
+use crate::component::{self, Input, Transport};
+use crate::http::Handover;
+use crate::tls::Session;
+use crate::ws::code;
+use crate::ws::handshake::{self, Handshake, Refusal, Upgrade};
+
+/// From accepting to a whole request; then the connection is dropped.
+const OPENING: Duration = Duration::from_secs(3);
+/// Connections accepted in one turn; the rest waits for the next.
+const ACCEPTS_MAX: usize = 256;
+
+impl<B: Brain> Engine<B> {
+    /// Accepts what waits.
+    pub(super) fn accept(&mut self) {
+        self.accept_again = false;
+        for _ in 0..ACCEPTS_MAX {
+            let Some(listener) = &self.listener else {
+                return;
+            };
+            match listener.accept() {
+                Ok((socket, _)) => self.accepted(socket),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                    ) => {}
+                Err(error) => {
+                    // No descriptors or no memory: the next tick tries again, when some may have been given back.
+                    self.spec.metrics.accept_failed.add(1);
+                    tracing::warn!(%error, "accept failed");
+                    self.accept_later = true;
+                    return;
+                }
+            }
+        }
+        self.accept_again = true;
+    }
+
+    fn accepted(&mut self, mut socket: mio::net::TcpStream) {
+        let metrics = &self.spec.metrics;
+        metrics.accepted.add(1);
+        if !self.spec.pop.take_socket() {
+            metrics.accept_refused.add(1);
+            return;
+        }
+        let tls = self
+            .spec
+            .tls
+            .as_ref()
+            .map(|config| Session::new(Arc::clone(config)));
+        let tls = match tls.transpose() {
+            Ok(tls) => tls.map(Box::new),
+            Err(error) => {
+                tracing::error!(%error, "TLS cannot begin");
+                self.spec.pop.socket_closed();
+                return;
+            }
+        };
+        let entry = self.wire.conns.vacant_entry();
+        let slot = entry.key();
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        if slot >= SLOTS_MAX
+            || self
+                .poll
+                .registry()
+                .register(&mut socket, Token(slot + FIRST), interests)
+                .is_err()
+        {
+            metrics.accept_failed.add(1);
+            self.spec.pop.socket_closed();
+            return;
+        }
+        self.slots = self.slots.max(slot + 1);
+        self.sequence += 1;
+        let id = ConnId::new(self.sequence, self.spec.shard, slot);
+        entry.insert(Conn {
+            id,
+            socket,
+            heard_s: 0,
+            phase: Phase::Opening,
+            flags: Flags::default(),
+            reader: Default::default(),
+            queue: None,
+            tls,
+            memberships: Default::default(),
+            opening: None,
+        });
+        self.openings.push_back((self.turn + OPENING, id));
+    }
+
+    /// The beginning of a connection, unencrypted.
+    pub(super) fn opening(&mut self, id: ConnId, read: &mut [u8]) {
+        let second = self.second();
+        let Some(conn) = self.wire.find(id) else {
+            return;
+        };
+        let mut held = Vec::new();
+        let bytes = match conn.opening.take() {
+            None => read,
+            Some(opening) => {
+                held.extend_from_slice(&opening);
+                held.extend_from_slice(read);
+                &mut held[..]
+            }
+        };
+        match handshake::look(bytes, &self.spec.origins) {
+            Handshake::Incomplete => conn.opening = Some(Box::from(&*bytes)),
+            Handshake::Other => self.hand_over(id, bytes.to_vec()),
+            Handshake::Refuse(refusal) => {
+                self.spec.metrics.count_refused(refusal);
+                if refusal == Refusal::Malformed && !bytes.is_ascii() {
+                    // No HTTP at all: an answer would be noise.
+                    return self.remove(id);
+                }
+                self.refuse(id, |into| refusal.write_answer(into));
+            }
+            Handshake::Upgrade(upgrade) => {
+                conn.heard_s = second;
+                let rest = upgrade.head_bytes;
+                self.upgrade(id, upgrade);
+                if rest < bytes.len() {
+                    self.frames(id, &mut bytes[rest..]);
+                }
+            }
+        }
+    }
+
+    fn upgrade(&mut self, id: ConnId, upgrade: Upgrade) {
+        let counted = self.spec.pop.take_viewer();
+        let Some(conn) = self.wire.find(id) else {
+            return;
+        };
+        conn.phase = Phase::Open;
+        if counted {
+            conn.flags.set(COUNTED);
+        }
+        if upgrade.deflate {
+            conn.flags.set(DEFLATE);
+        }
+        if upgrade.encoding == Encoding::MsgPack {
+            conn.flags.set(MSGPACK);
+        }
+        let frame = self.wire.outbox.build(|into| upgrade.write_answer(into));
+        self.wire.push(id.slot(), frame);
+        let metrics = &self.spec.metrics;
+        metrics.upgraded.add(1);
+        metrics.connections.add(1);
+        self.inputs.push(Input::Opened(component::Opened {
+            connection: id.0,
+            transport: Transport::Websocket,
+            encoding: match upgrade.encoding {
+                Encoding::Json => component::Encoding::Json,
+                Encoding::MsgPack => component::Encoding::Msgpack,
+            },
+            token: upgrade.token,
+        }));
+        if !counted {
+            self.close(id, code::TOO_MANY, "too many connections");
+        } else if self.drain.is_some() {
+            self.close(id, code::GOING_AWAY, "the server goes away");
+        }
+    }
+
+    /// Gives a connection to the HTTP server, with what was read of it.
+    fn hand_over(&mut self, id: ConnId, read: Vec<u8>) {
+        let Some(mut conn) = self.wire.take_out(id.slot()) else {
+            return;
+        };
+        self.spec.pop.socket_closed();
+        if let Err(error) = self.poll.registry().deregister(&mut conn.socket) {
+            tracing::debug!(%error, "a socket was not registered");
+        }
+        let handover = Handover {
+            socket: conn.socket.into(),
+            tls: conn.tls,
+            read,
+        };
+        let metrics = &self.spec.metrics;
+        match self.spec.http.try_send(handover) {
+            Ok(()) => metrics.http_handed_over.add(1),
+            Err(_) => metrics.http_refused.add(1),
+        }
+    }
+}

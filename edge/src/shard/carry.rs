@@ -1,0 +1,336 @@
+//! Carrying out what the session decided.
+
+use std::cell::OnceCell;
+
+use chorus_protocol::session::ReplayRange;
+use chorus_protocol::{CommentId, Millis};
+
+use super::brain::Brain;
+use super::conn::{ConnId, DEFLATE, MSGPACK, Phase};
+use super::engine::Engine;
+use super::outbox::{FrameRef, Outbox};
+use super::topics::{self, Membership};
+use crate::component::{self, Audience, Encoding, Input, Output};
+use crate::link::{PublishOutcome, ToBackhaul};
+use crate::metrics::ShardMetrics;
+use crate::ws::deflate::{self, Deflater};
+use crate::ws::frame::{self, Opcode};
+
+/// Messages for the backhaul that wait in the shard when its channel is full; further counts are dropped (the next
+/// count of viewers makes good, reactions are lost and counted), further subscriptions and replays too.
+const UP_WAITING_MAX: usize = 65_536;
+/// A send to one viewer is compressed only from here on, and only what is the same for many: a blob.
+const SHARED_BYTES_MIN: usize = 256;
+
+/// Bytes kept for the session.
+#[derive(Debug)]
+pub(super) struct Blob {
+    data: Vec<u8>,
+    /// Its compressed form, made when the first viewer with compression needs it.
+    deflated: OnceCell<Option<Box<[u8]>>>,
+}
+
+impl<B: Brain> Engine<B> {
+    /// Does one thing that the session wants done.
+    pub(super) fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send(send) => self.send(&send),
+            Output::Broadcast(broadcast) => self.broadcast(&broadcast),
+            Output::Keep(keep) => {
+                let deflated = OnceCell::new();
+                self.blobs.insert(
+                    keep.blob,
+                    Blob {
+                        data: keep.data,
+                        deflated,
+                    },
+                );
+            }
+            Output::Forget(blob) => {
+                self.blobs.remove(&blob);
+            }
+            Output::Join(join) => self.join(&join),
+            Output::Leave(leave) => {
+                let removed = self
+                    .wire
+                    .find(ConnId(leave.connection))
+                    .and_then(|conn| conn.memberships.remove(leave.topic));
+                if let Some(membership) = removed {
+                    self.leave_topic(membership.topic, membership.group, membership.index);
+                }
+            }
+            Output::Publish(publish) => self.publish(publish),
+            Output::Count(count) => self.count(count),
+            Output::Subscribe(subscribe) => {
+                if let Some(stream) = self.topics.open(subscribe.topic, &subscribe.name) {
+                    let shard = self.spec.shard;
+                    self.tell_backhaul(ToBackhaul::Subscribe { shard, stream });
+                }
+            }
+            Output::Unsubscribe(topic) => self.unsubscribe(topic),
+            Output::Replay(replay) => self.replay(&replay),
+            Output::Close(close) => self.close(ConnId(close.connection), close.code, &close.reason),
+            Output::WakeAt(at) => self.wake_at = Some(Millis(at)),
+        }
+    }
+
+    fn stale(&self) {
+        self.spec.metrics.outputs_stale.add(1);
+    }
+
+    fn send(&mut self, send: &component::Send) {
+        let id = ConnId(send.connection);
+        let Some(conn) = self.wire.find(id).filter(|conn| conn.phase == Phase::Open) else {
+            // It went while the session decided.
+            return self.stale();
+        };
+        let opcode = opcode(conn.flags.has(MSGPACK));
+        let blob = match send.blob {
+            None => None,
+            Some(number) => match self.blobs.get(&number) {
+                Some(blob) => Some(blob),
+                None => return self.stale(),
+            },
+        };
+        self.spec.metrics.sends.add(1);
+        let deflater = &mut self.deflater;
+        let deflated = blob
+            .filter(|blob| blob.data.len() >= SHARED_BYTES_MIN && self.wire.deflates(id.slot()))
+            .and_then(|blob| {
+                blob.deflated
+                    .get_or_init(|| deflater.blob(&blob.data))
+                    .as_deref()
+            });
+        let whole = blob.map_or(&[][..], |blob| &blob.data);
+        let length = send.head.len() + whole.len() + send.tail.len();
+        let frame = self.wire.outbox.build(|into| match deflated {
+            Some(deflated) => {
+                let mut message =
+                    Vec::with_capacity(deflated.len() + send.head.len() + send.tail.len() + 32);
+                deflate::spliced(&send.head, deflated, &send.tail, &mut message);
+                self.spec.metrics.deflate_in_bytes.add(length as u64);
+                self.spec
+                    .metrics
+                    .deflate_out_bytes
+                    .add(message.len() as u64);
+                frame::write_header(opcode, true, message.len(), into);
+                into.extend_from_slice(&message);
+            }
+            None => {
+                frame::write_header(opcode, false, length, into);
+                into.extend_from_slice(&send.head);
+                into.extend_from_slice(whole);
+                into.extend_from_slice(&send.tail);
+            }
+        });
+        self.wire.push(id.slot(), frame);
+    }
+
+    fn broadcast(&mut self, broadcast: &component::Broadcast) {
+        let Some(topic) = self.topics.get(broadcast.topic) else {
+            return self.stale();
+        };
+        let opcode = opcode(matches!(broadcast.encoding, Encoding::Msgpack));
+        let metrics = &self.spec.metrics;
+        metrics.broadcasts.add(1);
+        for deflate in [false, true] {
+            let members: usize = topics::groups(broadcast.audience, broadcast.encoding, deflate)
+                .map(|group| topic.members(group).len())
+                .sum();
+            if members == 0 {
+                continue;
+            }
+            metrics.deliveries.add(members as u64);
+            let payload = (opcode, &broadcast.data[..], deflate);
+            let mut frame = build(&mut self.wire.outbox, &mut self.deflater, metrics, payload);
+            for group in topics::groups(broadcast.audience, broadcast.encoding, deflate) {
+                for slot in topic.members(group) {
+                    self.wire.push(*slot as usize, frame);
+                    if self.wire.outbox.is_fresh() {
+                        // The batch was full and went; its frames with it.
+                        frame = build(&mut self.wire.outbox, &mut self.deflater, metrics, payload);
+                    }
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, join: &component::Join) {
+        let id = ConnId(join.connection);
+        let Some(conn) = self
+            .wire
+            .conns
+            .get_mut(id.slot())
+            .filter(|conn| conn.id == id && conn.phase == Phase::Open)
+        else {
+            return self.stale();
+        };
+        if self.topics.get(join.topic).is_none() {
+            return self.stale();
+        }
+        let moderator = matches!(join.audience, Audience::Moderators);
+        let group = topics::group(moderator, conn.flags.has(MSGPACK), conn.flags.has(DEFLATE));
+        // Joining again changes the audience: out of the old group first.
+        let old = conn.memberships.remove(join.topic);
+        let slot = id.slot() as u32;
+        if let Some(old) = old {
+            self.leave_topic(old.topic, old.group, old.index);
+        }
+        let Some(topic) = self.topics.get_mut(join.topic) else {
+            return;
+        };
+        let index = topic.add(group, slot);
+        if let Some(conn) = self.wire.find(id) {
+            conn.memberships.add(Membership {
+                topic: join.topic,
+                index,
+                group,
+            });
+        }
+    }
+
+    fn unsubscribe(&mut self, handle: u32) {
+        let Some(topic) = self.topics.close(handle) else {
+            return self.stale();
+        };
+        for slot in topic.slots() {
+            if let Some(conn) = self.wire.conns.get_mut(slot as usize) {
+                conn.memberships.remove(handle);
+            }
+        }
+        if let Some(stream) = topic.stream {
+            let shard = self.spec.shard;
+            self.tell_backhaul(ToBackhaul::Unsubscribe { shard, stream });
+        }
+    }
+
+    fn publish(&mut self, publish: component::Publish) {
+        let request = publish.request;
+        let message = self
+            .topics
+            .get(publish.topic)
+            .and_then(|topic| topic.stream.clone())
+            .map(|stream| {
+                let (high, low) = publish.key;
+                ToBackhaul::Publish {
+                    shard: self.spec.shard,
+                    request,
+                    stream,
+                    key: u128::from(high) << 64 | u128::from(low),
+                    id: CommentId(publish.id),
+                    record: publish.record,
+                }
+            });
+        let refused = match message {
+            None => {
+                self.stale();
+                true
+            }
+            Some(message) => {
+                let full = self.spec.up.try_send(message).is_err();
+                self.spec.metrics.backhaul_full.add(u64::from(full));
+                full
+            }
+        };
+        if refused {
+            // Certainly not stored: it has not left this process.
+            self.published(
+                request,
+                PublishOutcome::Refused {
+                    reason: "unavailable".to_owned(),
+                    retry_after_ms: Some(1_000),
+                },
+            );
+        }
+    }
+
+    fn count(&mut self, count: component::Count) {
+        let Some(stream) = self
+            .topics
+            .get(count.topic)
+            .and_then(|topic| topic.stream.clone())
+        else {
+            return self.stale();
+        };
+        self.tell_backhaul(ToBackhaul::Count {
+            shard: self.spec.shard,
+            stream,
+            reactions: count.reactions.into_iter().collect(),
+            viewers: count.viewers,
+        });
+    }
+
+    fn replay(&mut self, replay: &component::Replay) {
+        let stream = self
+            .topics
+            .get(replay.topic)
+            .and_then(|topic| topic.stream.clone());
+        let range = rmp_serde::from_slice::<ReplayRange>(&replay.range);
+        let (Some(stream), Ok(range)) = (stream, range) else {
+            self.stale();
+            // An answer all the same: a gap is better than a viewer that waits for ever.
+            let gap = chorus_protocol::session::Replayed {
+                gap: true,
+                items: Vec::new(),
+            };
+            if let Ok(data) = rmp_serde::to_vec_named(&gap) {
+                let request = replay.request;
+                self.inputs
+                    .push(Input::Replayed(component::Replayed { request, data }));
+            }
+            return;
+        };
+        self.tell_backhaul(ToBackhaul::Replay {
+            shard: self.spec.shard,
+            request: replay.request,
+            stream,
+            range,
+        });
+    }
+
+    /// Sends up, in order; what finds the channel full waits for the next turn.
+    pub(super) fn tell_backhaul(&mut self, message: ToBackhaul) {
+        use tokio::sync::mpsc::error::TrySendError;
+        let message = if self.up_waiting.is_empty() {
+            match self.spec.up.try_send(message) {
+                Ok(()) | Err(TrySendError::Closed(_)) => return,
+                Err(TrySendError::Full(message)) => message,
+            }
+        } else {
+            message
+        };
+        self.spec.metrics.backhaul_full.add(1);
+        if self.up_waiting.len() < UP_WAITING_MAX {
+            self.up_waiting.push_back(message);
+        }
+    }
+}
+
+/// A frame of this turn with this payload, compressed where it is wanted and pays.
+fn build(
+    outbox: &mut Outbox,
+    deflater: &mut Deflater,
+    metrics: &ShardMetrics,
+    (opcode, data, deflate): (Opcode, &[u8], bool),
+) -> FrameRef {
+    outbox.build(|into| {
+        let mut compressed = Vec::new();
+        if deflate && deflater.message(data, &mut compressed) {
+            metrics.deflate_in_bytes.add(data.len() as u64);
+            metrics.deflate_out_bytes.add(compressed.len() as u64);
+            frame::write_header(opcode, true, compressed.len(), into);
+            into.extend_from_slice(&compressed);
+        } else {
+            frame::write_header(opcode, false, data.len(), into);
+            into.extend_from_slice(data);
+        }
+    })
+}
+
+fn opcode(msgpack: bool) -> Opcode {
+    if msgpack {
+        Opcode::Binary
+    } else {
+        Opcode::Text
+    }
+}

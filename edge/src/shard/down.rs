@@ -1,0 +1,121 @@
+//! What the backhaul and the process tell the shard, as inputs of the session.
+
+use chorus_protocol::session::Control;
+use chorus_protocol::{Millis, StreamId};
+
+use super::brain::Brain;
+use super::engine::Engine;
+use crate::component::{self, Input};
+use crate::link::{PublishOutcome, ToShard};
+
+impl<B: Brain> Engine<B> {
+    /// Takes one message.
+    pub(super) fn told(&mut self, message: ToShard) {
+        match message {
+            ToShard::State { stream, state } => {
+                let topic = self.topics.handle(&stream);
+                if topic.is_some() {
+                    let state = state.map(|state| Box::new((*state).clone()));
+                    self.control(topic, &Control::State(state));
+                }
+            }
+            ToShard::Delivered { stream, data } => {
+                if let Some(topic) = self.topic(&stream) {
+                    let data = data.to_vec();
+                    self.inputs
+                        .push(Input::Delivered(component::Delivered { topic, data }));
+                }
+            }
+            ToShard::Replayed { request, data } => {
+                let data = data.to_vec();
+                self.inputs
+                    .push(Input::Replayed(component::Replayed { request, data }));
+            }
+            ToShard::Published(outcomes) => {
+                for (request, outcome) in outcomes {
+                    self.published(request, outcome);
+                }
+            }
+            ToShard::Counted {
+                stream,
+                reactions,
+                viewers,
+            } => {
+                if let Some(topic) = self.topic(&stream) {
+                    self.inputs.push(Input::Counted(component::Counted {
+                        topic,
+                        reactions: reactions.into_iter().collect(),
+                        viewers,
+                    }));
+                }
+            }
+            ToShard::Lease { worker, until } => {
+                self.spec.pop.leased(until);
+                self.control(
+                    None,
+                    &Control::Lease {
+                        worker,
+                        until_ms: until,
+                    },
+                );
+            }
+            ToShard::Connected(connected) => {
+                self.spec.pop.connected(connected);
+                self.control(None, &Control::Backhaul { connected });
+            }
+            ToShard::Configured(config) => self.inputs.push(Input::Configured(config.to_vec())),
+            ToShard::Swap { logic, done } => {
+                // What came before belongs to the old logic.
+                let swapped = self.brain.swap(logic, self.now);
+                if let Err(error) = &swapped {
+                    tracing::warn!(shard = self.spec.shard, %error, "the new logic was not taken");
+                }
+                if done.send(swapped).is_err() {
+                    tracing::debug!("nobody waits for the swap");
+                }
+            }
+            ToShard::Drain { until } => self.drain(until),
+        }
+    }
+
+    fn drain(&mut self, until: Millis) {
+        self.begin_drain(until);
+        self.go_on_draining();
+    }
+
+    fn topic(&self, stream: &StreamId) -> Option<u32> {
+        // None: the session gave it up while this was on its way.
+        self.topics.handle(stream)
+    }
+
+    fn control(&mut self, topic: Option<u32>, control: &Control) {
+        match rmp_serde::to_vec_named(control) {
+            Ok(data) => self
+                .inputs
+                .push(Input::Control(component::Control { topic, data })),
+            Err(error) => tracing::error!(%error, "a control message cannot be encoded"),
+        }
+    }
+
+    /// Tells the session how a publication came out.
+    pub(super) fn published(&mut self, request: u64, outcome: PublishOutcome) {
+        let outcome = match outcome {
+            PublishOutcome::Stored { id, duplicate } => {
+                component::Outcome::Stored(component::Stored {
+                    id: id.0,
+                    duplicate,
+                })
+            }
+            PublishOutcome::Refused {
+                reason,
+                retry_after_ms,
+            } => component::Outcome::Refused(component::Refused {
+                reason,
+                retry_after_ms,
+            }),
+            PublishOutcome::Unconfirmed => component::Outcome::Unconfirmed,
+        };
+        self.inputs
+            .push(Input::Published(component::Published { request, outcome }));
+    }
+}

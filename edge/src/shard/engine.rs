@@ -1,0 +1,360 @@
+//! The shard's parts and its loop.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use chorus_protocol::Millis;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+use tokio::sync::mpsc;
+
+use super::brain::Brain;
+use super::carry::Blob;
+use super::conn::ConnId;
+use super::flush::Wire;
+use super::queue::QueueBounds;
+use super::send::{self, IoUring};
+use super::topics::Topics;
+use crate::component::{Input, Output, Verdict};
+use crate::http::Handover;
+use crate::link::{BackhaulSender, Bell, ShardHandle, ShardId, ToBackhaul, ToShard};
+use crate::metrics::ShardMetrics;
+use crate::pop::PopState;
+use crate::ws::deflate::{Deflater, Inflater};
+use crate::ws::handshake::Origins;
+
+/// The listener's events.
+pub(super) const LISTENER: Token = Token(0);
+/// The bell's events.
+const BELL: Token = Token(1);
+/// Tokens of connections are their slots and this.
+pub(super) const FIRST: usize = 2;
+/// Events of one poll.
+const EVENTS_MAX: usize = 1_024;
+/// Bytes read from one socket in one turn; what is left is read in the next.
+pub(super) const READ_BYTES_MAX: usize = 16 << 10;
+/// Inputs of a turn from which no more sockets are read; what is left is read in the next.
+pub(super) const INPUTS_MAX: usize = 4_096;
+/// Messages from the backhaul taken in one turn.
+const DOWN_MAX: usize = 512;
+
+/// What a shard is made of.
+pub struct ShardSpec {
+    /// Its number, 0 to 15.
+    pub shard: ShardId,
+    /// TLS, when there is a certificate.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Bytes of a viewer's message.
+    pub message_bytes_max: usize,
+    /// Bounds of a viewer's queue.
+    pub queue: QueueBounds,
+    /// Pages that may connect.
+    pub origins: Origins,
+    /// Whether to use `io_uring`.
+    pub io_uring: IoUring,
+    /// What the shards of a process share.
+    pub pop: Arc<PopState>,
+    /// Where it counts.
+    pub metrics: Arc<ShardMetrics>,
+    /// The way to the backhaul.
+    pub up: BackhaulSender,
+    /// Takes what is no WebSocket.
+    pub http: mpsc::Sender<Handover>,
+}
+
+/// Why a shard cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its reactor.
+    #[error("the reactor cannot be set up: {0}")]
+    Reactor(#[from] io::Error),
+}
+
+/// A shard, before its thread runs it.
+pub struct Shard {
+    poll: Poll,
+    bell: Arc<Bell>,
+    down: Receiver<ToShard>,
+    listener: std::net::TcpListener,
+    spec: ShardSpec,
+}
+
+impl Shard {
+    /// Sets the reactor up on the shard's own listener on the PoP's port; the handle reaches the shard from then on.
+    ///
+    /// # Errors
+    /// When the system has no reactor to give.
+    pub fn new(
+        spec: ShardSpec,
+        listener: std::net::TcpListener,
+    ) -> Result<(Self, ShardHandle), StartError> {
+        let poll = Poll::new()?;
+        let bell = Arc::new(Bell::new(Waker::new(poll.registry(), BELL)?));
+        let (handle, down) = ShardHandle::channel(Arc::clone(&bell));
+        Ok((
+            Self {
+                poll,
+                bell,
+                down,
+                listener,
+                spec,
+            },
+            handle,
+        ))
+    }
+
+    /// Runs until it is drained. Call it on the shard's own thread.
+    ///
+    /// # Errors
+    /// When the reactor fails, which ends the process.
+    pub fn run<B: Brain>(self, brain: B) -> Result<(), StartError> {
+        Engine::new(self, brain)?.run()
+    }
+}
+
+/// The running shard.
+pub(super) struct Engine<B> {
+    pub(super) poll: Poll,
+    bell: Arc<Bell>,
+    pub(super) down: Receiver<ToShard>,
+    pub(super) spec: ShardSpec,
+    pub(super) brain: B,
+    pub(super) listener: Option<TcpListener>,
+    pub(super) wire: Wire,
+    pub(super) topics: Topics,
+    pub(super) blobs: HashMap<u64, Blob>,
+    pub(super) inputs: Vec<Input>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) inflater: Inflater,
+    pub(super) deflater: Deflater,
+    /// The one buffer that all sockets are read into.
+    pub(super) buffer: Box<[u8]>,
+    /// Plaintext of a TLS read.
+    pub(super) plain: Vec<u8>,
+    pub(super) read_again: Vec<ConnId>,
+    pub(super) accept_again: bool,
+    /// More came from the backhaul than a turn takes.
+    down_again: bool,
+    /// Accepting failed for want of something: try again with the next tick.
+    pub(super) accept_later: bool,
+    /// Connections whose first request is awaited, oldest first.
+    pub(super) openings: VecDeque<(Instant, ConnId)>,
+    /// Connections that are being closed, oldest first.
+    pub(super) closings: VecDeque<(Instant, ConnId)>,
+    /// Waiting for room on the way up.
+    pub(super) up_waiting: VecDeque<ToBackhaul>,
+    pub(super) wake_at: Option<Millis>,
+    pub(super) now: Millis,
+    pub(super) began: Instant,
+    pub(super) turn: Instant,
+    pub(super) next_tick: Instant,
+    pub(super) ticks: usize,
+    /// One more than the highest slot that was ever used.
+    pub(super) slots: usize,
+    pub(super) sequence: u64,
+    pub(super) drain: Option<Drain>,
+    /// Closed in this turn; their sockets are told when the frames are sent.
+    pub(super) closed_now: Vec<ConnId>,
+}
+
+/// The end, by and by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    pub(super) from: Millis,
+    pub(super) until: Millis,
+    /// Open connections when it began.
+    pub(super) open: usize,
+}
+
+impl<B: Brain> Engine<B> {
+    fn new(shard: Shard, brain: B) -> Result<Self, StartError> {
+        let Shard {
+            poll,
+            bell,
+            down,
+            spec,
+            listener,
+        } = shard;
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        let sender = send::choose(spec.io_uring);
+        tracing::info!(shard = spec.shard, send = sender.name(), "shard runs");
+        spec.metrics
+            .io_uring
+            .set(u64::from(sender.name() == "io_uring"));
+        let now = Instant::now();
+        Ok(Self {
+            wire: Wire {
+                conns: Slab::new(),
+                outbox: Default::default(),
+                sender,
+                short: Vec::new(),
+                doomed: Vec::new(),
+                bounds: spec.queue,
+                queue_bytes: 0,
+                metrics: Arc::clone(&spec.metrics),
+            },
+            poll,
+            bell,
+            down,
+            spec,
+            brain,
+            listener: Some(listener),
+            topics: Topics::default(),
+            blobs: HashMap::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            inflater: Inflater::default(),
+            deflater: Deflater::default(),
+            buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+            plain: Vec::new(),
+            read_again: Vec::new(),
+            accept_again: false,
+            accept_later: false,
+            down_again: false,
+            slots: 0,
+            openings: VecDeque::new(),
+            closings: VecDeque::new(),
+            up_waiting: VecDeque::new(),
+            wake_at: None,
+            now: Millis(0),
+            began: now,
+            turn: now,
+            next_tick: now,
+            ticks: 0,
+            sequence: 0,
+            drain: None,
+            closed_now: Vec::new(),
+        })
+    }
+
+    fn run(&mut self) -> Result<(), StartError> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        self.look_at_clock();
+        while !self.is_drained() {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            }
+            self.look_at_clock();
+            self.read_more();
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept_again = true,
+                    BELL => self.bell.heard(),
+                    Token(token) => {
+                        let slot = token - FIRST;
+                        if event.is_writable() {
+                            self.writable(slot);
+                        }
+                        if event.is_readable() || event.is_error() {
+                            self.readable(slot, event.is_read_closed() || event.is_error());
+                        }
+                    }
+                }
+            }
+            if self.accept_again {
+                self.accept();
+            }
+            self.down_again = true;
+            for _ in 0..DOWN_MAX {
+                match self.down.try_recv() {
+                    Ok(message) => self.told(message),
+                    Err(_) => {
+                        self.down_again = false;
+                        break;
+                    }
+                }
+            }
+            self.timers();
+            self.decide();
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Hands the turn's inputs to the logic and carries out what it says.
+    fn decide(&mut self) {
+        if self.inputs.is_empty() {
+            return;
+        }
+        let count = self.inputs.len() as u64;
+        let began = Instant::now();
+        let mut inputs = std::mem::take(&mut self.inputs);
+        let mut outputs = std::mem::take(&mut self.outputs);
+        let verdict = self.brain.handle(self.now, &mut inputs, &mut outputs);
+        let metrics = &self.spec.metrics;
+        metrics
+            .handle_us
+            .observe(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        metrics.handle_inputs.observe(count);
+        inputs.clear();
+        // What carrying out brings about is an input of the next turn.
+        self.inputs = inputs;
+        match verdict {
+            Verdict::Fine => {}
+            Verdict::Recovered { traps } => {
+                tracing::warn!(
+                    shard = self.spec.shard,
+                    traps,
+                    "the session component trapped and was replaced"
+                );
+            }
+            Verdict::Reset => self.reset(),
+        }
+        for output in outputs.drain(..) {
+            self.carry_out(output);
+        }
+        self.outputs = outputs;
+        self.flush();
+        self.brain.settle();
+    }
+
+    /// Takes the time for this turn; the wall clock never goes back.
+    fn look_at_clock(&mut self) {
+        self.turn = Instant::now();
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            });
+        self.now = self.now.max(Millis(wall));
+    }
+
+    /// Seconds since the shard began.
+    pub(super) fn second(&self) -> u32 {
+        u32::try_from(self.turn.duration_since(self.began).as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// How long the shard may sleep.
+    fn timeout(&self) -> Duration {
+        if !self.inputs.is_empty()
+            || !self.read_again.is_empty()
+            || self.accept_again
+            || self.down_again
+        {
+            return Duration::ZERO;
+        }
+        let mut until = self.next_tick.saturating_duration_since(self.turn);
+        for list in [&self.openings, &self.closings] {
+            if let Some((at, _)) = list.front() {
+                until = until.min(at.saturating_duration_since(self.turn));
+            }
+        }
+        if let Some(at) = self.wake_at {
+            until = until.min(Duration::from_millis(at.since(self.now)));
+        }
+        if self.drain.is_some() || !self.up_waiting.is_empty() {
+            until = until.min(Duration::from_millis(50));
+        }
+        until
+    }
+}

@@ -1,0 +1,132 @@
+//! The frames of a turn: each built once in one arena that the next turn uses again, and who is to get which.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+/// Bytes of the arena that are kept for the next turn.
+const ARENA_BYTES_KEPT: usize = 1 << 20;
+/// Jobs from which a turn is sent before it is over.
+pub(crate) const JOBS_MAX: usize = 8_192;
+/// Bytes of frames from which a turn is sent before it is over.
+const ARENA_BYTES_MAX: usize = 8 << 20;
+
+/// A frame of this turn, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameRef(u32);
+
+#[derive(Debug)]
+struct Built {
+    bytes: Range<usize>,
+    /// Made when the first socket does not take it.
+    shared: Option<Rc<[u8]>>,
+}
+
+/// One frame for one socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job {
+    pub(crate) slot: u32,
+    pub(crate) frame: FrameRef,
+}
+
+/// The frames of a turn.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    arena: Vec<u8>,
+    aside: Vec<u8>,
+    frames: Vec<Built>,
+    pub(crate) jobs: Vec<Job>,
+    /// Connections whose queue is to be written after the jobs.
+    pub(crate) later: Vec<u32>,
+}
+
+impl Outbox {
+    /// Builds a frame.
+    pub(crate) fn build(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> FrameRef {
+        let start = self.arena.len();
+        write(&mut self.arena);
+        let bytes = start..self.arena.len();
+        self.frames.push(Built {
+            bytes,
+            shared: None,
+        });
+        FrameRef(u32::try_from(self.frames.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// Builds a frame out of another one's bytes.
+    pub(crate) fn build_from(
+        &mut self,
+        frame: FrameRef,
+        write: impl FnOnce(&[u8], &mut Vec<u8>),
+    ) -> FrameRef {
+        // The arena moves when it grows, so the new frame is written aside first.
+        let mut aside = std::mem::take(&mut self.aside);
+        aside.clear();
+        write(self.bytes(frame), &mut aside);
+        let built = self.build(|into| into.extend_from_slice(&aside));
+        self.aside = aside;
+        built
+    }
+
+    /// A frame's bytes.
+    pub(crate) fn bytes(&self, frame: FrameRef) -> &[u8] {
+        self.frames
+            .get(frame.0 as usize)
+            .and_then(|built| self.arena.get(built.bytes.clone()))
+            .unwrap_or_default()
+    }
+
+    /// A frame that outlives the turn, the same one for all that ask.
+    pub(crate) fn share(&mut self, frame: FrameRef) -> Rc<[u8]> {
+        let Some(built) = self.frames.get_mut(frame.0 as usize) else {
+            return Rc::from([]);
+        };
+        let bytes = self.arena.get(built.bytes.clone()).unwrap_or_default();
+        Rc::clone(built.shared.get_or_insert_with(|| Rc::from(bytes)))
+    }
+
+    /// So much has come together that it should be sent.
+    pub(crate) fn is_full(&self) -> bool {
+        self.jobs.len() >= JOBS_MAX || self.arena.len() >= ARENA_BYTES_MAX
+    }
+
+    /// No frame has been built since the last was sent.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.later.is_empty()
+    }
+
+    /// All is sent or queued.
+    pub(crate) fn clear(&mut self) {
+        self.frames.clear();
+        self.jobs.clear();
+        self.arena.clear();
+        if self.arena.capacity() > ARENA_BYTES_KEPT {
+            self.arena.shrink_to(ARENA_BYTES_KEPT);
+        }
+        if self.aside.capacity() > ARENA_BYTES_KEPT {
+            self.aside = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_built_once_and_shared() {
+        let mut outbox = Outbox::default();
+        let plain = outbox.build(|into| into.extend_from_slice(b"abc"));
+        let sealed = outbox.build_from(plain, |bytes, into| into.extend(bytes.iter().rev()));
+        assert_eq!(outbox.bytes(plain), b"abc");
+        assert_eq!(outbox.bytes(sealed), b"cba");
+        let (one, two) = (outbox.share(plain), outbox.share(plain));
+        assert!(Rc::ptr_eq(&one, &two));
+        outbox.clear();
+        assert!(outbox.bytes(plain).is_empty());
+        assert_eq!(&*one, b"abc");
+    }
+}

@@ -1,0 +1,101 @@
+//! What time brings: the session's own timer, handshakes that do not end, pings, silence, the drain.
+
+use std::time::Duration;
+
+use super::brain::Brain;
+use super::conn::Phase;
+use super::engine::Engine;
+use crate::component::Input;
+use crate::ws::code;
+use crate::ws::frame::{self, Opcode};
+
+/// How often the slow things are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Seconds in which every connection gets one ping: each tick looks at this share of them.
+const PING_S: usize = 30;
+/// Seconds without a word or a pong after which a viewer is taken for gone.
+const SILENT_S: u32 = 300;
+
+impl<B: Brain> Engine<B> {
+    /// Does what is due.
+    pub(super) fn timers(&mut self) {
+        if self.wake_at.is_some_and(|at| at <= self.now) {
+            self.wake_at = None;
+            self.inputs.push(Input::Timer);
+        }
+        while let Some((_, id)) = self.openings.pop_front_if(|(at, _)| *at <= self.turn) {
+            if self
+                .wire
+                .find(id)
+                .is_some_and(|conn| conn.phase == Phase::Opening)
+            {
+                self.spec.metrics.opening_timed_out.add(1);
+                self.remove(id);
+            }
+        }
+        while let Some((_, id)) = self.closings.pop_front_if(|(at, _)| *at <= self.turn) {
+            self.reset_connection(id);
+        }
+        while let Some(message) = self.up_waiting.pop_front() {
+            use tokio::sync::mpsc::error::TrySendError;
+            if let Err(TrySendError::Full(message)) = self.spec.up.try_send(message) {
+                self.up_waiting.push_front(message);
+                break;
+            }
+        }
+        if self.drain.is_some() {
+            self.go_on_draining();
+        }
+        if self.turn >= self.next_tick {
+            self.next_tick = self.turn + TICK;
+            self.tick();
+        }
+    }
+
+    fn tick(&mut self) {
+        if std::mem::take(&mut self.accept_later) {
+            self.accept_again = true;
+        }
+        self.heartbeats();
+        let metrics = &self.spec.metrics;
+        metrics.topics.set(self.topics.len() as u64);
+        metrics.queue_bytes.set(self.wire.queue_bytes as u64);
+        metrics
+            .io_uring
+            .set(u64::from(self.wire.sender.name() == "io_uring"));
+        let counted = self.brain.counted();
+        // A poisoned lock only means that a scrape ended in the middle; what is written is whole again.
+        let mut logic = metrics
+            .logic
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *logic = (self.brain.stats(), counted);
+    }
+
+    /// Looks at the next share of the connections: no timer per connection, no list that is kept in order.
+    fn heartbeats(&mut self) {
+        self.ticks = (self.ticks + 1) % PING_S;
+        let second = self.second();
+        let mut ping = None;
+        for slot in (self.ticks..self.slots).step_by(PING_S) {
+            let conns = &self.wire.conns;
+            let Some(conn) = conns.get(slot).filter(|conn| conn.phase == Phase::Open) else {
+                continue;
+            };
+            if second.saturating_sub(conn.heard_s) >= SILENT_S {
+                let id = conn.id;
+                self.spec.metrics.silent.add(1);
+                self.close(id, code::GOING_AWAY, "no sign of life");
+                continue;
+            }
+            if self.wire.outbox.is_fresh() {
+                ping = None;
+            }
+            let outbox = &mut self.wire.outbox;
+            let frame = *ping.get_or_insert_with(|| {
+                outbox.build(|into| frame::write_control(Opcode::Ping, &[], into))
+            });
+            self.wire.push(slot, frame);
+        }
+    }
+}

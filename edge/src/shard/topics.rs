@@ -1,0 +1,182 @@
+//! Who gets what: topics, their groups of equal frames, and member lists made for iteration.
+
+use std::collections::HashMap;
+
+use chorus_protocol::StreamId;
+
+use crate::component::{Audience, Encoding};
+
+/// A connection's place in a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) topic: u32,
+    /// Where in the group's list.
+    pub(crate) index: u32,
+    pub(crate) group: u8,
+}
+
+/// Audience (viewers, moderators) × encoding × compression.
+pub(crate) const GROUPS: usize = 8;
+
+/// The group of a member.
+pub(crate) fn group(moderator: bool, msgpack: bool, deflate: bool) -> u8 {
+    u8::from(moderator) << 2 | u8::from(msgpack) << 1 | u8::from(deflate)
+}
+
+/// The groups that a broadcast is for, for each way to compress.
+pub(crate) fn groups(
+    audience: Audience,
+    encoding: Encoding,
+    deflate: bool,
+) -> impl Iterator<Item = u8> {
+    let msgpack = matches!(encoding, Encoding::Msgpack);
+    let audiences: &[bool] = match audience {
+        Audience::Everyone => &[false, true],
+        Audience::Viewers => &[false],
+        Audience::Moderators => &[true],
+    };
+    audiences
+        .iter()
+        .map(move |moderator| group(*moderator, msgpack, deflate))
+}
+
+/// A topic of the session.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    /// The stream it is, unless it is a user's.
+    pub(crate) stream: Option<StreamId>,
+    members: [Vec<u32>; GROUPS],
+}
+
+impl Topic {
+    /// The slots of a group.
+    pub(crate) fn members(&self, group: u8) -> &[u32] {
+        self.members
+            .get(usize::from(group))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds a slot, says where it stands.
+    pub(crate) fn add(&mut self, group: u8, slot: u32) -> u32 {
+        let members = &mut self.members[usize::from(group) % GROUPS];
+        members.push(slot);
+        u32::try_from(members.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Takes a member out; the slot that took its place, if one did, stands at `index` now.
+    pub(crate) fn remove(&mut self, group: u8, index: u32) -> Option<u32> {
+        let members = &mut self.members[usize::from(group) % GROUPS];
+        let index = index as usize;
+        if index >= members.len() {
+            return None;
+        }
+        members.swap_remove(index);
+        if members.is_empty() {
+            *members = Vec::new();
+        }
+        members.get(index).copied()
+    }
+
+    /// All members.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+        self.members.iter().flatten().copied()
+    }
+}
+
+/// The topics of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Topics {
+    by_handle: HashMap<u32, Topic>,
+    by_stream: HashMap<StreamId, u32>,
+}
+
+impl Topics {
+    /// Takes up a topic; the stream to subscribe to, where it is one.
+    pub(crate) fn open(&mut self, handle: u32, name: &str) -> Option<StreamId> {
+        let stream = name
+            .strip_prefix("stream:")
+            .and_then(|id| StreamId::new(id).ok());
+        if let Some(stream) = &stream {
+            self.by_stream.insert(stream.clone(), handle);
+        }
+        self.by_handle.insert(
+            handle,
+            Topic {
+                stream: stream.clone(),
+                members: Default::default(),
+            },
+        );
+        stream
+    }
+
+    /// Gives a topic up.
+    pub(crate) fn close(&mut self, handle: u32) -> Option<Topic> {
+        let topic = self.by_handle.remove(&handle)?;
+        if let Some(stream) = &topic.stream
+            && self.by_stream.get(stream) == Some(&handle)
+        {
+            self.by_stream.remove(stream);
+        }
+        Some(topic)
+    }
+
+    pub(crate) fn get(&self, handle: u32) -> Option<&Topic> {
+        self.by_handle.get(&handle)
+    }
+
+    pub(crate) fn get_mut(&mut self, handle: u32) -> Option<&mut Topic> {
+        self.by_handle.get_mut(&handle)
+    }
+
+    /// The session's handle for a stream.
+    pub(crate) fn handle(&self, stream: &StreamId) -> Option<u32> {
+        self.by_stream.get(stream).copied()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_handle.len()
+    }
+
+    /// Forgets all; the streams that were subscribed to.
+    pub(crate) fn clear(&mut self) -> Vec<StreamId> {
+        self.by_handle.clear();
+        self.by_stream.drain().map(|(stream, _)| stream).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_member_takes_the_place_of_the_one_that_left() {
+        let mut topics = Topics::default();
+        assert!(topics.open(7, "stream:demo").is_some());
+        assert!(topics.open(8, "user:someone").is_none());
+        let topic = topics.get_mut(7).expect("open");
+        let group = group(false, true, false);
+        for slot in [10, 11, 12] {
+            topic.add(group, slot);
+        }
+        assert_eq!(topic.remove(group, 0), Some(12));
+        assert_eq!(topic.members(group), [12, 11]);
+        assert_eq!(topic.remove(group, 1), None);
+        assert_eq!(topic.remove(group, 9), None);
+        assert_eq!(topics.handle(&"demo".parse().expect("an id")), Some(7));
+        assert!(topics.close(7).is_some());
+        assert!(topics.handle(&"demo".parse().expect("an id")).is_none());
+    }
+
+    #[test]
+    fn a_broadcast_reaches_each_group_of_its_audience_once() {
+        let mut seen = Vec::new();
+        for encoding in [Encoding::Json, Encoding::Msgpack] {
+            for deflate in [false, true] {
+                seen.extend(groups(Audience::Everyone, encoding, deflate));
+                assert_eq!(groups(Audience::Moderators, encoding, deflate).count(), 1);
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..8).collect::<Vec<u8>>());
+    }
+}

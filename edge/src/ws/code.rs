@@ -1,0 +1,41 @@
+//! Close codes: RFC 6455 section 7.4 and those of the clients' protocol.
+
+/// The purpose of the connection is fulfilled.
+pub const NORMAL: u16 = 1000;
+/// The server goes away; reconnect elsewhere.
+pub const GOING_AWAY: u16 = 1001;
+/// A malformed frame.
+pub const PROTOCOL: u16 = 1002;
+/// A kind of frame that the connection's encoding has no use for.
+pub const UNSUPPORTED: u16 = 1003;
+/// Text that is not UTF-8.
+pub const INVALID_DATA: u16 = 1007;
+/// A message over the limit.
+pub const TOO_BIG: u16 = 1009;
+/// The message made the session's logic fail.
+pub const INTERNAL: u16 = 1011;
+/// Too slow a reader.
+pub const TOO_SLOW: u16 = 4408;
+/// Too many connections or messages.
+pub const TOO_MANY: u16 = 4429;
+
+/// Whether a peer may send this code (RFC 6455 sections 7.4.1 and 7.4.2, with the IANA registry's 1012 to 1014).
+#[must_use]
+pub fn may_be_received(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_be_received;
+
+    #[test]
+    fn reserved_codes_never_travel() {
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, u16::MAX] {
+            assert!(!may_be_received(code), "{code}");
+        }
+        for code in [1000, 1001, 1003, 1007, 1011, 3000, 4408, 4999] {
+            assert!(may_be_received(code), "{code}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! A shard over real sockets: the frames, the fan-out, the bounds and the ends of connections.
+//!
+//! A small brain of the tests decides, so that each case says what it needs; the real component runs in the
+//! end-to-end tests.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+#[path = "shard/brain.rs"]
+mod brain;
+#[path = "shard/client.rs"]
+mod client;
+#[path = "shard/conformance.rs"]
+mod conformance;
+#[path = "shard/ending.rs"]
+mod ending;
+#[path = "shard/fanout.rs"]
+mod fanout;
+#[path = "shard/harness.rs"]
+mod harness;
+#[path = "shard/http.rs"]
+mod http;
+#[path = "shard/telling.rs"]
+mod telling;
+#[path = "shard/tls.rs"]
+mod tls;

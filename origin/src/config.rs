@@ -1,0 +1,318 @@
+//! The configuration of `chorus-origin`: one struct, every value with a default where one makes sense.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use chorus_protocol::session::TokenKey;
+use chorus_protocol::{CommentId, Region};
+use serde::{Deserialize, Serialize};
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key or a value of the wrong type.
+    #[error("{0}")]
+    Toml(#[from] toml::de::Error),
+    /// A value, or values together, that make no sense.
+    #[error("{0}")]
+    Value(String),
+}
+
+/// What a process does. Several may share a process, or each have its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Serves PoPs over QUIC.
+    Gateway,
+    /// Writes the comment log to the store.
+    Persist,
+    /// Answers the REST interface.
+    Api,
+}
+
+impl Role {
+    /// Its name in configuration, logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Persist => "persist",
+            Self::Api => "api",
+        }
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "gateway" => Ok(Self::Gateway),
+            "persist" => Ok(Self::Persist),
+            "api" => Ok(Self::Api),
+            other => Err(format!("`{other}` is none of gateway, persist, api")),
+        }
+    }
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The region this process belongs to.
+    pub region: Region,
+    /// What it does; all roles when absent.
+    #[serde(default = "all_roles")]
+    pub roles: Vec<Role>,
+    /// Where `/healthz`, `/readyz` and `/metrics` answer.
+    #[serde(default = "admin_listen")]
+    pub admin_listen: SocketAddr,
+    /// The log.
+    #[serde(default)]
+    pub nats: Nats,
+    /// The PoPs' way in; needed by the role `gateway`.
+    pub gateway: Option<Gateway>,
+    /// The record.
+    pub store: Store,
+    /// Who may call the REST interface.
+    #[serde(default)]
+    pub tokens: Tokens,
+    /// Present in the development mode only.
+    pub dev: Option<Dev>,
+}
+
+/// How to reach NATS and how its logs are provisioned.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nats {
+    /// Servers, comma separated.
+    pub url: String,
+    /// A credentials file.
+    pub credentials: Option<PathBuf>,
+    /// Copies of every log, 1 to 5. One node refuses 3.
+    pub replicas: usize,
+    /// How the servers are configured to sync, for what operators are told at start.
+    pub sync: Sync,
+    /// Other regions whose logs are mirrored here under their own names.
+    pub peers: Vec<Region>,
+    /// The place of this region's logs in a supercluster; `None` leaves it to the server.
+    pub cluster: Option<String>,
+    /// Bytes the comment log may take; -1 is no bound.
+    pub comments_bytes_max: i64,
+    /// Days the comment log keeps a message, 1 to 365.
+    pub comments_days: u32,
+}
+
+/// What a `durable` receipt survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sync {
+    /// Every two minutes: kills are survived, a loss of power is not.
+    #[default]
+    ServerDefault,
+    /// `sync_interval: always`.
+    Always,
+}
+
+/// The PoPs' way in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// The UDP address PoPs connect to.
+    #[serde(default = "gateway_listen")]
+    pub listen: SocketAddr,
+    /// PEM: who signs PoPs' certificates.
+    pub ca: PathBuf,
+    /// PEM: this gateway's certificate chain.
+    pub cert: PathBuf,
+    /// PEM: its key.
+    pub key: PathBuf,
+    /// The first worker number of this region's block.
+    #[serde(default)]
+    pub worker_first: u16,
+    /// The last worker number of this region's block.
+    #[serde(default = "worker_last")]
+    pub worker_last: u16,
+    /// How long a worker number is leased, 3,000 to 600,000 ms.
+    #[serde(default = "lease_ms")]
+    pub lease_ms: u64,
+    /// The newest comments given with a stream's state, 1 to 500.
+    #[serde(default = "newest_max")]
+    pub newest_max: usize,
+    /// More than this many missed items are a gap, 1 to 100,000.
+    #[serde(default = "resume_max")]
+    pub resume_max: usize,
+}
+
+/// The record.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// `sqlite:///absolute/path.db`.
+    pub url: String,
+}
+
+/// Who may call the REST interface.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tokens {
+    /// The keys that tokens may be signed with.
+    pub keys: Vec<TokenKey>,
+}
+
+/// The development mode.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dev {
+    /// The HS256 secret that `POST /api/dev/token` signs with, base64url without padding, 32 bytes or more.
+    pub token_secret: String,
+}
+
+impl std::fmt::Debug for Dev {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dev { .. }")
+    }
+}
+
+impl Default for Nats {
+    fn default() -> Self {
+        Self {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            credentials: None,
+            replicas: 1,
+            sync: Sync::default(),
+            peers: Vec::new(),
+            cluster: None,
+            comments_bytes_max: -1,
+            comments_days: 7,
+        }
+    }
+}
+
+fn all_roles() -> Vec<Role> {
+    vec![Role::Gateway, Role::Persist, Role::Api]
+}
+
+fn admin_listen() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 7480).into()
+}
+
+fn gateway_listen() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 7443).into()
+}
+
+fn worker_last() -> u16 {
+    CommentId::WORKER_MAX
+}
+
+fn lease_ms() -> u64 {
+    30_000
+}
+
+fn newest_max() -> usize {
+    50
+}
+
+fn resume_max() -> usize {
+    10_000
+}
+
+impl Config {
+    /// Reads and checks a file; `roles` replaces the file's when given.
+    ///
+    /// # Errors
+    /// When it cannot be read, has an unknown key, or its values make no sense.
+    pub fn load(path: &std::path::Path, roles: Option<Vec<Role>>) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::try_new(&text, roles)
+    }
+
+    /// Reads and checks TOML; `roles` replaces the text's when given.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn try_new(text: &str, roles: Option<Vec<Role>>) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text)?;
+        if let Some(roles) = roles {
+            config.roles = roles;
+        }
+        config.roles.sort_unstable();
+        config.roles.dedup();
+        config.check().map_err(ConfigError::Value)?;
+        Ok(config)
+    }
+
+    /// Whether this process has a role.
+    #[must_use]
+    pub fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.roles.is_empty() {
+            return Err("roles: at least one".to_owned());
+        }
+        if self.has(Role::Gateway) && self.gateway.is_none() {
+            return Err("the role gateway needs [gateway]".to_owned());
+        }
+        within("nats.replicas", self.nats.replicas as u64, 1, 5)?;
+        within("nats.comments_days", self.nats.comments_days.into(), 1, 365)?;
+        if self.nats.peers.contains(&self.region) {
+            return Err("nats.peers: a region is no peer of itself".to_owned());
+        }
+        if let Some(gateway) = &self.gateway {
+            within("gateway.lease_ms", gateway.lease_ms, 3_000, 600_000)?;
+            within("gateway.newest_max", gateway.newest_max as u64, 1, 500)?;
+            within("gateway.resume_max", gateway.resume_max as u64, 1, 100_000)?;
+            let last = u64::from(CommentId::WORKER_MAX);
+            within("gateway.worker_last", gateway.worker_last.into(), 0, last)?;
+            if gateway.worker_first > gateway.worker_last {
+                return Err("gateway.worker_first: beyond gateway.worker_last".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn within(key: &str, value: u64, low: u64, high: u64) -> Result<(), String> {
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{key}: {value} is not within {low} to {high}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "region = \"dev\"\nroles = [\"api\"]\n[store]\nurl = \"sqlite:///x.db\"\n";
+
+    #[test]
+    fn the_least_is_enough_and_roles_may_be_replaced() {
+        let config = Config::try_new(LEAST, None).expect("enough");
+        assert_eq!(config.roles, [Role::Api]);
+        let refused = Config::try_new(LEAST, Some(vec![Role::Gateway]));
+        assert!(
+            matches!(refused, Err(ConfigError::Value(_))),
+            "no [gateway]"
+        );
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_values_are_refused() {
+        assert!(Config::try_new(&format!("colour = 1\n{LEAST}"), None).is_err());
+        assert!(Config::try_new(&format!("{LEAST}[nats]\nreplicas = 9\n"), None).is_err());
+    }
+}

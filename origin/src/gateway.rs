@@ -1,0 +1,178 @@
+//! The role that serves PoPs: a QUIC server with mutual TLS in front of the log.
+//!
+//! **Invariant**: no other module names `quinn`.
+
+mod catch_up;
+mod directory;
+mod follower;
+mod followers;
+mod gap;
+mod hold;
+mod lane;
+mod pop;
+mod posts;
+mod tls;
+mod totals;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chorus_protocol::backhaul::CloseCode;
+use quinn::{Endpoint, VarInt};
+use tokio::sync::{Semaphore, watch};
+
+use self::directory::Directory;
+use self::followers::{Followers, Shared};
+use crate::clock;
+use crate::config;
+use crate::history::History;
+use crate::log::Log;
+use crate::metrics::Metrics;
+
+/// Connections at once; one more is refused.
+const CONNECTIONS_MAX: usize = 4_096;
+/// How long connections get to close at the end.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// A certificate or key file cannot be used.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The certificates do not fit together.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl GatewayError {
+    fn file(path: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn tls(reason: impl std::fmt::Display) -> Self {
+        Self::Tls(reason.to_string())
+    }
+}
+
+/// What all connections use.
+struct GatewayShared {
+    log: Log,
+    directory: Directory,
+    followers: Arc<Followers>,
+    metrics: Arc<Metrics>,
+    workers: [u16; 2],
+    lease: Duration,
+    resume_max: usize,
+}
+
+/// A gateway that listens.
+pub struct Gateway {
+    endpoint: Endpoint,
+    shared: Arc<GatewayShared>,
+    running: Arc<AtomicBool>,
+}
+
+impl Gateway {
+    /// Listens; connections are accepted by [`Gateway::run`].
+    ///
+    /// # Errors
+    /// When a certificate cannot be used or the address is taken.
+    pub fn bind(
+        config: &config::Gateway,
+        log: Log,
+        history: History,
+        metrics: Arc<Metrics>,
+        running: Arc<AtomicBool>,
+    ) -> Result<Self, GatewayError> {
+        let server = tls::server_config(config)?;
+        let address = config.listen;
+        let endpoint = Endpoint::server(server, address)
+            .map_err(|source| GatewayError::Listen { address, source })?;
+        let id = format!("{:016x}", clock::draw());
+        let followers = Followers::new(Arc::new(Shared {
+            log: log.clone(),
+            history,
+            metrics: Arc::clone(&metrics),
+            name: format!("{}.{id}", log.region()),
+            id,
+            newest_max: config.newest_max,
+        }));
+        let shared = Arc::new(GatewayShared {
+            directory: Directory::new(log.clone()),
+            followers: Arc::new(followers),
+            log,
+            metrics,
+            workers: [config.worker_first, config.worker_last],
+            lease: Duration::from_millis(config.lease_ms),
+            resume_max: config.resume_max,
+        });
+        Ok(Self {
+            endpoint,
+            shared,
+            running,
+        })
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Serves PoPs until `stop` says otherwise; they are told to go elsewhere.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let directory = self.shared.directory.clone();
+        let follow = tokio::spawn(async move { directory.follow().await });
+        let sweep = tokio::spawn(Arc::clone(&self.shared.followers).sweep());
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        self.running.store(true, Ordering::Relaxed);
+        loop {
+            let incoming = tokio::select! {
+                incoming = self.endpoint.accept() => incoming,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            let Some(incoming) = incoming else { break };
+            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                tracing::warn!("too many connections");
+                incoming.refuse();
+                continue;
+            };
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move {
+                match incoming.await {
+                    Ok(connection) => pop::serve(shared, connection).await,
+                    Err(error) => tracing::info!(%error, "a handshake failed"),
+                }
+                drop(permit);
+            });
+        }
+        self.running.store(false, Ordering::Relaxed);
+        let code = VarInt::from_u32(CloseCode::GoingAway as u32);
+        self.endpoint.close(code, b"going away");
+        let _ = tokio::time::timeout(CLOSING, self.endpoint.wait_idle()).await;
+        follow.abort();
+        sweep.abort();
+    }
+}

@@ -1,0 +1,316 @@
+//! A follower at work: live messages, asks and deadlines come in, frames and datagrams go out.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use chorus_protocol::backhaul::{Datagram, write_frame};
+use chorus_protocol::server::Reactions;
+use chorus_protocol::session::Delivery;
+use chorus_protocol::{Region, StreamId};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::{Ask, Ended, Follower, Frame, Subscriptions};
+use crate::gateway::gap::{Heard, Ready};
+use crate::history;
+use crate::log::{Live, Log, LogError, Tail};
+
+/// Items of one delivery.
+pub(in crate::gateway) const DELIVERY_ITEMS_MAX: usize = 500;
+/// Live messages taken together.
+const GROUP_MAX: usize = DELIVERY_ITEMS_MAX;
+/// Items read from the log at once to close a hole.
+const REPAIR_ITEMS_MAX: usize = 2_000;
+/// How long live messages get before a last sequence that is ahead of them counts as a loss.
+const SUSPECT_MS: u64 = 150;
+/// How long a follower stays when nobody holds its stream: viewers come and go.
+const LINGER_MS: u64 = 5_000;
+/// Reaction types in one datagram, so that it fits a packet.
+const DATAGRAM_TYPES_MAX: usize = 20;
+/// From a failed read of the log to the next.
+const REPAIR_PAUSE: Duration = Duration::from_millis(100);
+
+type Repair = (Region, Result<Tail, LogError>);
+
+impl Follower {
+    pub(super) async fn serve(
+        mut self,
+        mut subscriptions: Subscriptions,
+        asks: &mut mpsc::Receiver<Ask>,
+    ) -> Ended {
+        let started = Instant::now();
+        let now_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut repairs = FuturesUnordered::new();
+        self.idle_since_ms = Some(0);
+        loop {
+            let due = self
+                .due_ms()
+                .map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
+            let wake = pin!(async {
+                match due {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => std::future::pending().await,
+                }
+            });
+            tokio::select! {
+                group = subscriptions.records.next_group(GROUP_MAX) => {
+                    if let Err(ended) = self.heard(group) { return ended }
+                }
+                reaction = subscriptions.reactions.next() => match reaction {
+                    Some((region, kind, total)) => self.totals.note(region, kind, total),
+                    None => return Ended::Closed,
+                },
+                report = subscriptions.presence.next() => match report {
+                    Some(report) if report.gateway == self.shared.name => {}
+                    Some(report) => self.viewers.elsewhere(report.gateway, report.viewers, now_ms()),
+                    None => return Ended::Closed,
+                },
+                ask = asks.recv() => match ask {
+                    Some(ask) => self.asked(ask, now_ms()),
+                    None => return Ended::Closed,
+                },
+                Some(repair) = repairs.next(), if !repairs.is_empty() => self.repaired(repair),
+                () = wake => {}
+            }
+            let now = now_ms();
+            if self.totals_stale && self.read_totals().await.is_ok() {
+                self.totals_stale = false;
+            }
+            self.look_at_suspects(now);
+            self.forward();
+            for (region, tracker) in &mut self.trackers {
+                if let Some(after) = tracker.wants() {
+                    let log = self.shared.log.clone();
+                    repairs.push(read(log, region.clone(), self.stream.clone(), after));
+                }
+            }
+            self.tell(now).await;
+            if self.idle(now) {
+                return Ended::Idle;
+            }
+        }
+    }
+
+    fn heard(&mut self, group: Vec<Live>) -> Result<(), Ended> {
+        if group.is_empty() {
+            return Err(Ended::Closed);
+        }
+        for live in group {
+            let Some(tracker) = self.trackers.get_mut(&live.item.region) else {
+                return Err(Ended::Regions);
+            };
+            if tracker.epoch != live.item.epoch {
+                return Err(Ended::Regions);
+            }
+            if tracker.hear(live.item, live.previous) == Heard::Hole {
+                self.shared.metrics.gaps_seen.inc();
+            }
+        }
+        Ok(())
+    }
+
+    fn asked(&mut self, ask: Ask, now_ms: u64) {
+        match ask {
+            Ask::Attach {
+                lane,
+                connection,
+                answer,
+            } => self.attach(lane, connection, answer),
+            Ask::Detach { lane } => {
+                self.lanes.remove(&lane);
+            }
+            Ask::Last { region, last } => {
+                let behind = |tracker: &super::Tracker| tracker.forwarded() < last;
+                if self.trackers.get(&region).is_some_and(behind) {
+                    self.suspects.insert(region, last);
+                    self.suspect_at_ms.get_or_insert(now_ms + SUSPECT_MS);
+                }
+            }
+            Ask::Viewing { pop, viewers } => self.viewers.here(pop, viewers, now_ms),
+            Ask::Gone { pop } => self.viewers.gone(&pop),
+            Ask::Reconnected => self.totals_stale = true,
+        }
+    }
+
+    fn repaired(&mut self, (region, read): Repair) {
+        let Some(tracker) = self.trackers.get_mut(&region) else {
+            return;
+        };
+        match read {
+            Ok(tail) => {
+                let missing = tracker.read(tail.items, tail.complete);
+                if missing > 0 {
+                    self.shared.metrics.gaps_repaired.inc();
+                    tracing::debug!(stream = %self.stream, %region, missing, "closed a hole from the log");
+                }
+            }
+            Err(error) => {
+                tracing::debug!(stream = %self.stream, %region, %error, "a hole cannot be closed yet");
+                tracker.not_read();
+            }
+        }
+    }
+
+    fn look_at_suspects(&mut self, now_ms: u64) {
+        if self.suspect_at_ms.is_none_or(|at| at > now_ms) {
+            return;
+        }
+        self.suspect_at_ms = None;
+        for (region, last) in std::mem::take(&mut self.suspects) {
+            if let Some(tracker) = self.trackers.get_mut(&region)
+                && tracker.last(last)
+            {
+                self.shared.metrics.tail_repairs.inc();
+            }
+        }
+    }
+
+    fn forward(&mut self) {
+        let mut frames = Vec::new();
+        for (region, tracker) in &mut self.trackers {
+            let epoch = tracker.epoch;
+            if let Some(ready) = tracker.take() {
+                for item in &ready.items {
+                    if let Some((id, _)) = history::glance(&item.record) {
+                        self.newest.insert(id, item.clone());
+                        if self.newest.len() > self.shared.newest_max {
+                            self.newest.pop_first();
+                        }
+                    }
+                }
+                let count = ready.items.len() as u64;
+                self.comment_count += count;
+                self.shared.metrics.items_followed.inc_by(count);
+                encode(region, epoch, ready, &mut frames);
+            }
+        }
+        for frame in frames {
+            let metrics = &self.shared.metrics;
+            self.lanes.retain(|_, lane| {
+                let kept = lane.frames.try_send(frame.clone());
+                if let Err(mpsc::error::TrySendError::Full(_)) = kept {
+                    // What it has is written; then it catches up from the log.
+                    metrics.lanes_lagged.inc();
+                }
+                kept.is_ok()
+            });
+        }
+    }
+
+    async fn tell(&mut self, now_ms: u64) {
+        self.viewers.expire(now_ms);
+        if let Some(viewers) = self.viewers.report(now_ms) {
+            let log = &self.shared.log;
+            log.report_presence(&self.shared.id, &self.stream, viewers)
+                .await;
+        }
+        let viewers = self.viewers.take(now_ms);
+        let reactions = self.totals.take(now_ms);
+        if viewers.is_none() && reactions.is_none() {
+            return;
+        }
+        for datagram in datagrams(&self.stream, reactions.unwrap_or_default(), viewers) {
+            for lane in self.lanes.values() {
+                // May be lost: what was said last is repeated.
+                let _ = lane.connection.send_datagram(datagram.clone());
+            }
+        }
+    }
+
+    fn due_ms(&self) -> Option<u64> {
+        let idle = self.idle_since_ms.map(|since| since + LINGER_MS);
+        [
+            self.totals.due_ms(),
+            self.viewers.due_ms(),
+            self.suspect_at_ms,
+            idle,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn idle(&mut self, now_ms: u64) -> bool {
+        self.lanes
+            .retain(|_, lane| !lane.frames.is_closed() && lane.connection.close_reason().is_none());
+        if !self.lanes.is_empty() {
+            self.idle_since_ms = None;
+            return false;
+        }
+        let since = *self.idle_since_ms.get_or_insert(now_ms);
+        now_ms >= since + LINGER_MS
+    }
+}
+
+async fn read(log: Log, region: Region, stream: StreamId, after: u64) -> Repair {
+    let tail = log
+        .settled_tail(&region, &stream, after, REPAIR_ITEMS_MAX)
+        .await;
+    if tail.is_err() {
+        tokio::time::sleep(REPAIR_PAUSE).await;
+    }
+    (region, tail)
+}
+
+/// Encodes what is ready, in deliveries of at most [`DELIVERY_ITEMS_MAX`] items.
+pub(in crate::gateway) fn encode(
+    region: &Region,
+    epoch: u64,
+    ready: Ready,
+    frames: &mut Vec<Frame>,
+) {
+    let mut from = ready.from;
+    let mut items = ready.items;
+    loop {
+        let rest = if items.len() > DELIVERY_ITEMS_MAX {
+            items.split_off(DELIVERY_ITEMS_MAX)
+        } else {
+            Vec::new()
+        };
+        let to = match items.last() {
+            Some(last) if !rest.is_empty() => last.seq,
+            Some(_) | None => ready.to,
+        };
+        let delivery = Delivery {
+            region: region.clone(),
+            epoch,
+            from,
+            to,
+            items,
+        };
+        let mut bytes = Vec::new();
+        match write_frame(&delivery, &mut bytes) {
+            Ok(()) => frames.push(Frame {
+                region: region.clone(),
+                epoch,
+                to,
+                bytes: bytes.into(),
+            }),
+            // 500 messages of at most 1 MiB may pass the bound only if the limits were raised a hundredfold.
+            Err(error) => tracing::error!(%error, "a delivery cannot be encoded"),
+        }
+        if rest.is_empty() {
+            return;
+        }
+        from = to;
+        items = rest;
+    }
+}
+
+fn datagrams(stream: &StreamId, reactions: Reactions, viewers: Option<u64>) -> Vec<bytes::Bytes> {
+    let mut kinds = reactions.into_iter().peekable();
+    let mut viewers = viewers;
+    let mut encoded = Vec::new();
+    while kinds.peek().is_some() || viewers.is_some() {
+        let datagram = Datagram::Totals {
+            stream: stream.clone(),
+            reactions: kinds.by_ref().take(DATAGRAM_TYPES_MAX).collect(),
+            viewers: viewers.take(),
+        };
+        if let Ok(bytes) = rmp_serde::to_vec(&datagram) {
+            encoded.push(bytes.into());
+        }
+    }
+    encoded
+}

@@ -1,0 +1,195 @@
+//! All followers of a gateway, and the comparison of last sequences that finds what was lost at the very end.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use chorus_protocol::{Region, StreamId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::follower::{self, ASKS_MAX, Ask, Attached, LaneId};
+use crate::history::History;
+use crate::log::{Log, LogError};
+use crate::metrics::Metrics;
+
+/// How often last sequences are compared.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What all followers use.
+pub(super) struct Shared {
+    pub(super) log: Log,
+    pub(super) history: History,
+    pub(super) metrics: Arc<Metrics>,
+    /// This gateway's id within its region.
+    pub(super) id: String,
+    /// `<region>.<id>`.
+    pub(super) name: String,
+    pub(super) newest_max: usize,
+}
+
+/// The followers by stream.
+pub(super) struct Followers {
+    shared: Arc<Shared>,
+    running: Mutex<HashMap<StreamId, mpsc::Sender<Ask>>>,
+    next_lane: AtomicU64,
+}
+
+impl Followers {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            running: Mutex::default(),
+            next_lane: AtomicU64::new(0),
+        }
+    }
+
+    /// A number for a lane, never used again.
+    pub(super) fn lane(&self) -> LaneId {
+        self.next_lane.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Attaches a lane to the stream's follower, starting one when there is none. Waits while the log is away.
+    pub(super) async fn attach(
+        self: &Arc<Self>,
+        stream: &StreamId,
+        lane: LaneId,
+        connection: &quinn::Connection,
+    ) -> Attached {
+        loop {
+            let (answer, attached) = oneshot::channel();
+            let ask = Ask::Attach {
+                lane,
+                connection: connection.clone(),
+                answer,
+            };
+            if self.follower(stream).send(ask).await.is_ok()
+                && let Ok(attached) = attached.await
+            {
+                return attached;
+            }
+            // It ended in between; the next one is started. It gives way to whoever removes it.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Asks something of a stream's follower, where there is one with room; true when it will hear it.
+    pub(super) fn ask(&self, stream: &StreamId, ask: Ask) -> bool {
+        let running = self.lock();
+        running
+            .get(stream)
+            .is_some_and(|follower| follower.try_send(ask).is_ok())
+    }
+
+    /// Asks something of all.
+    pub(super) fn ask_all(&self, ask: impl Fn() -> Ask) {
+        for follower in self.lock().values() {
+            let _ = follower.try_send(ask());
+        }
+    }
+
+    fn follower(self: &Arc<Self>, stream: &StreamId) -> mpsc::Sender<Ask> {
+        let mut running = self.lock();
+        if let Some(follower) = running.get(stream).filter(|asks| !asks.is_closed()) {
+            return follower.clone();
+        }
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        running.insert(stream.clone(), asks.clone());
+        drop(running);
+        let this = Arc::clone(self);
+        let stream = stream.clone();
+        let mine = asks.clone().downgrade();
+        tokio::spawn(async move {
+            let shared = Arc::clone(&this.shared);
+            shared.metrics.followers.inc();
+            let ended = follower::run(stream.clone(), Arc::clone(&shared), asked).await;
+            tracing::debug!(%stream, %ended, "a follower ended");
+            shared.metrics.followers.dec();
+            let mut running = this.lock();
+            let same =
+                |now: &mpsc::Sender<Ask>| mine.upgrade().is_some_and(|me| me.same_channel(now));
+            if running
+                .get(&stream)
+                .is_some_and(|now| now.is_closed() || same(now))
+            {
+                running.remove(&stream);
+            }
+        });
+        asks
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<StreamId, mpsc::Sender<Ask>>> {
+        self.running
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Compares last sequences, each second and after every reconnect, for ever.
+    pub(super) async fn sweep(self: Arc<Self>) {
+        let mut link = self.shared.log.link();
+        let mut generation = link.borrow_and_update().generation;
+        let mut told: HashMap<Region, Told> = HashMap::new();
+        let mut tick = tokio::time::interval(SWEEP);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                changed = link.changed() => if changed.is_err() { return },
+            }
+            let now = *link.borrow_and_update();
+            if !now.connected {
+                continue;
+            }
+            if now.generation != generation {
+                generation = now.generation;
+                told.clear();
+                self.ask_all(|| Ask::Reconnected);
+            }
+            for region in self.shared.log.regions().into_keys() {
+                let told = told.entry(region.clone()).or_default();
+                if let Err(error) = self.compare(&region, told).await {
+                    tracing::debug!(%region, %error, "last sequences cannot be compared");
+                    *told = Told::default();
+                }
+            }
+        }
+    }
+
+    async fn compare(&self, region: &Region, told: &mut Told) -> Result<(), LogError> {
+        let streams: Vec<StreamId> = self.lock().keys().cloned().collect();
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let last = self.shared.log.last_seq(region).await?;
+        // Followers that came since then read the history themselves, up to a later sequence.
+        if last == told.last {
+            return Ok(());
+        }
+        let found = self.shared.log.last_seqs(region, &streams).await?;
+        let mut now = Told {
+            last,
+            ..Told::default()
+        };
+        for (stream, seq) in found {
+            let ask = Ask::Last {
+                region: region.clone(),
+                last: seq,
+            };
+            if told.streams.get(&stream) == Some(&seq) || self.ask(&stream, ask) {
+                now.streams.insert(stream, seq);
+            } else {
+                // It was too busy to hear: once more at the next comparison.
+                now.last = 0;
+            }
+        }
+        *told = now;
+        Ok(())
+    }
+}
+
+/// What the followers were told of a region's log.
+#[derive(Default)]
+struct Told {
+    last: u64,
+    streams: std::collections::BTreeMap<StreamId, u64>,
+}

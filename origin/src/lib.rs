@@ -1,0 +1,26 @@
+//! The origin of Chorus: one binary, roles by flag, over NATS JetStream.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`log`] | everything that speaks to NATS |
+//! | [`store`] | the record: a trait, and SQLite behind it |
+//! | [`history`] | the store and the log's tail as one |
+//! | [`gateway`] | the role that serves PoPs over QUIC |
+//! | [`persist`] | the role that writes the log to the store |
+//! | [`api`] | the role that answers the REST interface |
+//! | [`admin`] | health and metrics |
+//! | [`run`] | starts roles and stops them |
+//!
+//! **Invariants**: only [`log`] names `async_nats`, only [`gateway`] names `quinn`, only [`store`] names `rusqlite`.
+
+pub mod admin;
+pub mod api;
+pub mod clock;
+pub mod config;
+pub mod gateway;
+pub mod history;
+pub mod log;
+pub mod metrics;
+pub mod persist;
+pub mod run;
+pub mod store;

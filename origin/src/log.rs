@@ -1,0 +1,163 @@
+//! The log: everything that speaks to NATS.
+//!
+//! **Invariant**: no other module names `async_nats`.
+
+mod calls;
+mod connect;
+mod consume;
+mod control;
+mod leader;
+mod lease;
+mod live;
+mod presence;
+mod provision;
+mod publish;
+mod read;
+mod replies;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use chorus_protocol::Region;
+use chorus_protocol::backhaul::{Item, ItemKind};
+use tokio::sync::watch;
+
+pub use calls::{Call, Calls};
+pub use consume::{Consumed, Consumer, Entry};
+pub use control::{Life, Lives};
+pub use lease::{Lease, Leases};
+pub use live::{Live, LiveReactions, LiveRecords};
+pub use presence::{PresenceReport, PresenceReports};
+pub use publish::{Ack, Waiter};
+pub use read::Tail;
+
+use crate::config::Nats;
+use crate::metrics::Metrics;
+
+/// Why the log did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// No connection, no leader, or no answer in time: nothing is known, try again.
+    #[error("the log is away: {0}")]
+    Away(String),
+    /// The server refused: trying again alone does not help.
+    #[error("the log refused: {0}")]
+    Refused(String),
+    /// The server's answer cannot be read.
+    #[error("the log's answer cannot be read: {0}")]
+    Malformed(String),
+}
+
+impl LogError {
+    pub(crate) fn away(error: impl std::fmt::Display) -> Self {
+        Self::Away(error.to_string())
+    }
+
+    pub(crate) fn refused(error: impl std::fmt::Display) -> Self {
+        Self::Refused(error.to_string())
+    }
+
+    pub(crate) fn malformed(error: impl std::fmt::Display) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+/// How the connection to NATS stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether it is there.
+    pub connected: bool,
+    /// Grows with every connection made.
+    pub generation: u64,
+}
+
+/// What is known of one region's comment log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionLog {
+    /// Which incarnation: the milliseconds at which it was created.
+    pub epoch: u64,
+    /// The oldest sequence it still holds, as of the last look.
+    pub first_seq: u64,
+    /// The newest sequence, as of the last look.
+    pub last_seq: u64,
+}
+
+/// The handle to everything in NATS; clones share one connection.
+#[derive(Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: async_nats::Client,
+    context: async_nats::jetstream::Context,
+    region: Region,
+    config: Nats,
+    link: watch::Receiver<Link>,
+    /// Bumped whenever a region's log was found to be another one.
+    regions: RwLock<BTreeMap<Region, RegionLog>>,
+    replies: replies::Replies,
+    publisher: publish::Publisher,
+    metrics: Arc<Metrics>,
+}
+
+impl Log {
+    /// The region of this process.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.inner.region
+    }
+
+    /// How the connection stands; changes wake the receiver.
+    #[must_use]
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.inner.link.clone()
+    }
+
+    /// Whether there is a connection.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.inner.link.borrow().connected
+    }
+
+    /// The regions whose logs can be read here and what is known of them.
+    #[must_use]
+    pub fn regions(&self) -> BTreeMap<Region, RegionLog> {
+        match self.inner.regions.read() {
+            Ok(regions) => regions.clone(),
+            Err(poisoned) => poisoned.into_inner().clone(),
+        }
+    }
+
+    /// A region's incarnation.
+    #[must_use]
+    pub fn epoch(&self, region: &Region) -> Option<u64> {
+        self.regions().get(region).map(|log| log.epoch)
+    }
+
+    fn all_regions(&self) -> impl Iterator<Item = &Region> {
+        std::iter::once(&self.inner.region).chain(&self.inner.config.peers)
+    }
+}
+
+fn comment_item(region: Region, epoch: u64, seq: u64, record: &[u8]) -> Item {
+    Item {
+        region,
+        epoch,
+        seq,
+        kind: ItemKind::Comment,
+        record: record.to_vec(),
+    }
+}
+
+fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a str> {
+    message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get(name))
+        .map(async_nats::HeaderValue::as_str)
+}
+
+fn header_number(message: &async_nats::Message, name: &str) -> Option<u64> {
+    header(message, name)?.parse().ok()
+}

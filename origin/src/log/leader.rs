@@ -1,0 +1,103 @@
+//! Asking a log's leader, where a replica may be a moment behind it.
+
+use chorus_protocol::{Region, StreamId, subject};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Log, LogError, Tail, comment_item};
+
+impl Log {
+    /// Goes on where the replicas stayed behind, one message at a time from the leader.
+    pub(super) async fn tail_from_leader(
+        &self,
+        region: &Region,
+        stream: &StreamId,
+        mut tail: Tail,
+        after: u64,
+        max: usize,
+    ) -> Result<Tail, LogError> {
+        let epoch = self.known_epoch(region)?;
+        let subject = subject::comment(region, stream);
+        let log = subject::comments_log(region);
+        tail.complete = false;
+        while tail.items.len() < max {
+            let from = tail.last_seq().unwrap_or(after) + 1;
+            let ask = json!({"seq": from, "next_by_subj": subject});
+            let Some(message) = self.ask_leader(&log, &ask).await? else {
+                tail.complete = true;
+                break;
+            };
+            tail.items.push(comment_item(
+                region.clone(),
+                epoch,
+                message.seq,
+                &message.payload()?,
+            ));
+        }
+        Ok(tail)
+    }
+
+    /// How far a stream's subject goes.
+    pub(super) async fn leaders_last(
+        &self,
+        region: &Region,
+        stream: &StreamId,
+    ) -> Result<Option<u64>, LogError> {
+        let log = subject::comments_log(region);
+        let ask = json!({"last_by_subj": subject::comment(region, stream)});
+        Ok(self.ask_leader(&log, &ask).await?.map(|m| m.seq))
+    }
+
+    /// One message; `None` when there is none.
+    pub(super) async fn ask_leader(
+        &self,
+        log: &str,
+        ask: &serde_json::Value,
+    ) -> Result<Option<LeaderMessage>, LogError> {
+        let subject = format!("$JS.API.STREAM.MSG.GET.{log}");
+        let message = self.call(subject, ask).await?;
+        let answer: LeaderAnswer =
+            serde_json::from_slice(&message.payload).map_err(LogError::malformed)?;
+        match answer {
+            LeaderAnswer {
+                message: Some(found),
+                ..
+            } => Ok(Some(found)),
+            LeaderAnswer {
+                error: Some(error), ..
+            } if error.code == 404 => Ok(None),
+            LeaderAnswer { error, .. } => Err(LogError::Away(
+                error.map(|e| e.description).unwrap_or_default(),
+            )),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct LeaderAnswer {
+    message: Option<LeaderMessage>,
+    error: Option<LeaderError>,
+}
+
+#[derive(Deserialize)]
+struct LeaderError {
+    code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct LeaderMessage {
+    pub(super) seq: u64,
+    #[serde(default)]
+    data: String,
+}
+
+impl LeaderMessage {
+    pub(super) fn payload(&self) -> Result<Vec<u8>, LogError> {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD
+            .decode(&self.data)
+            .map_err(LogError::malformed)
+    }
+}

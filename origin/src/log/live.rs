@@ -1,0 +1,128 @@
+//! What a log repeats live: comments with their place in the log, reaction totals.
+//!
+//! Live messages may be lost, repeated or reordered; the reader applies the gap rule.
+
+use async_nats::{Message, Subscriber};
+use chorus_protocol::backhaul::Item;
+use chorus_protocol::{Region, StreamId};
+use futures_util::{FutureExt as _, StreamExt as _};
+
+use super::{Log, LogError, comment_item, header_number, read};
+
+/// A comment as it was repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// The message. Its epoch is that of the log as known when it came.
+    pub item: Item,
+    /// The sequence of the one before it on the same subject, 0 for the first.
+    pub previous: u64,
+}
+
+/// A stream's comments of all regions, live.
+pub struct LiveRecords {
+    log: Log,
+    subscriber: Subscriber,
+}
+
+/// A stream's reaction totals of all regions, live.
+pub struct LiveReactions {
+    subscriber: Subscriber,
+}
+
+impl Log {
+    /// Follows a stream's comments.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn follow_comments(&self, stream: &StreamId) -> Result<LiveRecords, LogError> {
+        let subscriber = self.subscribe(format!("live.comment.*.{stream}")).await?;
+        Ok(LiveRecords {
+            log: self.clone(),
+            subscriber,
+        })
+    }
+
+    /// Follows a stream's reaction totals.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn follow_reactions(&self, stream: &StreamId) -> Result<LiveReactions, LogError> {
+        let subscriber = self
+            .subscribe(format!("live.reaction.*.{stream}.*"))
+            .await?;
+        Ok(LiveReactions { subscriber })
+    }
+
+    pub(super) async fn subscribe(&self, subject: String) -> Result<Subscriber, LogError> {
+        self.inner
+            .client
+            .subscribe(subject)
+            .await
+            .map_err(LogError::away)
+    }
+
+    /// Waits until the server has seen every subscription made before.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub async fn settle(&self) -> Result<(), LogError> {
+        let flushed = self.inner.client.flush();
+        match tokio::time::timeout(std::time::Duration::from_secs(3), flushed).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(LogError::away(error)),
+            Err(_) => Err(LogError::Away("no connection".to_owned())),
+        }
+    }
+}
+
+impl LiveRecords {
+    /// Waits for one and takes up to `max - 1` more that are there already. Empty: closed for good.
+    pub async fn next_group(&mut self, max: usize) -> Vec<Live> {
+        let mut group = Vec::new();
+        let Some(first) = self.subscriber.next().await else {
+            return group;
+        };
+        self.take(&first, &mut group);
+        while group.len() < max
+            && let Some(Some(message)) = self.subscriber.next().now_or_never()
+        {
+            self.take(&message, &mut group);
+        }
+        group
+    }
+
+    fn take(&self, message: &Message, group: &mut Vec<Live>) {
+        if let Some(live) = self.read(message) {
+            group.push(live);
+        } else {
+            self.log.inner.metrics.live_unreadable.inc();
+        }
+    }
+
+    fn read(&self, message: &Message) -> Option<Live> {
+        let region: Region = message.subject.split('.').nth(2)?.parse().ok()?;
+        let seq = header_number(message, "Nats-Sequence")?;
+        let previous = header_number(message, "Nats-Last-Sequence")?;
+        let epoch = self.log.epoch(&region)?;
+        Some(Live {
+            item: comment_item(region, epoch, seq, &message.payload),
+            previous,
+        })
+    }
+}
+
+impl LiveReactions {
+    /// Waits for one: the region, the type and its running total there. `None`: closed for good.
+    pub async fn next(&mut self) -> Option<(Region, String, u64)> {
+        loop {
+            let message = self.subscriber.next().await?;
+            let mut parts = message.subject.split('.').skip(2);
+            let region = parts.next().and_then(|text| text.parse().ok());
+            let kind = parts.nth(1).map(str::to_owned);
+            let total = read::counter_value(&message.payload);
+            if let (Some(region), Some(kind), Some(total)) = (region, kind, total) {
+                return Some((region, kind, total));
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `chorus-origin`: the roles of a region's origin.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chorus_origin::config::{Config, Role};
+use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+/// How often the parent is looked for.
+const PARENT: Duration = Duration::from_millis(250);
+
+/// The origin of Chorus: gateway, persist and api over NATS JetStream.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, env = "CHORUS_ORIGIN_CONFIG")]
+    config: PathBuf,
+    /// Roles of this process, instead of the configuration's.
+    #[arg(long, value_delimiter = ',')]
+    roles: Option<Vec<Role>>,
+    /// How log lines are written; RUST_LOG says which.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log: LogFormat,
+    /// Stop when the process that started this one is gone.
+    #[arg(long)]
+    exit_with_parent: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=error"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match arguments.log {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    let config = Config::load(&arguments.config, arguments.roles)
+        .with_context(|| format!("{}", arguments.config.display()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(async {
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(async move {
+            match stopping(arguments.exit_with_parent).await {
+                Ok(why) => tracing::info!(why, "stopping"),
+                Err(error) => tracing::error!(%error, "signals cannot be heard: stopping"),
+            }
+            stop.send_replace(true);
+        });
+        chorus_origin::run::run(config, stopped).await
+    });
+    // Threads of the store that are in a statement need not be waited for: its log is crash-safe.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// Waits for a reason to stop.
+async fn stopping(with_parent: bool) -> std::io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = parent_gone(), if with_parent => "the parent is gone",
+    })
+}
+
+async fn parent_gone() {
+    // An orphan is given another parent.
+    let parent = rustix::process::getppid();
+    let mut tick = tokio::time::interval(PARENT);
+    while rustix::process::getppid() == parent {
+        tick.tick().await;
+    }
+}

@@ -1,0 +1,226 @@
+//! Everything the origin counts, as Prometheus text under `chorus_origin_*`.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// How a publication was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum AckLabel {
+    /// For the first time.
+    Stored,
+    /// As a repeat.
+    Duplicate,
+    /// It is not stored.
+    Refused,
+    /// Nothing is known.
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AckLabels {
+    outcome: AckLabel,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+/// The counters, gauges and histograms.
+pub struct Metrics {
+    registry: Registry,
+    /// Messages published.
+    pub publishes: Counter,
+    acks: Family<AckLabels, Counter>,
+    /// From publishing to the acknowledgement.
+    pub ack_seconds: Histogram,
+    /// Whether NATS is connected.
+    pub nats_connected: Gauge,
+    /// Messages dropped because a subscription of ours was full (they are seen as gaps and repaired).
+    pub nats_slow_subscriptions: Counter,
+    /// Live messages that could not be read.
+    pub live_unreadable: Counter,
+    /// Holes seen in live messages.
+    pub gaps_seen: Counter,
+    /// Holes closed from the log.
+    pub gaps_repaired: Counter,
+    /// Items that only the comparison of last sequences found.
+    pub tail_repairs: Counter,
+    /// Streams followed.
+    pub followers: Gauge,
+    /// Delivery lanes open.
+    pub lanes: Gauge,
+    /// Lanes whose queue was full and that caught up from the log.
+    pub lanes_lagged: Counter,
+    /// Items forwarded by followers.
+    pub items_followed: Counter,
+    /// PoPs connected.
+    pub pops: Gauge,
+    refused: Family<ReasonLabels, Counter>,
+    /// Worker numbers leased by this process's connections.
+    pub leases: Gauge,
+    /// Comments written to the store.
+    pub persist_rows: Counter,
+    /// Comments that were in the store already.
+    pub persist_repeats: Counter,
+    /// Seconds for a batch of comments.
+    pub persist_seconds: Histogram,
+    /// Messages of the log behind what is persisted.
+    pub persist_lag: Gauge,
+    /// Messages given to the dead letters.
+    pub dead_letters: Counter,
+    calls: Family<CallLabels, Counter>,
+    /// Seconds for a REST call.
+    pub call_seconds: Histogram,
+    /// REST calls refused because too many were under way.
+    pub calls_shed: Counter,
+}
+
+impl Metrics {
+    /// Registers everything.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("chorus_origin");
+        let r = &mut registry;
+        let seconds = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
+        Self {
+            publishes: counter(r, "publishes", "Messages published to the log"),
+            acks: register(r, "acks", "Acknowledgements by outcome", Family::default()),
+            ack_seconds: register(
+                r,
+                "ack_seconds",
+                "From publishing to the acknowledgement",
+                seconds(),
+            ),
+            nats_connected: gauge(r, "nats_connected", "1 while NATS is connected"),
+            nats_slow_subscriptions: counter(
+                r,
+                "nats_slow_subscriptions",
+                "Messages dropped by full subscriptions",
+            ),
+            live_unreadable: counter(r, "live_unreadable", "Live messages that could not be read"),
+            gaps_seen: counter(r, "gaps_seen", "Holes seen in live messages"),
+            gaps_repaired: counter(r, "gaps_repaired", "Holes closed from the log"),
+            tail_repairs: counter(
+                r,
+                "tail_repairs",
+                "Items found only by comparing last sequences",
+            ),
+            followers: gauge(r, "followers", "Streams followed"),
+            lanes: gauge(r, "lanes", "Delivery lanes open"),
+            lanes_lagged: counter(
+                r,
+                "lanes_lagged",
+                "Lanes whose queue was full and that caught up from the log",
+            ),
+            items_followed: counter(r, "items_followed", "Items forwarded by followers"),
+            pops: gauge(r, "pops", "PoPs connected"),
+            refused: register(
+                r,
+                "posts_refused",
+                "Posts refused by reason",
+                Family::default(),
+            ),
+            leases: gauge(
+                r,
+                "leases",
+                "Worker numbers leased by connections of this process",
+            ),
+            persist_rows: counter(r, "persist_rows", "Comments written to the store"),
+            persist_repeats: counter(
+                r,
+                "persist_repeats",
+                "Comments that were in the store already",
+            ),
+            persist_seconds: register(
+                r,
+                "persist_seconds",
+                "Seconds for a batch of comments",
+                seconds(),
+            ),
+            persist_lag: gauge(
+                r,
+                "persist_lag",
+                "Messages of the log behind what is persisted",
+            ),
+            dead_letters: counter(r, "dead_letters", "Messages given to the dead letters"),
+            calls: register(
+                r,
+                "api_requests",
+                "REST calls by route and status",
+                Family::default(),
+            ),
+            call_seconds: register(r, "api_seconds", "Seconds for a REST call", seconds()),
+            calls_shed: counter(
+                r,
+                "api_shed",
+                "REST calls refused because too many were under way",
+            ),
+            registry,
+        }
+    }
+
+    /// Counts an acknowledgement.
+    pub fn ack(&self, outcome: AckLabel) {
+        self.acks.get_or_create(&AckLabels { outcome }).inc();
+    }
+
+    /// Acknowledgements counted with an outcome.
+    #[must_use]
+    pub fn acks_of(&self, outcome: AckLabel) -> u64 {
+        self.acks.get_or_create(&AckLabels { outcome }).get()
+    }
+
+    /// Counts a post that was refused.
+    pub fn refuse(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts a REST call.
+    pub fn call(&self, route: &'static str, status: u16) {
+        self.calls
+            .get_or_create(&CallLabels { route, status })
+            .inc();
+    }
+
+    /// The text of `/metrics`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn register<M>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M
+where
+    M: prometheus_client::registry::Metric + Clone,
+{
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    register(registry, name, help, Counter::default())
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    register(registry, name, help, Gauge::default())
+}

@@ -1,0 +1,265 @@
+//! The role that writes the log to the store: in groups, idempotent, one process of a region at a time.
+//!
+//! The store's own position is what counts, not the consumer's acknowledgements: what the consumer is past but is not in
+//! the store (it lost its last commits, was restored from a copy, or the last writer was killed with messages in its
+//! hands) is read again from the log at the start. Three
+//! things keep two writers apart: a lease; the consumer's count of what it handed out (a hole means that another took
+//! messages); and the position expected by every write.
+
+mod rows;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use chorus_protocol::Offset;
+use chorus_protocol::backhaul::Item;
+use tokio::sync::{Mutex, watch};
+
+use crate::clock;
+use crate::log::{Consumed, Entry, Lease, Leases, Log, LogError};
+use crate::metrics::Metrics;
+use crate::store::{Batch, Store, StoreError, StreamRow};
+
+/// Comments of one transaction.
+const ROWS_MAX: usize = 1_000;
+/// How long a group gathers after its first comment; the history needs no hurry, it reads the log's tail.
+const GATHER: Duration = Duration::from_millis(20);
+/// How often the control log is asked for newer words on streams' lives.
+const LIVES: Duration = Duration::from_secs(1);
+/// From one try to the next when something is away.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Why writing stopped; it starts again from the store's position.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("another process writes")]
+    NotOurs,
+    #[error("the log was made anew")]
+    Epoch,
+}
+
+/// The role's shared parts.
+pub struct Persist {
+    /// The log.
+    pub log: Log,
+    /// The record.
+    pub store: Arc<dyn Store>,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// Set while it writes or waits for its turn.
+    pub running: Arc<AtomicBool>,
+}
+
+impl Persist {
+    /// Writes until `stop` says otherwise; the group under way is finished.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let holder = format!("{:016x}", clock::draw());
+        while !*stop.borrow() {
+            match self.turn(&holder, stop.clone()).await {
+                Ok(()) => break,
+                Err(why) => tracing::info!(%why, "persist starts again"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        self.running.store(false, Ordering::Relaxed);
+    }
+
+    /// One turn as the region's writer.
+    async fn turn(&self, holder: &str, mut stop: watch::Receiver<bool>) -> Result<(), Stop> {
+        let rights = self.log.rights().await?;
+        self.running.store(true, Ordering::Relaxed);
+        let lease = tokio::select! {
+            lease = acquire(&rights, holder) => lease?,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let held = Mutex::new(lease);
+        // The store's fence guards a write that is under way when the lease is lost.
+        let result = tokio::select! {
+            result = self.write_all(stop) => result,
+            result = self.write_lives() => result,
+            () = renew(&rights, &held) => Err(Stop::NotOurs),
+        };
+        rights.release(&*held.lock().await).await;
+        result
+    }
+
+    async fn write_all(&self, mut stop: watch::Receiver<bool>) -> Result<(), Stop> {
+        let region = self.log.region().clone();
+        let epoch = self.log.look_at(&region).await?.epoch;
+        let mut consumer = self.log.consume_comments().await?;
+        let mut at = self.store.position(region.clone()).await?;
+        at = self.catch_up(at, epoch, consumer.past).await?;
+        let mut handed_out = consumer.handed_out;
+        loop {
+            let group = tokio::select! {
+                group = consumer.next_group(ROWS_MAX, GATHER) => group?,
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            };
+            if self.log.epoch(&region) != Some(epoch) {
+                return Err(Stop::Epoch);
+            }
+            handed_out = unbroken(handed_out, &group.entries)?;
+            at = self.write_group(at, epoch, &group).await?;
+        }
+    }
+
+    /// Reads from the log what the consumer is past and the store does not have.
+    async fn catch_up(
+        &self,
+        from: Option<Offset>,
+        epoch: u64,
+        past: u64,
+    ) -> Result<Option<Offset>, Stop> {
+        let region = self.log.region();
+        let mut at = from;
+        let mut after = at.filter(|at| at.epoch == epoch).map_or(0, |at| at.seq);
+        while after < past {
+            let items = self.log.all_after(region, after, past, ROWS_MAX).await?;
+            if items.is_empty() && self.log.record_at(past).await?.is_some() {
+                // A replica that is behind its leader answered.
+                return Err(LogError::Away("a replica is behind".to_owned()).into());
+            }
+            let to = items.last().map_or(past, |item| item.seq);
+            tracing::info!(items = items.len(), to, "read again from the log");
+            at = Some(
+                self.write_items(at, Offset { epoch, seq: to }, items)
+                    .await?,
+            );
+            after = to;
+        }
+        Ok(at)
+    }
+
+    async fn write_group(
+        &self,
+        at: Option<Offset>,
+        epoch: u64,
+        group: &Consumed,
+    ) -> Result<Option<Offset>, Stop> {
+        let region = self.log.region();
+        let known = at.filter(|at| at.epoch == epoch).map_or(0, |at| at.seq);
+        // What comes again after an acknowledgement got lost is in the store.
+        let fresh: Vec<Item> = group
+            .entries
+            .iter()
+            .filter(|entry| entry.seq > known)
+            .map(|entry| rows::item(region, epoch, entry))
+            .collect();
+        let mut at = at;
+        if let Some(last) = fresh.last() {
+            let to = Offset {
+                epoch,
+                seq: last.seq,
+            };
+            at = Some(self.write_items(at, to, fresh).await?);
+        }
+        group.acknowledge().await?;
+        let lag = group.entries.last().map_or(0, |entry| entry.pending);
+        self.metrics
+            .persist_lag
+            .set(i64::try_from(lag).unwrap_or(i64::MAX));
+        Ok(at)
+    }
+
+    async fn write_items(
+        &self,
+        from: Option<Offset>,
+        to: Offset,
+        items: Vec<Item>,
+    ) -> Result<Offset, Stop> {
+        let started = Instant::now();
+        let mut good = Vec::with_capacity(items.len());
+        for item in items {
+            let seq = item.seq;
+            match rows::row(item) {
+                Ok(row) => good.push(row),
+                Err((reason, record)) => self.bury(seq, reason, &record).await?,
+            }
+        }
+        let batch = Batch {
+            region: self.log.region().clone(),
+            from,
+            to,
+            rows: good,
+        };
+        let written = self.store.write(batch).await?;
+        self.metrics.persist_rows.inc_by(written.new);
+        self.metrics.persist_repeats.inc_by(written.repeats);
+        self.metrics
+            .persist_seconds
+            .observe(started.elapsed().as_secs_f64());
+        Ok(to)
+    }
+
+    /// A message that can never be written must not hold the others up.
+    async fn bury(&self, seq: u64, reason: &str, record: &[u8]) -> Result<(), Stop> {
+        tracing::warn!(seq, reason, "a message of the log cannot be persisted");
+        self.log
+            .publish_dead("persist", self.log.region(), seq, reason, record)
+            .await?;
+        self.metrics.dead_letters.inc();
+        Ok(())
+    }
+
+    /// Keeps the store's streams in step with the control log, which holds the last word on each: asking for what is
+    /// newer than the last one read misses none.
+    async fn write_lives(&self) -> Result<(), Stop> {
+        let mut after = 0;
+        let epoch = self.log.epoch(self.log.region());
+        loop {
+            if self.log.epoch(self.log.region()) != epoch {
+                return Err(Stop::Epoch);
+            }
+            for life in self.log.lives_after(after).await? {
+                after = life.seq;
+                let row = StreamRow {
+                    info: life.info,
+                    seq: life.seq,
+                };
+                self.store.write_stream(row).await?;
+            }
+            tokio::time::sleep(LIVES).await;
+        }
+    }
+}
+
+/// Whether the consumer handed out these after so many, and nothing between to another; the new count.
+fn unbroken(before: u64, entries: &[Entry]) -> Result<u64, Stop> {
+    let mut last = before;
+    for entry in entries {
+        if entry.handed_out != last + 1 {
+            return Err(Stop::NotOurs);
+        }
+        last = entry.handed_out;
+    }
+    Ok(last)
+}
+
+async fn acquire(rights: &Leases, holder: &str) -> Result<Lease, LogError> {
+    loop {
+        if let Some(lease) = rights.right("persist", holder).await? {
+            return Ok(lease);
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Renews until the lease is lost or runs out.
+async fn renew(rights: &Leases, held: &Mutex<Lease>) {
+    loop {
+        tokio::time::sleep(rights.term() / 4).await;
+        let lease = held.lock().await.clone();
+        match rights.renew(&lease).await {
+            Ok(Some(renewed)) => *held.lock().await = renewed,
+            Ok(None) => return,
+            // Away: held until its end.
+            Err(_) if clock::now() < lease.until => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Starts the roles and stops them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::{OnceCell, watch};
+use tokio::task::JoinSet;
+
+use crate::admin::Admin;
+use crate::api::Api;
+use crate::config::{Config, Role, Sync};
+use crate::gateway::Gateway;
+use crate::history::History;
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::persist::Persist;
+use crate::store;
+
+/// From one try to provision to the next.
+const PROVISION_RETRY: Duration = Duration::from_millis(250);
+/// How long a worker number is leased where no gateway says so.
+const WORKERS: Duration = Duration::from_secs(30);
+/// How long roles get to stop.
+const STOPPING: Duration = Duration::from_secs(10);
+
+/// Runs the configured roles until `stop` says otherwise.
+///
+/// # Errors
+/// What makes a start senseless: an address that is taken, a certificate or store that cannot be used. That NATS is
+/// away is none of it.
+pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new());
+    let roles: Vec<(Role, Arc<AtomicBool>)> = config
+        .roles
+        .iter()
+        .map(|role| (*role, Arc::default()))
+        .collect();
+    let log_cell = Arc::new(OnceCell::new());
+    let listener = TcpListener::bind(config.admin_listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.admin_listen))?;
+    let admin = Arc::new(Admin {
+        metrics: Arc::clone(&metrics),
+        log: Arc::clone(&log_cell),
+        roles: roles.clone(),
+    });
+    let admin = tokio::spawn(admin.serve(listener));
+    let result = serve(&config, &metrics, &roles, &log_cell, stop).await;
+    admin.abort();
+    result
+}
+
+async fn serve(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    roles: &[(Role, Arc<AtomicBool>)],
+    log_cell: &OnceCell<Log>,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let store = store::open(&config.store.url).context("cannot open the store")?;
+    let connected = Log::connect(
+        config.nats.clone(),
+        config.region.clone(),
+        Arc::clone(metrics),
+    );
+    let log = tokio::select! {
+        log = connected => log.context("cannot use NATS")?,
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    };
+    // Set once, here.
+    let _ = log_cell.set(log.clone());
+    let workers = config
+        .gateway
+        .as_ref()
+        .map_or(WORKERS, |gateway| Duration::from_millis(gateway.lease_ms));
+    tokio::select! {
+        () = provision(&log, workers) => {}
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    }
+    if config.nats.sync == Sync::ServerDefault {
+        tracing::info!("`durable` survives kills, not a loss of power: NATS syncs by its default");
+    }
+    let mut tasks = JoinSet::new();
+    for (role, running) in roles {
+        let (log, store, metrics) = (log.clone(), Arc::clone(&store), Arc::clone(metrics));
+        let (running, stop) = (Arc::clone(running), stop.clone());
+        match role {
+            Role::Gateway => {
+                let gateway = config.gateway.as_ref().context("no [gateway]")?;
+                let history = History::new(log.clone(), store);
+                let gateway = Gateway::bind(gateway, log, history, metrics, running)?;
+                tracing::info!(address = %gateway.address()?, "the gateway listens");
+                tasks.spawn(gateway.run(stop));
+            }
+            Role::Persist => {
+                let persist = Persist {
+                    log,
+                    store,
+                    metrics,
+                    running,
+                };
+                tasks.spawn(persist.run(stop));
+            }
+            Role::Api => {
+                let api = Api::try_new(config, log, store, metrics, running)
+                    .context("cannot use a key of [tokens] or [dev]")?;
+                tasks.spawn(async move {
+                    if let Err(error) = api.run(stop).await {
+                        tracing::error!(%error, "the api ended");
+                    }
+                });
+            }
+        }
+    }
+    let upkeep = tokio::spawn(keep_provisioned(log, workers));
+    let outcome = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
+        // A role ends by itself only by a bug: the process must not go on half.
+        Some(ended) = tasks.join_next() => Err(match ended {
+            Ok(()) => anyhow::anyhow!("a role ended by itself"),
+            Err(error) => error.into(),
+        }),
+    };
+    upkeep.abort();
+    let rest = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOPPING, rest).await.is_err() {
+        tracing::warn!("a role did not stop in time");
+    }
+    outcome
+}
+
+async fn provision(log: &Log, workers: Duration) {
+    let mut said = false;
+    while let Err(error) = log.provision(workers).await {
+        if !std::mem::replace(&mut said, true) {
+            tracing::warn!(%error, "the logs cannot be provisioned yet");
+        }
+        tokio::time::sleep(PROVISION_RETRY).await;
+    }
+    tracing::info!("the logs are provisioned");
+}
+
+/// After every reconnect the logs are looked at again: the server may have come back with an empty disk.
+async fn keep_provisioned(log: Log, workers: Duration) {
+    let mut link = log.link();
+    let mut generation = link.borrow_and_update().generation;
+    while link.changed().await.is_ok() {
+        let now = *link.borrow_and_update();
+        if now.connected && now.generation != generation {
+            generation = now.generation;
+            provision(&log, workers).await;
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! SQLite in WAL mode: one writing thread, a few reading threads, any number of processes on one machine.
+//!
+//! `synchronous=NORMAL`: a commit survives the kill of a process without an fsync of its own; with the machine's power the
+//! last commits may go, rows and position together. `persist` then reads them again from the log, which keeps seven days.
+
+mod read;
+mod schema;
+mod write;
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chorus_protocol::stream::StreamInfo;
+use chorus_protocol::{Offset, Region, StreamId};
+use rusqlite::Connection;
+
+use super::{Answer, Batch, Page, Slice, Store, StoreError, StreamPage, StreamRow, Written};
+
+/// Threads that read.
+const READERS: usize = 2;
+/// Jobs waiting for the threads; one more is refused as failed.
+const JOBS_MAX: usize = 1_024;
+/// How long a statement waits for another process's lock.
+const BUSY: Duration = Duration::from_secs(5);
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+pub(super) struct Sqlite {
+    writer: mpsc::SyncSender<Job>,
+    readers: mpsc::SyncSender<Job>,
+}
+
+impl Sqlite {
+    pub(super) fn open(path: &str) -> Result<Self, StoreError> {
+        let path = Path::new(path);
+        if !path.is_absolute() {
+            return Err(StoreError::Url(
+                "sqlite:// needs an absolute path: sqlite:///var/lib/chorus/chorus.db".to_owned(),
+            ));
+        }
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(failed)?;
+        }
+        let mut first = connect(path)?;
+        schema::migrate(&mut first)?;
+        let (writer, jobs) = mpsc::sync_channel(JOBS_MAX);
+        work("store-writer", first, Arc::new(Mutex::new(jobs)))?;
+        let (readers, jobs) = mpsc::sync_channel(JOBS_MAX);
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..READERS {
+            work("store-reader", connect(path)?, Arc::clone(&jobs))?;
+        }
+        Ok(Self { writer, readers })
+    }
+
+    fn ask<T, F>(queue: &mpsc::SyncSender<Job>, work: F) -> Answer<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let queued = queue.try_send(Box::new(move |connection| {
+            let _ = answer.send(work(connection));
+        }));
+        Box::pin(async move {
+            queued.map_err(|_| StoreError::Failed("too many calls under way".to_owned()))?;
+            answered
+                .await
+                .map_err(|_| StoreError::Failed("the store's thread is gone".to_owned()))?
+        })
+    }
+}
+
+impl Store for Sqlite {
+    fn write(&self, batch: Batch) -> Answer<'_, Written> {
+        Self::ask(&self.writer, move |c| write::batch(c, &batch))
+    }
+
+    fn position(&self, region: Region) -> Answer<'_, Option<Offset>> {
+        Self::ask(&self.readers, move |c| read::position(c, &region))
+    }
+
+    fn comments(&self, stream: StreamId, page: Page) -> Answer<'_, Slice> {
+        Self::ask(&self.readers, move |c| read::comments(c, &stream, page))
+    }
+
+    fn write_stream(&self, row: StreamRow) -> Answer<'_, ()> {
+        Self::ask(&self.writer, move |c| write::stream(c, &row))
+    }
+
+    fn stream(&self, stream: StreamId) -> Answer<'_, Option<StreamInfo>> {
+        Self::ask(&self.readers, move |c| read::stream(c, &stream))
+    }
+
+    fn streams(&self, page: StreamPage) -> Answer<'_, Vec<StreamInfo>> {
+        Self::ask(&self.readers, move |c| read::streams(c, &page))
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
+             PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;",
+        )
+        .map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+fn work(
+    name: &str,
+    mut connection: Connection,
+    jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
+) -> Result<(), StoreError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            loop {
+                let job = jobs
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .recv();
+                match job {
+                    Ok(job) => job(&mut connection),
+                    Err(mpsc::RecvError) => return,
+                }
+            }
+        })
+        .map(|_| ())
+        .map_err(failed)
+}
+
+fn failed(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Failed(error.to_string())
+}

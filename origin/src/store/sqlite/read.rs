@@ -1,0 +1,173 @@
+//! Reading: pages of comments, positions, streams.
+
+use std::fmt::Write as _;
+
+use chorus_protocol::backhaul::{Item, ItemKind};
+use chorus_protocol::stream::StreamInfo;
+use chorus_protocol::{CommentId, Offset, Region, StreamId};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
+
+use super::{failed, write};
+use crate::store::{Page, Slice, StoreError, StreamPage};
+
+pub(super) fn position(
+    connection: &Connection,
+    region: &Region,
+) -> Result<Option<Offset>, StoreError> {
+    connection
+        .prepare_cached("SELECT epoch, seq FROM positions WHERE region = ?1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([region.as_str()], |row| {
+                    Ok(Offset {
+                        epoch: number(row, 0)?,
+                        seq: number(row, 1)?,
+                    })
+                })
+                .optional()
+        })
+        .map_err(failed)
+}
+
+pub(super) fn comments(
+    connection: &mut Connection,
+    stream: &StreamId,
+    page: Page,
+) -> Result<Slice, StoreError> {
+    // One transaction: rows, count and positions are of one moment.
+    let transaction = connection.transaction().map_err(failed)?;
+    let slice = Slice {
+        items: items(&transaction, stream, page).map_err(failed)?,
+        comment_count: transaction
+            .prepare_cached("SELECT comments FROM counts WHERE stream = ?1")
+            .and_then(|mut statement| {
+                statement
+                    .query_row([stream.as_str()], |row| number(row, 0))
+                    .optional()
+            })
+            .map_err(failed)?
+            .unwrap_or(0),
+        at: positions(&transaction).map_err(failed)?,
+    };
+    Ok(slice)
+}
+
+fn items(
+    connection: &Connection,
+    stream: &StreamId,
+    page: Page,
+) -> rusqlite::Result<Vec<(CommentId, Item)>> {
+    if page.limit == 0 {
+        return Ok(Vec::new());
+    }
+    let mut sql = "SELECT id, region, epoch, seq, record FROM comments WHERE stream = ?".to_owned();
+    let mut values: Vec<Box<dyn ToSql>> = vec![Box::new(stream.as_str().to_owned())];
+    let bounds = [
+        ("id < ?", page.before),
+        ("id > ?", page.after),
+        ("parent = ?", page.parent),
+    ];
+    for (condition, bound) in bounds {
+        if let Some(bound) = bound {
+            // Ids above 2^63 are none of ours; as bounds they mean "all".
+            values.push(Box::new(i64::try_from(bound.0).unwrap_or(i64::MAX)));
+            let _ = write!(sql, " AND {condition}");
+        }
+    }
+    let order = match (page.top, page.oldest_first) {
+        (true, _) => "likes DESC, id DESC",
+        (false, true) => "id",
+        (false, false) => "id DESC",
+    };
+    values.push(Box::new(i64::try_from(page.limit).unwrap_or(i64::MAX)));
+    let _ = write!(sql, " ORDER BY {order} LIMIT ?");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(rusqlite::params_from_iter(values), |row| {
+        let region: String = row.get(1)?;
+        let item = Item {
+            region: Region::new(&region).map_err(|error| {
+                rusqlite::Error::FromSqlConversionFailure(
+                    1,
+                    rusqlite::types::Type::Text,
+                    Box::new(error),
+                )
+            })?,
+            epoch: number(row, 2)?,
+            seq: number(row, 3)?,
+            kind: ItemKind::Comment,
+            record: row.get(4)?,
+        };
+        Ok((CommentId(number(row, 0)?), item))
+    })?;
+    rows.collect()
+}
+
+fn positions(connection: &Connection) -> rusqlite::Result<Vec<(Region, Offset)>> {
+    let mut statement = connection.prepare_cached("SELECT region, epoch, seq FROM positions")?;
+    let rows = statement.query_map([], |row| {
+        let region: String = row.get(0)?;
+        let offset = Offset {
+            epoch: number(row, 1)?,
+            seq: number(row, 2)?,
+        };
+        Ok((Region::new(&region), offset))
+    })?;
+    let mut found = Vec::new();
+    for row in rows {
+        if let (Ok(region), offset) = row? {
+            found.push((region, offset));
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn stream(
+    connection: &Connection,
+    stream: &StreamId,
+) -> Result<Option<StreamInfo>, StoreError> {
+    connection
+        .prepare_cached("SELECT info FROM streams WHERE stream = ?1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([stream.as_str()], |row| row.get::<_, String>(0))
+                .optional()
+        })
+        .map_err(failed)?
+        .map(|info| serde_json::from_str(&info).map_err(failed))
+        .transpose()
+}
+
+pub(super) fn streams(
+    connection: &Connection,
+    page: &StreamPage,
+) -> Result<Vec<StreamInfo>, StoreError> {
+    let (before_ms, before_id) = page
+        .before
+        .clone()
+        .map_or((i64::MAX, String::new()), |(ms, id)| {
+            (i64::try_from(ms).unwrap_or(i64::MAX), id)
+        });
+    let filter = match page.status {
+        Some(_) => "status = ?3 AND",
+        None => "?3 IS NULL AND",
+    };
+    let sql = format!(
+        "SELECT info FROM streams WHERE {filter} (created_at_ms, stream) < (?1, ?2)
+         ORDER BY created_at_ms DESC, stream DESC LIMIT ?4"
+    );
+    let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+    let status = page.status.map(write::status);
+    let mut statement = connection.prepare_cached(&sql).map_err(failed)?;
+    let rows = statement
+        .query_map(params![before_ms, before_id, status, limit], |row| {
+            row.get::<_, String>(0)
+        })
+        .map_err(failed)?;
+    rows.map(|info| serde_json::from_str(&info.map_err(failed)?).map_err(failed))
+        .collect()
+}
+
+fn number(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(index)
+        .map(|number| u64::try_from(number).unwrap_or(0))
+}

@@ -1,0 +1,416 @@
+//! What a PoP and a gateway tell each other over QUIC.
+//!
+//! Every message on a lane is a little-endian `u32` length and that many bytes of MessagePack. A lane's first
+//! message is a [`Lane`]: it says what the lane is for.
+//!
+//! | lane | opened by | carries |
+//! | --- | --- | --- |
+//! | `Control` | PoP, bidirectional | [`ToGateway`] up, [`ToPop`] down |
+//! | `Posts` | PoP, bidirectional | [`Publish`] up, [`Published`] down |
+//! | `Deliveries` | gateway, one way, one per stream held | [`crate::session::Delivery`] |
+//! | `Request` | PoP, bidirectional, one per request | one [`Request`] up, one [`Response`] down |
+//! | datagrams | both | [`Datagram`]: what may be lost |
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CommentId, PopId, Region, StreamId};
+use crate::position::Position;
+use crate::server::Reactions;
+use crate::stream::StreamInfo;
+use crate::time::Millis;
+
+/// The version both sides speak; another is refused with [`CloseCode::Version`].
+pub const VERSION: u16 = 1;
+/// The ALPN name.
+pub const ALPN: &[u8] = b"chorus-backhaul/1";
+/// Bytes of one message on a lane; a longer one ends the connection.
+pub const MESSAGE_BYTES_MAX: u32 = 48 << 20;
+
+/// Why a side ended the connection, as QUIC's application error code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum CloseCode {
+    /// Going away, connect elsewhere.
+    GoingAway = 0,
+    /// Another version.
+    Version = 1,
+    /// A message that cannot be read.
+    Malformed = 2,
+    /// No worker id is free.
+    NoWorker = 3,
+}
+
+/// A lane's first message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lane {
+    /// See the table above.
+    Control,
+    /// See the table above.
+    Posts,
+    /// See the table above.
+    Deliveries {
+        /// Whose.
+        stream: StreamId,
+    },
+    /// See the table above.
+    Request,
+}
+
+/// Up on the control lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToGateway {
+    /// First of all.
+    Hello {
+        /// [`VERSION`].
+        version: u16,
+        /// Which PoP.
+        pop: PopId,
+        /// Which process of it: a number drawn at its start.
+        process: u64,
+    },
+    /// Follow a stream: answered by [`ToPop::Held`], then deliveries.
+    Hold {
+        /// Which.
+        stream: StreamId,
+        /// What the PoP has of it already; `None` asks for the state and the newest.
+        have: Option<Position>,
+        /// A moderator is there: everything, not only what is sampled.
+        full: bool,
+    },
+    /// Follow it no longer.
+    Release {
+        /// Which.
+        stream: StreamId,
+    },
+    /// Keep the worker id.
+    Renew,
+}
+
+/// Down on the control lane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToPop {
+    /// The answer to `Hello`.
+    Welcome {
+        /// The gateway's region.
+        region: Region,
+        /// The gateway's clock.
+        now_ms: Millis,
+        /// The worker id leased to this process.
+        worker: u16,
+        /// Not valid from this time on.
+        until_ms: Millis,
+    },
+    /// The answer to `Renew`.
+    Renewed {
+        /// The worker id, another one when the old was lost.
+        worker: u16,
+        /// Not valid from this time on.
+        until_ms: Millis,
+    },
+    /// The answer to `Hold`. Deliveries begin where `state.at` (or, on a resumed hold, `have`) stands.
+    Held {
+        /// Which stream.
+        stream: StreamId,
+        /// How it stands.
+        held: Held,
+    },
+}
+
+/// How a `Hold` came out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Held {
+    /// There is no such stream.
+    Unknown,
+    /// The state, with the newest comments; deliveries begin at `state.at`.
+    Fresh(Box<StreamState>),
+    /// Deliveries go on from the position the PoP has.
+    Resumed,
+    /// What lies between the PoP's position and today cannot be had; the state as it is now.
+    Gap(Box<StreamState>),
+}
+
+/// How a stream stands at a position.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamState {
+    /// The stream.
+    pub info: StreamInfo,
+    /// All of `newest` and of the counts is at this position.
+    pub at: Position,
+    /// The newest comments, oldest first, at most [`crate::limits::Limits::newest_max`] of the gateway's configuration.
+    pub newest: Vec<Item>,
+    /// Comments of the stream.
+    pub comment_count: u64,
+    /// Running totals.
+    pub reactions: Reactions,
+    /// Viewers at all PoPs.
+    pub viewer_count: u64,
+}
+
+/// One message of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Whose log.
+    pub region: Region,
+    /// Which incarnation of it.
+    pub epoch: u64,
+    /// Its sequence there.
+    pub seq: u64,
+    /// What it is.
+    pub kind: ItemKind,
+    /// For a comment: a [`crate::CommentRecord`] as MessagePack, as the log holds it.
+    #[serde(with = "serde_bytes")]
+    pub record: Vec<u8>,
+}
+
+/// What an item of the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ItemKind {
+    /// A comment.
+    Comment,
+}
+
+/// Up on the posts lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Publish {
+    /// Write a comment to the log.
+    Comment {
+        /// The PoP's number for it, comes back in [`Published`].
+        request: u64,
+        /// The stream.
+        stream: StreamId,
+        /// [`crate::comment::post_key`]: the log's message id.
+        #[serde(with = "key_bytes")]
+        key: u128,
+        /// The comment's id, minted by the session.
+        id: CommentId,
+        /// A [`crate::CommentRecord`] as MessagePack.
+        #[serde(with = "serde_bytes")]
+        record: Vec<u8>,
+    },
+    /// Add to the reaction totals.
+    Reactions {
+        /// The PoP's number for it, comes back in [`Published`].
+        request: u64,
+        /// The stream.
+        stream: StreamId,
+        /// Drawn once for this increment: the counter's message id is made of it and the type.
+        #[serde(with = "key_bytes")]
+        key: u128,
+        /// By how much each type grows.
+        by: Reactions,
+    },
+}
+
+/// Down on the posts lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// Whose answer it is.
+    pub request: u64,
+    /// How it came out.
+    pub outcome: Outcome,
+}
+
+/// How a publication came out. An outage is no outcome: the PoP sends again under the same key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// A quorum of the region's log holds it.
+    Stored {
+        /// The id it is known by: the first one's when this was a repeat.
+        id: CommentId,
+        /// It was there before.
+        duplicate: bool,
+    },
+    /// It is certainly not stored.
+    Refused {
+        /// A reason of the receipts.
+        reason: String,
+        /// When trying again makes sense.
+        retry_after_ms: Option<u64>,
+    },
+    /// The log could not be reached or did not answer; whether it is stored is not known. Try again under the same key.
+    Unknown,
+}
+
+/// Up on a request lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// What a stream's logs hold in a range.
+    Replay {
+        /// Which.
+        stream: StreamId,
+        /// The range.
+        range: crate::session::ReplayRange,
+    },
+    /// A call of the REST interface, answered by the `api` role.
+    Rest(RestRequest),
+}
+
+/// Down on a request lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Response {
+    /// To `Replay`.
+    Replay(crate::session::Replayed),
+    /// To `Rest`.
+    Rest(RestResponse),
+    /// It could not be answered now.
+    Unavailable,
+}
+
+/// A call of the REST interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestRequest {
+    /// `GET`, `POST`, ….
+    pub method: String,
+    /// The path with its query.
+    pub target: String,
+    /// The `Authorization` header.
+    pub authorization: Option<String>,
+    /// The body, at most [`REST_BODY_BYTES_MAX`].
+    #[serde(with = "serde_bytes")]
+    pub body: Vec<u8>,
+}
+
+/// Bytes of a REST request's body; more is answered 413.
+pub const REST_BODY_BYTES_MAX: usize = 64 << 10;
+
+/// The answer to a call of the REST interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestResponse {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body's type.
+    pub content_type: String,
+    /// The body.
+    #[serde(with = "serde_bytes")]
+    pub body: Vec<u8>,
+}
+
+/// What may be lost: the next one makes good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Datagram {
+    /// Gateway to PoP: a stream's totals. Of `reactions` only the types that changed, or all on a refresh.
+    Totals {
+        /// Which.
+        stream: StreamId,
+        /// Running totals.
+        reactions: Reactions,
+        /// Viewers at all PoPs, when that changed.
+        viewers: Option<u64>,
+    },
+    /// PoP to gateway: how many viewers of a stream are here, sent when it changes and every
+    /// [`VIEWING_MS`].
+    Viewing {
+        /// Which.
+        stream: StreamId,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// How often a PoP repeats its viewer counts, in milliseconds; a count not repeated for three of these is gone.
+pub const VIEWING_MS: u64 = 5_000;
+
+/// A `u128` as 16 big-endian bytes: MessagePack has no wider number than 64 bits.
+mod key_bytes {
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(key: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&key.to_be_bytes())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<u128, D::Error> {
+        let bytes: serde_bytes::ByteArray<16> = serde::Deserialize::deserialize(deserializer)?;
+        Ok(u128::from_be_bytes(bytes.into_array()))
+    }
+}
+
+/// Why a lane's bytes are not a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Longer than [`MESSAGE_BYTES_MAX`].
+    #[error("a message of {0} bytes is too long")]
+    TooLong(u32),
+    /// Not the MessagePack expected.
+    #[error("cannot be read: {0}")]
+    Malformed(String),
+}
+
+/// Appends a message with its length.
+///
+/// # Errors
+/// When the value cannot be encoded or is longer than [`MESSAGE_BYTES_MAX`]; `into` is then as before.
+pub fn write_frame<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<(), FrameError> {
+    let start = into.len();
+    into.extend_from_slice(&[0; 4]);
+    if let Err(error) = rmp_serde::encode::write(into, value) {
+        into.truncate(start);
+        return Err(FrameError::Malformed(error.to_string()));
+    }
+    let length = into.len() - start - 4;
+    match u32::try_from(length) {
+        Ok(length) if length <= MESSAGE_BYTES_MAX => {
+            into[start..start + 4].copy_from_slice(&length.to_le_bytes());
+            Ok(())
+        }
+        _ => {
+            into.truncate(start);
+            Err(FrameError::TooLong(
+                u32::try_from(length).unwrap_or(u32::MAX),
+            ))
+        }
+    }
+}
+
+/// A message's bytes and what follows it.
+pub type Split<'a> = (&'a [u8], &'a [u8]);
+
+/// The first message's bytes in `buffer` and what follows it, or `None` until it is whole.
+///
+/// # Errors
+/// When its length is over [`MESSAGE_BYTES_MAX`].
+pub fn split_frame(buffer: &[u8]) -> Result<Option<Split<'_>>, FrameError> {
+    let Some((head, rest)) = buffer.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let length = u32::from_le_bytes(*head);
+    if length > MESSAGE_BYTES_MAX {
+        return Err(FrameError::TooLong(length));
+    }
+    Ok(rest.split_at_checked(length as usize))
+}
+
+/// Reads a message's bytes.
+///
+/// # Errors
+/// When they are not the MessagePack of a `T`.
+pub fn read_frame<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, FrameError> {
+    rmp_serde::from_slice(bytes).map_err(|error| FrameError::Malformed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_survives_the_lane() {
+        let publish = Publish::Reactions {
+            request: 9,
+            stream: "demo".parse().expect("a stream id"),
+            key: u128::MAX - 1,
+            by: Reactions::from([("like".to_owned(), 20)]),
+        };
+        let mut lane = Vec::new();
+        write_frame(&publish, &mut lane).expect("fits");
+        write_frame(&Lane::Posts, &mut lane).expect("fits");
+        assert_eq!(split_frame(&lane[..3]), Ok(None));
+        assert_eq!(split_frame(&lane[..10]), Ok(None));
+        let (first, rest) = split_frame(&lane).expect("sane").expect("whole");
+        assert_eq!(read_frame::<Publish>(first), Ok(publish));
+        let (second, rest) = split_frame(rest).expect("sane").expect("whole");
+        assert_eq!(read_frame::<Lane>(second), Ok(Lane::Posts));
+        assert!(rest.is_empty());
+        assert!(read_frame::<Publish>(&[0xc1]).is_err());
+    }
+}

@@ -1,0 +1,97 @@
+//! What clients say.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ClientId, CommentId, StreamId};
+
+/// A client's message: `{"type": …, "payload": {…}}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "payload", rename_all = "snake_case")]
+pub enum ClientMessage {
+    /// Who the viewer is, or still is.
+    Authenticate {
+        /// A JWT.
+        token: String,
+    },
+    /// Watch a stream.
+    JoinStream {
+        /// Which.
+        stream_id: StreamId,
+        /// Where the viewer was: opaque, from `joined` or `comments_batch`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resume: Option<String>,
+    },
+    /// Stop watching it.
+    LeaveStream {
+        /// Which.
+        stream_id: StreamId,
+    },
+    /// Write a comment.
+    PostComment(PostComment),
+    /// React to a stream or a comment.
+    React {
+        /// The stream.
+        stream_id: StreamId,
+        /// `like love haha wow sad angry`, or an emote of the stream.
+        reaction_type: String,
+        /// A comment of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comment_id: Option<CommentId>,
+        /// 1 to 20, stream reactions only; 1 when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u32>,
+    },
+    /// Take back a reaction to a comment.
+    Unreact {
+        /// The stream.
+        stream_id: StreamId,
+        /// The comment.
+        comment_id: CommentId,
+        /// Which reaction.
+        reaction_type: String,
+    },
+    /// Take a comment away.
+    DeleteComment {
+        /// The stream.
+        stream_id: StreamId,
+        /// The comment.
+        comment_id: CommentId,
+    },
+    /// Act as a moderator.
+    Moderate {
+        /// The stream.
+        stream_id: StreamId,
+        /// The sender's idempotency key.
+        client_id: ClientId,
+        /// What to do.
+        action: String,
+    },
+    /// Tell the moderators of a comment.
+    Report {
+        /// The stream.
+        stream_id: StreamId,
+        /// The comment.
+        comment_id: CommentId,
+        /// Why.
+        reason: String,
+    },
+    /// Anything; it comes back in `pong`.
+    Ping(Option<serde_json::Value>),
+}
+
+/// A comment to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostComment {
+    /// The stream.
+    pub stream_id: StreamId,
+    /// The sender's idempotency key.
+    pub client_id: ClientId,
+    /// 1 to 500 Unicode scalar values after trimming.
+    pub content: String,
+    /// The comment it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<CommentId>,
+    /// Where in the video it was written, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_ms: Option<u64>,
+}

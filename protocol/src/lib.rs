@@ -1,0 +1,24 @@
+//! What every part of Chorus agrees on: ids, the clients' messages and their codecs, positions, the
+//! backhaul's messages, subjects and limits.
+//!
+//! **Invariant**: nothing here reads a clock, draws randomness, looks at the environment or opens
+//! anything; time and entropy are handed in.
+
+pub mod backhaul;
+pub mod client;
+pub mod codec;
+pub mod comment;
+pub mod id;
+pub mod limits;
+pub mod position;
+pub mod server;
+pub mod session;
+pub mod stream;
+pub mod subject;
+pub mod time;
+
+pub use codec::{DecodeError, Encoding};
+pub use comment::{Comment, CommentRecord};
+pub use id::{ClientId, CommentId, IdError, PopId, Region, StreamId, UserId};
+pub use position::{Offset, Position};
+pub use time::Millis;

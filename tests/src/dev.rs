@@ -1,0 +1,396 @@
+//! A whole Chorus: the real `chorus dev`, with the real binaries and a real nats-server.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use chorus_client::protocol::StreamId;
+use chorus_client::{Endpoint, Options, Rest, Viewer};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::SOON;
+use crate::house;
+
+/// Until `chorus dev` says where it is: the PoP's first start compiles the component.
+const START_MAX: Duration = Duration::from_secs(180);
+/// From the polite signal to the end: each program has 10 s.
+const STOP_MAX: Duration = Duration::from_secs(45);
+
+/// One of the processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `chorus dev` itself.
+    Chorus,
+    /// `nats-server`.
+    Nats,
+    /// `chorus-origin`.
+    Origin,
+    /// `chorus-edge`.
+    Edge,
+}
+
+impl Part {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Chorus => "chorus",
+            Self::Nats => "nats",
+            Self::Origin => "origin",
+            Self::Edge => "edge",
+        }
+    }
+}
+
+/// A running `chorus dev`; dropping it stops it and removes its data, unless the test failed.
+pub struct Dev {
+    child: Child,
+    args: Vec<String>,
+    root: PathBuf,
+    listen: SocketAddr,
+}
+
+impl Dev {
+    /// Starts one with fresh data; `args` are options of `chorus dev`.
+    ///
+    /// # Errors
+    /// When it does not come up; the error has what it printed.
+    pub fn start(args: &[&str]) -> Result<Self> {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let root = house::target()?
+            .join("e2e")
+            .join(format!("{}-{number}", std::process::id()));
+        if root.exists() {
+            fs::remove_dir_all(&root).context("cannot clear the test's directory")?;
+        }
+        fs::create_dir_all(&root).context("cannot make the test's directory")?;
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        let child = spawn(&root, "127.0.0.1:0", &args)?;
+        let mut dev = Self {
+            child,
+            args,
+            root,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        dev.listen = dev.wait_up()?;
+        Ok(dev)
+    }
+
+    /// One that all tests of a process share; it ends with the process.
+    ///
+    /// # Panics
+    /// When it does not come up: no test can go on then.
+    #[must_use]
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Dev> = OnceLock::new();
+        SHARED.get_or_init(|| match Self::start(&[]) {
+            Ok(dev) => dev,
+            Err(error) => panic!("{error:#}"),
+        })
+    }
+
+    /// Starts it again on the same data and address, after everything was killed or stopped.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn restart(&mut self) -> Result<()> {
+        // It is gone already or goes now: two on one directory are refused.
+        self.child.kill().context("cannot kill chorus dev")?;
+        self.child.wait().context("cannot wait for chorus dev")?;
+        self.child = spawn(&self.root, &self.listen.to_string(), &self.args)?;
+        self.wait_up()?;
+        Ok(())
+    }
+
+    /// `http://127.0.0.1:…`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// Where viewers connect.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where viewers connect, for a client.
+    ///
+    /// # Errors
+    /// Never for the addresses we choose.
+    pub fn endpoint(&self) -> Result<Endpoint> {
+        Ok(Endpoint::parse(&self.url())?)
+    }
+
+    /// The REST interface.
+    ///
+    /// # Errors
+    /// Never for the addresses we choose.
+    pub fn rest(&self) -> Result<Rest> {
+        Ok(Rest::new(&self.url())?)
+    }
+
+    /// The stream that is there from the first start on.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn demo(&self) -> Result<StreamId> {
+        Ok(StreamId::new("demo")?)
+    }
+
+    /// The data directory of `chorus dev`.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    /// The HS256 secret that tokens are signed with, base64url.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn token_secret(&self) -> Result<String> {
+        let secret = fs::read_to_string(self.data().join("secret")).context("no secret")?;
+        Ok(secret.lines().next().context("an empty secret")?.to_owned())
+    }
+
+    /// A token as `POST /api/dev/token` gives it; the role is `user`, `moderator` or `admin`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn token(&self, username: &str, role: &str) -> Result<String> {
+        let body = serde_json::json!({ "username": username, "role": role });
+        let response = self.rest()?.post("/api/dev/token", &body).await?;
+        let answer = response.json().with_context(|| response.text())?;
+        match answer["token"].as_str() {
+            Some(token) => Ok(token.to_owned()),
+            None => bail!("no token but {}: {answer}", response.status),
+        }
+    }
+
+    /// A viewer who has joined a stream.
+    ///
+    /// # Errors
+    /// When the join is not answered.
+    pub async fn viewer(&self, stream: &StreamId, options: &Options) -> Result<Viewer> {
+        let mut viewer = Viewer::connect(&self.endpoint()?, stream, options).await?;
+        viewer.join_and_wait(None, SOON).await?;
+        Ok(viewer)
+    }
+
+    /// A viewer with a token of its own who has joined `demo`.
+    ///
+    /// # Errors
+    /// When the token or the join is refused.
+    pub async fn writer(&self, username: &str, role: &str, options: Options) -> Result<Viewer> {
+        let token = self.token(username, role).await?;
+        self.viewer(&self.demo()?, &options.token(token)).await
+    }
+
+    /// The process id of a part, as `pids.json` tells it.
+    ///
+    /// # Errors
+    /// When it is not told.
+    pub fn pid(&self, part: Part) -> Result<u32> {
+        let told = self.pids()?;
+        let pid = told["pids"][part.key()]
+            .as_u64()
+            .context("no such part in pids.json")?;
+        Ok(u32::try_from(pid)?)
+    }
+
+    /// Where a part answers `/metrics` and the like.
+    ///
+    /// # Errors
+    /// When it is not told.
+    pub fn part_url(&self, part: Part) -> Result<String> {
+        let told = self.pids()?;
+        Ok(told["urls"][part.key()]
+            .as_str()
+            .context("no such part in pids.json")?
+            .to_owned())
+    }
+
+    fn pids(&self) -> Result<Value> {
+        let text = fs::read(self.data().join("pids.json")).context("no pids.json")?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
+    /// Sends a signal to a part.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn signal(&self, part: Part, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.pid(part)?)?).context("process 0")?;
+        kill_process(pid, signal).with_context(|| format!("cannot signal {part:?}"))
+    }
+
+    /// Kills everything with SIGKILL, as a machine's sudden death would.
+    ///
+    /// # Errors
+    /// When a process cannot be killed.
+    pub fn kill_all(&mut self) -> Result<()> {
+        let pids = [Part::Edge, Part::Origin, Part::Nats]
+            .map(|part| self.pid(part))
+            .into_iter()
+            .collect::<Result<Vec<u32>>>()?;
+        // First the one that would stop the others politely.
+        self.child.kill().context("cannot kill chorus dev")?;
+        for &pid in &pids {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                // The kernel may have ended it with its parent already.
+                let _gone = kill_process(pid, Signal::KILL);
+            }
+        }
+        self.child.wait().context("cannot wait for chorus dev")?;
+        let deadline = Instant::now() + SOON;
+        while pids.iter().any(|&pid| alive(pid)) {
+            if Instant::now() > deadline {
+                bail!("still alive after SIGKILL: {pids:?}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Stops it as Ctrl-C would.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It may have ended by itself.
+            let _gone = kill_process(pid, Signal::INT);
+        }
+        let deadline = Instant::now() + STOP_MAX;
+        loop {
+            if let Some(status) = self
+                .child
+                .try_wait()
+                .context("cannot wait for chorus dev")?
+            {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "chorus dev did not stop within {} s\n{}",
+                    STOP_MAX.as_secs(),
+                    self.printed()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What `chorus dev` has printed since its last start.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        let read = |name: &str| fs::read_to_string(self.root.join(name)).unwrap_or_default();
+        format!("{}{}", read("stdout"), read("stderr"))
+    }
+
+    /// A metric of a part: all series that begin with `series` added up, so without labels the sum over them; `None`
+    /// when there is none.
+    ///
+    /// # Errors
+    /// When the part does not answer.
+    pub async fn metric(&self, part: Part, series: &str) -> Result<Option<f64>> {
+        let metrics = Rest::new(&self.part_url(part)?)?
+            .get("/metrics")
+            .await?
+            .text();
+        let values: Vec<f64> = metrics
+            .lines()
+            .filter(|line| {
+                line.strip_prefix(series)
+                    .is_some_and(|rest| rest.starts_with([' ', '{']) || series.ends_with('}'))
+            })
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse().ok())
+            .collect();
+        Ok((!values.is_empty()).then(|| values.iter().sum()))
+    }
+
+    fn wait_up(&mut self) -> Result<SocketAddr> {
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            let printed = self.printed();
+            let told = printed
+                .split_once("Chorus is at http://")
+                .and_then(|(_, rest)| rest.split_once('/'));
+            if let Some((address, _)) = told {
+                return address
+                    .parse()
+                    .with_context(|| format!("no address: {address}"));
+            }
+            if let Some(status) = self
+                .child
+                .try_wait()
+                .context("cannot wait for chorus dev")?
+            {
+                bail!("chorus dev ended at its start ({status})\n{printed}");
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "chorus dev is not up after {} s\n{printed}",
+                    START_MAX.as_secs()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            eprintln!("{error:#}");
+            // Its children go with it.
+            let _killed = self
+                .child
+                .kill()
+                .and_then(|()| self.child.wait().map(|_| ()));
+        }
+        if std::thread::panicking() {
+            eprintln!(
+                "kept for a look: {}\n{}",
+                self.root.display(),
+                self.printed()
+            );
+        } else {
+            // A leftover costs disk and no more: `make test` clears them.
+            let _left = fs::remove_dir_all(&self.root);
+        }
+    }
+}
+
+/// Whether a process is there and not only waiting to be collected.
+#[must_use]
+pub fn alive(pid: u32) -> bool {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => !matches!(
+            stat.rsplit_once(')').map(|(_, rest)| rest.trim_start()),
+            Some(rest) if rest.starts_with('Z')
+        ),
+        Err(_) => false,
+    }
+}
+
+fn spawn(root: &Path, listen: &str, args: &[String]) -> Result<Child> {
+    let file =
+        |name: &str| File::create(root.join(name)).context("cannot write to the test's directory");
+    Command::new(house::binary("chorus")?)
+        .args(["dev", "--exit-with-parent", "--listen", listen, "--data"])
+        .arg(root.join("data"))
+        .args(args)
+        // The application and nats-server are found from the checkout, wherever the target directory is.
+        .current_dir(house::root()?)
+        .stdin(Stdio::null())
+        .stdout(file("stdout")?)
+        .stderr(file("stderr")?)
+        .spawn()
+        .context("cannot start chorus dev")
+}

@@ -1,0 +1,47 @@
+//! Where the repository and what is built of it lie.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The repository.
+///
+/// # Errors
+/// Never: this crate lies in it.
+pub fn root() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("no directory above")?;
+    Ok(root.to_owned())
+}
+
+/// Cargo's target directory, of which this test's binary is a part.
+///
+/// # Errors
+/// When the binary does not lie where Cargo puts it.
+pub fn target() -> Result<PathBuf> {
+    let profile = profile_directory()?;
+    Ok(profile.parent().context("no target directory")?.to_owned())
+}
+
+/// A binary of the workspace, of the profile of this test.
+///
+/// # Errors
+/// When it is not built.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let path = profile_directory()?.join(name);
+    if !path.is_file() {
+        bail!("{} is not there: `make build` builds it", path.display());
+    }
+    Ok(path)
+}
+
+/// `target/<profile>`, from `target/<profile>/deps/<test>`.
+fn profile_directory() -> Result<PathBuf> {
+    let test = std::env::current_exe().context("cannot tell where this test is")?;
+    let directory = test
+        .ancestors()
+        .nth(2)
+        .context("a test outside of a target directory")?;
+    Ok(directory.to_owned())
+}

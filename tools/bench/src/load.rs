@@ -1,0 +1,410 @@
+//! The load: one thread, one epoll, any number of connections. It reads what servers send, counts it and finds the
+//! posts' marks in it, and parses nothing else.
+
+pub(crate) mod conn;
+pub(crate) mod dialect;
+pub(crate) mod posts;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use socket2::{Domain, Socket, Type};
+
+use crate::sys::now_ns;
+use conn::{Conn, State};
+use dialect::Dialect;
+use posts::Posts;
+
+const TIMER: u64 = u64::MAX;
+/// Connections that may be opening at once.
+const OPENING_MAX: usize = 128;
+/// Local addresses that connections to the loopback are spread over, for want of ports.
+const SOURCES: usize = 16;
+/// Ticks made up for after a delay; more are dropped and counted.
+const CATCH_UP_MAX: u64 = 64;
+
+/// A connection's number.
+pub(crate) type ConnId = usize;
+/// A group's number.
+pub(crate) type GroupId = usize;
+
+/// What a group of connections has seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    /// Messages received once open.
+    pub(crate) frames: u64,
+    /// Bytes received, frame heads included, TLS not.
+    pub(crate) bytes: u64,
+    /// Marks of posts seen in them.
+    pub(crate) comments: u64,
+    /// Frames with a mark in them, and their bytes.
+    pub(crate) comment_frames: u64,
+    /// Bytes of those.
+    pub(crate) comment_bytes: u64,
+    /// Receipts `durable`.
+    pub(crate) durable: u64,
+    /// Receipts `rejected` and messages `error`.
+    pub(crate) refused: u64,
+    /// The last refusal's words.
+    pub(crate) refusal: String,
+    /// Connections that became ready.
+    pub(crate) ready: u64,
+    /// Connections that ended although nobody here ended them.
+    pub(crate) lost: u64,
+    /// Close codes received.
+    pub(crate) codes: Vec<u16>,
+}
+
+impl Counts {
+    /// What was added since.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            frames: self.frames - before.frames,
+            bytes: self.bytes - before.bytes,
+            comments: self.comments - before.comments,
+            comment_frames: self.comment_frames - before.comment_frames,
+            comment_bytes: self.comment_bytes - before.comment_bytes,
+            durable: self.durable - before.durable,
+            refused: self.refused - before.refused,
+            refusal: self.refusal.clone(),
+            ready: self.ready - before.ready,
+            lost: self.lost - before.lost,
+            codes: self.codes[before.codes.len()..].to_vec(),
+        }
+    }
+
+    /// Both together.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+        self.comments += other.comments;
+        self.comment_frames += other.comment_frames;
+        self.comment_bytes += other.comment_bytes;
+        self.durable += other.durable;
+        self.refused += other.refused;
+        self.ready += other.ready;
+        self.lost += other.lost;
+        if self.refusal.is_empty() {
+            self.refusal.clone_from(&other.refusal);
+        }
+        self.codes.extend_from_slice(&other.codes);
+        self
+    }
+}
+
+/// Connections that speak alike.
+pub(crate) struct Group {
+    pub(crate) dialect: Dialect,
+    pub(crate) counts: Counts,
+    pub(crate) members: Vec<ConnId>,
+    /// Connections opened so far: numbers the next one.
+    pub(crate) opened: usize,
+    /// Close each as soon as it is ready.
+    pub(crate) close_when_ready: bool,
+}
+
+/// All connections.
+pub(crate) struct Engine {
+    epoll: OwnedFd,
+    timer: OwnedFd,
+    conns: Vec<Option<Box<Conn>>>,
+    free: Vec<ConnId>,
+    pub(crate) groups: Vec<Group>,
+    /// What was posted and who has it.
+    pub(crate) posts: Posts,
+    opening: usize,
+    buffer: Vec<u8>,
+    plain: Vec<u8>,
+    /// Ticks that could not be made up for.
+    pub(crate) late: u64,
+}
+
+impl Engine {
+    /// Without connections.
+    pub(crate) fn new() -> Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let timer = rustix::time::timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+        )?;
+        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
+        Ok(Self {
+            epoll,
+            timer,
+            conns: Vec::new(),
+            free: Vec::new(),
+            groups: Vec::new(),
+            posts: Posts::default(),
+            opening: 0,
+            buffer: vec![0; 262_144],
+            plain: vec![0; 65_536],
+            late: 0,
+        })
+    }
+
+    /// A group to connect with.
+    pub(crate) fn group(&mut self, dialect: Dialect) -> GroupId {
+        self.groups.push(Group {
+            dialect,
+            counts: Counts::default(),
+            members: Vec::new(),
+            opened: 0,
+            close_when_ready: false,
+        });
+        self.groups.len() - 1
+    }
+
+    /// What a group has seen so far.
+    pub(crate) fn counts(&self, group: GroupId) -> Counts {
+        self.groups[group].counts.clone()
+    }
+
+    /// Opens `count` connections and waits until each is ready.
+    pub(crate) fn connect(&mut self, group: GroupId, count: usize) -> Result<()> {
+        let wanted = self.groups[group].counts.ready + count as u64;
+        let lost_before = self.groups[group].counts.lost;
+        let mut started = 0;
+        let mut last = (now_ns(), 0);
+        while self.groups[group].counts.ready < wanted {
+            while started < count && self.opening < OPENING_MAX {
+                self.open_one(group)?;
+                started += 1;
+            }
+            self.turn(Some(Duration::from_millis(20)))?;
+            let counts = &self.groups[group].counts;
+            if counts.lost > lost_before {
+                bail!(
+                    "a connection was refused while opening (close code {:?}, {})",
+                    counts.codes.last(),
+                    counts.refusal
+                );
+            }
+            if counts.ready != last.1 {
+                last = (now_ns(), counts.ready);
+            } else if now_ns() - last.0 > 15_000_000_000 {
+                bail!(
+                    "{} of {count} connections are ready and no more came for 15 s",
+                    counts.ready + count as u64 - wanted
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to open one connection.
+    pub(crate) fn open_one(&mut self, group: GroupId) -> Result<ConnId> {
+        let number = self.groups[group].opened;
+        let dialect = &self.groups[group].dialect;
+        let socket = Socket::new(Domain::for_address(dialect.addr), Type::STREAM, None)?;
+        if dialect.addr.ip().is_loopback() && dialect.addr.is_ipv4() {
+            let source = Ipv4Addr::new(127, 0, 2, (1 + number % SOURCES) as u8);
+            socket.bind(&SocketAddr::from((IpAddr::V4(source), 0)).into())?;
+        }
+        if let Some(bytes) = dialect.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        socket
+            .connect_timeout(&dialect.addr.into(), Duration::from_secs(5))
+            .with_context(|| format!("connecting to {}", dialect.addr))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        let mut conn = Box::new(Conn::new(socket.into(), group, number, dialect)?);
+        let first = (dialect.request)(number);
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.conns.push(None);
+            self.conns.len() - 1
+        });
+        epoll::add(
+            &self.epoll,
+            &conn.socket,
+            EventData::new_u64(id as u64),
+            EventFlags::IN,
+        )?;
+        conn.write(&first)?;
+        let raw = conn.state == State::Open;
+        let waiting = conn.is_blocked();
+        self.conns[id] = Some(conn);
+        if waiting {
+            self.watch_writable(id)?;
+        }
+        let group = &mut self.groups[group];
+        group.opened += 1;
+        group.members.push(id);
+        if raw {
+            group.counts.ready += 1;
+        } else {
+            self.opening += 1;
+        }
+        Ok(id)
+    }
+
+    /// Sends bytes that are framed already. What the socket does not take at once waits.
+    pub(crate) fn send(&mut self, id: ConnId, bytes: &[u8]) -> Result<()> {
+        let Some(Some(conn)) = self.conns.get_mut(id) else {
+            bail!("that connection is gone")
+        };
+        conn.write(bytes)?;
+        if conn.is_blocked() {
+            self.watch_writable(id)?;
+        }
+        Ok(())
+    }
+
+    fn watch_writable(&self, id: ConnId) -> Result<()> {
+        if let Some(Some(conn)) = self.conns.get(id) {
+            let flags = if conn.paused {
+                EventFlags::OUT
+            } else {
+                EventFlags::IN | EventFlags::OUT
+            };
+            epoll::modify(
+                &self.epoll,
+                &conn.socket,
+                EventData::new_u64(id as u64),
+                flags,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Stops reading a connection.
+    pub(crate) fn pause(&mut self, id: ConnId) -> Result<()> {
+        if let Some(Some(conn)) = self.conns.get_mut(id) {
+            conn.paused = true;
+            epoll::modify(
+                &self.epoll,
+                &conn.socket,
+                EventData::new_u64(id as u64),
+                EventFlags::empty(),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Whether the server has ended a connection.
+    pub(crate) fn is_open(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(Option::is_some)
+    }
+
+    /// Runs for a while; with an interval, `publish` is called once a tick.
+    pub(crate) fn run(
+        &mut self,
+        during: Duration,
+        interval: Option<Duration>,
+        publish: &mut dyn FnMut(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        self.arm(interval.unwrap_or_default())?;
+        let end = now_ns() + during.as_nanos() as u64;
+        loop {
+            let now = now_ns();
+            if now >= end {
+                break;
+            }
+            let ticks = self.turn(Some(Duration::from_nanos((end - now).max(1_000_000))))?;
+            self.late += ticks.saturating_sub(CATCH_UP_MAX);
+            for _ in 0..ticks.min(CATCH_UP_MAX) {
+                publish(self)?;
+            }
+        }
+        self.arm(Duration::ZERO)
+    }
+
+    /// Goes on reading for a while and publishes nothing.
+    pub(crate) fn settle(&mut self, during: Duration) -> Result<()> {
+        self.run(during, None, &mut |_| Ok(()))
+    }
+
+    fn arm(&self, interval: Duration) -> Result<()> {
+        let interval = Timespec {
+            tv_sec: interval.as_secs() as i64,
+            tv_nsec: i64::from(interval.subsec_nanos()),
+        };
+        let timer = Itimerspec {
+            it_interval: interval,
+            it_value: interval,
+        };
+        rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &timer)?;
+        Ok(())
+    }
+
+    /// Waits once and takes what came; says how many ticks have passed.
+    fn turn(&mut self, wait: Option<Duration>) -> Result<u64> {
+        let mut events = Vec::with_capacity(1024);
+        let wait = wait.map(|wait| Timespec {
+            tv_sec: wait.as_secs() as i64,
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        });
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), wait.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut ticks = 0;
+        for event in &events {
+            match event.data.u64() {
+                TIMER => {
+                    let mut expired = [0_u8; 8];
+                    if rustix::io::read(&self.timer, &mut expired).is_ok() {
+                        ticks = u64::from_ne_bytes(expired);
+                    }
+                }
+                id => self.ready(id as ConnId, event.flags)?,
+            }
+        }
+        Ok(ticks)
+    }
+
+    fn ready(&mut self, id: ConnId, flags: EventFlags) -> Result<()> {
+        let Some(mut conn) = self.conns.get_mut(id).and_then(Option::take) else {
+            return Ok(());
+        };
+        let was = conn.state;
+        let group = conn.group;
+        let mut alive = !(conn.paused && flags.intersects(EventFlags::HUP | EventFlags::ERR));
+        if flags.contains(EventFlags::OUT) {
+            alive &= conn.flush().is_ok();
+            if !conn.is_blocked() && !conn.paused {
+                epoll::modify(
+                    &self.epoll,
+                    &conn.socket,
+                    EventData::new_u64(id as u64),
+                    EventFlags::IN,
+                )?;
+            }
+        }
+        if alive && !conn.paused {
+            let members = &mut self.groups[group];
+            alive = conn
+                .read(&mut self.buffer, &mut self.plain, members, &mut self.posts)
+                .is_some();
+        }
+        let done = was != State::Open && conn.state == State::Open;
+        if done {
+            self.opening -= 1;
+            self.groups[group].counts.ready += 1;
+        }
+        if done && self.groups[group].close_when_ready {
+            self.free.push(id);
+            self.groups[group].members.retain(|member| *member != id);
+            return Ok(());
+        }
+        if !alive {
+            if conn.state != State::Open {
+                self.opening -= 1;
+            }
+            self.groups[group].counts.lost += 1;
+            self.free.push(id);
+            return Ok(());
+        }
+        let blocked = conn.is_blocked();
+        self.conns[id] = Some(conn);
+        if blocked {
+            self.watch_writable(id)?;
+        }
+        Ok(())
+    }
+}

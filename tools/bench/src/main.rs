@@ -1,0 +1,103 @@
+//! `chorus-bench`: Chorus beside the physical limit of the machine and beside its peers, in one run.
+
+mod bare;
+mod http;
+mod load;
+mod peers;
+mod plot;
+mod report;
+mod rows;
+mod stack;
+mod stats;
+mod sys;
+mod ws;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+/// Measures a PoP beside a bare loop of `write` calls and beside what could be installed instead.
+#[derive(Debug, Parser)]
+#[command(name = "chorus-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Every row, at most 15 minutes; writes docs/benchmarks.md.
+    All(Options),
+    /// Every row in short form, at most 3 minutes; prints the table.
+    Quick(Options),
+    /// Some rows by name; without a name, lists them.
+    Row {
+        /// Their names.
+        names: Vec<String>,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// The bare loop, driven by commands on standard input.
+    #[command(hide = true)]
+    Bare {
+        /// Where to listen.
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+/// What is measured and where the results go.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// A PoP that is running already, `ws://host:port` or `wss://host:port`; without it the bench starts its own.
+    #[arg(long)]
+    url: Option<String>,
+    /// The process of that PoP.
+    #[arg(long, requires = "url")]
+    pid: Option<u32>,
+    /// The stream that is used there.
+    #[arg(long, default_value = "demo")]
+    stream: String,
+    /// Users' tokens for posting there, a file with one a line; without it they are asked of the development mode.
+    #[arg(long, requires = "url")]
+    tokens: Option<PathBuf>,
+    /// Rounds of each side; 0: as many as the command has time for.
+    #[arg(long, default_value_t = 0)]
+    rounds: usize,
+    /// Leaves the peers out.
+    #[arg(long)]
+    no_peers: bool,
+    /// Where the binaries of the stack are.
+    #[arg(long, default_value = "target/release")]
+    bin_dir: PathBuf,
+    /// Where the results go; without it `all` writes `docs` and the others only print.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    if args.len() == 1 {
+        args.push("all".into());
+    }
+    match run(Cli::parse_from(args).command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("chorus-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Bare { listen } => bare::run(listen),
+        Command::All(options) => rows::run(&options, rows::Length::Full, &[]),
+        Command::Quick(options) => rows::run(&options, rows::Length::Quick, &[]),
+        Command::Row { names, options } => rows::run(&options, rows::Length::Full, &names),
+    }
+}

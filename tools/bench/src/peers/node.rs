@@ -1,0 +1,42 @@
+//! node with `ws`: published to by a WebSocket of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Peer, Server, find_program, installed};
+use crate::load::dialect::Dialect;
+use crate::ws;
+
+/// Its name in tables.
+pub(super) const NAME: &str = "node ws";
+
+/// Starts it.
+pub(super) fn start() -> Result<Peer> {
+    let node = find_program("node").context("node is not installed")?;
+    if !installed("node_modules/ws").is_dir() {
+        bail!("the ws package is not installed (tools/bench/peers/install.sh)");
+    }
+    let mut command = Command::new(node);
+    command
+        .arg(installed("broadcast.js"))
+        .stdout(Stdio::piped());
+    let mut server = Server::start(&mut command, None)?;
+    let mut line = String::new();
+    let output = server.child.stdout.take().context("node has no output")?;
+    BufReader::new(output).read_line(&mut line)?;
+    let addr = SocketAddr::from((
+        Ipv4Addr::LOCALHOST,
+        line.trim().parse().context("node told no port")?,
+    ));
+    server.ready(addr)?;
+    Ok(Peer {
+        name: NAME,
+        viewers: Dialect::websocket(addr, "/sub", &[]),
+        publisher: Dialect::websocket(addr, "/pub", &[]),
+        publish: |text| ws::client_frame(ws::TEXT, text.as_bytes()),
+        server,
+    })
+}

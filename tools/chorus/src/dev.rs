@@ -1,0 +1,319 @@
+//! `chorus dev`: a real nats-server, an origin and a PoP as the real binaries, on one machine.
+
+mod child;
+mod config;
+mod dir;
+mod find;
+mod identity;
+mod ports;
+mod ready;
+mod stop;
+
+use std::ffi::OsString;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use child::{Child, Part};
+use dir::DataDir;
+use find::House;
+use identity::Identity;
+
+/// Options of `chorus dev`.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Args {
+    /// Where viewers connect; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where everything is kept.
+    #[arg(long, env = "CHORUS_DATA", default_value = ".chorus")]
+    data: PathBuf,
+    /// First remove what an earlier `chorus dev` kept there.
+    #[arg(long)]
+    reset: bool,
+    /// Cores of the PoP, each with its own session component; the PoP decides when absent.
+    #[arg(long)]
+    shards: Option<u8>,
+    /// A value of the PoP's configuration, as `limits.comments_per_minute=600`; may be repeated.
+    #[arg(long = "edge-set", value_name = "KEY=VALUE")]
+    edge_set: Vec<String>,
+    /// A value of the origin's configuration, as `gateway.newest_max=10`; may be repeated.
+    #[arg(long = "origin-set", value_name = "KEY=VALUE")]
+    origin_set: Vec<String>,
+    /// The application to run: a `spin.toml` with a `websocket` trigger; the checkout's own when absent.
+    #[arg(long, value_name = "SPIN_TOML")]
+    app: Option<PathBuf>,
+    /// The nats-server to run; looked for when absent.
+    #[arg(long, env = "CHORUS_NATS_SERVER")]
+    nats_server: Option<PathBuf>,
+    /// What to do when one of the three programs ends by itself.
+    #[arg(long, value_enum, default_value_t = OnExit::Stop)]
+    on_exit: OnExit,
+    /// How long to wait before starting it again, with `--on-exit restart`.
+    #[arg(long, default_value_t = 1_000)]
+    restart_delay_ms: u64,
+    /// Stop when the program that started this one is gone.
+    #[arg(long)]
+    exit_with_parent: bool,
+    /// Show the programs' logs here instead of keeping them in files.
+    #[arg(long)]
+    verbose: bool,
+    /// A command to run once all is ready, with `CHORUS_URL` in its environment; everything stops when it ends, with
+    /// its exit code.
+    #[arg(last = true)]
+    command: Vec<OsString>,
+}
+
+/// What to do when a program ends by itself.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OnExit {
+    /// Say so and stop everything.
+    Stop,
+    /// Say so and start it again.
+    Restart,
+}
+
+/// How often a parent is looked for.
+const PARENT_POLL: Duration = Duration::from_millis(250);
+
+/// Runs until told to stop.
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    // One thread: it is the parent that the children are bound to, and it lives to the end.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    runtime.block_on(dev(args))
+}
+
+/// What ends the run.
+enum End {
+    Told(&'static str),
+    Died(usize, String),
+    Ran(ExitCode),
+}
+
+async fn dev(args: Args) -> Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let parent = std::os::unix::process::parent_id();
+    let house = House::find(args.app.as_deref())?;
+    let nats_server = find::nats_server(args.nats_server.as_deref(), &house)?;
+    let listen = free_listen(args.listen)?;
+    let dir = DataDir::open(&args.data, args.reset)?;
+    let identity = Identity::open(&dir)?;
+    let ports = ports::Ports::choose()?;
+    let plan = config::Plan {
+        dir: &dir,
+        house: &house,
+        identity: &identity,
+        listen,
+        shards: args.shards,
+        ports: &ports,
+    };
+    config::write(&plan, &args.edge_set, &args.origin_set)?;
+
+    let parts = [
+        Part::nats(&dir, &nats_server, ports.nats_http),
+        Part::origin(&dir, &house, ports.admin),
+        Part::edge(&dir, &house, listen),
+    ];
+    ports.release();
+    let mut children: Vec<Child> = Vec::new();
+    let started = tokio::select! {
+        result = start_all(&args, &dir, parts, &mut children) => result.map(|()| None),
+        told = signals.told() => Ok(Some(told)),
+        () = parent_gone(args.exit_with_parent, parent) => Ok(Some("the parent is gone")),
+    };
+    let outcome = match started {
+        Err(error) => Err(error),
+        Ok(Some(told)) => {
+            println!("{told}: stopping");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(None) => {
+            print_how_to(listen, &dir);
+            match command(&args.command, listen) {
+                Ok(mut ran) => {
+                    serve(&args, &dir, parent, &mut signals, &mut children, &mut ran).await
+                }
+                Err(error) => Err(error),
+            }
+        }
+    };
+    tokio::select! {
+        () = stop::in_order(&mut children) => {}
+        _ = signals.told() => {
+            println!("told again: not waiting any longer");
+            stop::at_once(&mut children).await;
+        }
+    }
+    dir.forget_pids();
+    outcome
+}
+
+async fn start_all(
+    args: &Args,
+    dir: &DataDir,
+    parts: [Part; 3],
+    children: &mut Vec<Child>,
+) -> Result<()> {
+    for part in parts {
+        let begun = Instant::now();
+        children.push(Child::spawn(part, dir, args.verbose)?);
+        dir.write_pids(children)?;
+        let Some(child) = children.last_mut() else {
+            continue;
+        };
+        ready::wait(child).await?;
+        println!(
+            "  {:<14} ready after {} ms",
+            child.part.name,
+            begun.elapsed().as_millis()
+        );
+    }
+    Ok(())
+}
+
+async fn serve(
+    args: &Args,
+    dir: &DataDir,
+    parent: u32,
+    signals: &mut Signals,
+    children: &mut [Child],
+    command: &mut Option<tokio::process::Child>,
+) -> Result<ExitCode> {
+    loop {
+        let end = tokio::select! {
+            told = signals.told() => End::Told(told),
+            () = parent_gone(args.exit_with_parent, parent) => End::Told("the parent is gone"),
+            (index, how) = child::any_exit(children) => End::Died(index, how),
+            code = ended(command) => End::Ran(code),
+        };
+        let (index, how) = match end {
+            End::Ran(code) => return Ok(code),
+            End::Told(why) => {
+                println!("{why}: stopping");
+                return Ok(ExitCode::SUCCESS);
+            }
+            End::Died(index, how) => (index, how),
+        };
+        let name = children[index].part.name;
+        eprintln!(
+            "chorus: {name} ended by itself ({how})\n{}",
+            children[index].log_tail()
+        );
+        if args.on_exit == OnExit::Stop {
+            bail!(
+                "{name} is gone: stopping everything (`--on-exit restart` starts it again instead)"
+            );
+        }
+        tokio::select! {
+            told = signals.told() => {
+                println!("{told}: stopping");
+                return Ok(ExitCode::SUCCESS);
+            }
+            () = tokio::time::sleep(Duration::from_millis(args.restart_delay_ms)) => {}
+        }
+        let part = children[index].part.clone();
+        children[index] = Child::spawn(part, dir, args.verbose)?;
+        dir.write_pids(children)?;
+        println!("{name} started again as process {}", children[index].pid);
+    }
+}
+
+/// Starts what is to run while everything is up.
+fn command(words: &[OsString], listen: SocketAddr) -> Result<Option<tokio::process::Child>> {
+    let Some((program, args)) = words.split_first() else {
+        return Ok(None);
+    };
+    let started = tokio::process::Command::new(program)
+        .args(args)
+        .env("CHORUS_URL", format!("http://{listen}"))
+        .kill_on_drop(true)
+        .spawn();
+    started
+        .map(Some)
+        .with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// The exit code of the command, once it ends; never comes back where there is none.
+async fn ended(command: &mut Option<tokio::process::Child>) -> ExitCode {
+    let Some(command) = command else {
+        return std::future::pending().await;
+    };
+    match command.wait().await.ok().and_then(|status| status.code()) {
+        Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        // Ended by a signal.
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// Never comes back while the parent lives, or when nobody asked.
+async fn parent_gone(asked: bool, parent: u32) {
+    if !asked {
+        std::future::pending::<()>().await;
+    }
+    while std::os::unix::process::parent_id() == parent {
+        tokio::time::sleep(PARENT_POLL).await;
+    }
+}
+
+/// The address itself, or a free port where 0 is asked for; in use is an error.
+fn free_listen(listen: SocketAddr) -> Result<SocketAddr> {
+    if listen.port() == 0 {
+        return Ok(SocketAddr::new(listen.ip(), ports::free_tcp(listen.ip())?));
+    }
+    TcpListener::bind(listen)
+        .map(|_| listen)
+        .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let of = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            interrupt: of(SignalKind::interrupt())?,
+            terminate: of(SignalKind::terminate())?,
+            hangup: of(SignalKind::hangup())?,
+        })
+    }
+
+    async fn told(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "interrupted",
+            _ = self.terminate.recv() => "terminated",
+            _ = self.hangup.recv() => "the terminal is gone",
+        }
+    }
+}
+
+fn print_how_to(listen: SocketAddr, dir: &DataDir) {
+    let url = format!("http://{listen}");
+    println!(
+        "
+Chorus is at {url}/
+
+  Open it in two windows: both are on the stream `demo`.
+  A token     curl -s -X POST {url}/api/dev/token -H 'content-type: application/json' -d '{{\"username\":\"ada\"}}'
+  History     curl -s '{url}/api/streams/demo/comments?limit=20'
+  Metrics     curl -s {url}/metrics
+  Load        chorus load --url {url} --viewers 200 --rate 50
+
+  Data        {} (logs and process ids are there too; --reset clears it)
+  `durable` here means: survives the kill of every process. It does not survive a loss of power: one node, and
+  nats-server syncs to disk every two minutes. A cluster with `sync_interval: always` does.
+
+  Ctrl-C stops everything.",
+        dir.path().display()
+    );
+}

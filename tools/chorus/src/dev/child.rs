@@ -1,0 +1,236 @@
+//! The three programs: how each is run, and what is left of one that ended.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::dir::DataDir;
+use super::find::House;
+use crate::supervised;
+
+/// How much of a log is repeated when a program ended by itself.
+const LOG_TAIL_BYTES: u64 = 4_096;
+
+/// One of the three programs and how to run it.
+#[derive(Clone)]
+pub(crate) struct Part {
+    /// Its name in `pids.json`.
+    pub(crate) key: &'static str,
+    /// Its name for people.
+    pub(crate) name: &'static str,
+    program: PathBuf,
+    args: Vec<String>,
+    /// Where it says that it is ready.
+    pub(crate) ready_url: String,
+    /// The path there.
+    pub(crate) ready_target: &'static str,
+    /// Until it is ready.
+    pub(crate) ready_max: Duration,
+    /// From the polite signal to the kill.
+    pub(crate) stop_max: Duration,
+}
+
+impl Part {
+    /// The log.
+    pub(crate) fn nats(dir: &DataDir, program: &Path, http_port: u16) -> Self {
+        Self {
+            key: "nats",
+            name: "nats-server",
+            program: program.to_owned(),
+            args: vec!["--config".to_owned(), text(&dir.file("nats.conf"))],
+            ready_url: format!("http://127.0.0.1:{http_port}"),
+            ready_target: "/healthz?js-server-only=true",
+            ready_max: Duration::from_secs(30),
+            stop_max: Duration::from_secs(10),
+        }
+    }
+
+    /// The region.
+    pub(crate) fn origin(dir: &DataDir, house: &House, admin_port: u16) -> Self {
+        Self {
+            key: "origin",
+            name: "chorus-origin",
+            program: house.origin.clone(),
+            args: ours(&dir.file("origin.toml")),
+            ready_url: format!("http://127.0.0.1:{admin_port}"),
+            ready_target: "/readyz",
+            ready_max: Duration::from_secs(60),
+            stop_max: Duration::from_secs(10),
+        }
+    }
+
+    /// The PoP. Its first start compiles the session component.
+    pub(crate) fn edge(dir: &DataDir, house: &House, listen: SocketAddr) -> Self {
+        let reachable = if listen.ip().is_unspecified() {
+            SocketAddr::from(([127, 0, 0, 1], listen.port()))
+        } else {
+            listen
+        };
+        Self {
+            key: "edge",
+            name: "chorus-edge",
+            program: house.edge.clone(),
+            args: ours(&dir.file("edge.toml")),
+            ready_url: format!("http://{reachable}"),
+            ready_target: "/readyz",
+            ready_max: Duration::from_secs(120),
+            stop_max: Duration::from_secs(10),
+        }
+    }
+}
+
+fn ours(config: &Path) -> Vec<String> {
+    let args = [
+        "--config",
+        &text(config),
+        "--exit-with-parent",
+        "--log",
+        "text",
+    ];
+    args.map(str::to_owned).to_vec()
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// A program that was started.
+pub(crate) struct Child {
+    /// Which.
+    pub(crate) part: Part,
+    /// Its process id.
+    pub(crate) pid: u32,
+    process: tokio::process::Child,
+    log: Option<PathBuf>,
+}
+
+impl Child {
+    /// Starts a program, bound to this thread's life.
+    pub(crate) fn spawn(part: Part, dir: &DataDir, verbose: bool) -> Result<Self> {
+        let mut command = supervised::command(&part.program)?;
+        command
+            .args(&part.args)
+            .stdin(Stdio::null())
+            // Ctrl-C in a terminal goes to the whole group: the children are told in their order, by us.
+            .process_group(0);
+        let log = if verbose {
+            None
+        } else {
+            let path = dir.log_file(part.name);
+            let file = keep_old(&path)?;
+            let same = file.try_clone().context("cannot open a log")?;
+            command.stdout(file).stderr(same);
+            Some(path)
+        };
+        let process = tokio::process::Command::from(command)
+            .spawn()
+            .with_context(|| format!("cannot start {}", part.name))?;
+        let pid = process.id().context("a program without a process id")?;
+        Ok(Self {
+            part,
+            pid,
+            process,
+            log,
+        })
+    }
+
+    /// Whether it has ended, and how.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        self.process
+            .try_wait()
+            .ok()
+            .flatten()
+            .map(|status| describe(&status))
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn wait(&mut self) -> String {
+        match self.process.wait().await {
+            Ok(status) => describe(&status),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Sends a signal, unless it has ended and been waited for.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        if self.ended().is_some() {
+            return;
+        }
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            // It may end at this moment: then there is nothing to signal.
+            let _gone = kill_process(pid, signal);
+        }
+    }
+
+    /// The end of its log, for an error message.
+    pub(crate) fn log_tail(&self) -> String {
+        let Some(path) = &self.log else {
+            return String::new();
+        };
+        let tail = tail(path, LOG_TAIL_BYTES).unwrap_or_default();
+        format!("the end of {}:\n{tail}", path.display())
+    }
+}
+
+/// Waits for the first of them to end.
+pub(crate) async fn any_exit(children: &mut [Child]) -> (usize, String) {
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        for (index, child) in children.iter_mut().enumerate() {
+            if let Some(how) = child.ended() {
+                return (index, how);
+            }
+        }
+        tick.tick().await;
+    }
+}
+
+fn describe(status: &ExitStatus) -> String {
+    status.to_string()
+}
+
+/// A fresh log; what was there before is kept once.
+fn keep_old(path: &Path) -> Result<File> {
+    if path.exists() {
+        std::fs::rename(path, path.with_extension("log.old"))
+            .with_context(|| format!("cannot put {} aside", path.display()))?;
+    }
+    File::create(path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn tail(path: &Path, bytes: u64) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+    let mut read = Vec::new();
+    file.read_to_end(&mut read)?;
+    Ok(String::from_utf8_lossy(&read).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_kept_once_and_its_end_is_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("x.log");
+        std::fs::write(&path, "first").expect("writes");
+        drop(keep_old(&path).expect("a fresh log"));
+        std::fs::write(&path, "0123456789").expect("writes");
+        assert_eq!(tail(&path, 4).ok().as_deref(), Some("6789"));
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("x.log.old"))
+                .ok()
+                .as_deref(),
+            Some("first")
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! The three programs' configurations.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail};
+use toml::{Table, Value};
+
+use super::dir::DataDir;
+use super::find::House;
+use super::identity::{GATEWAY_NAME, Identity, POP_NAME};
+use super::ports::Ports;
+
+/// The one region.
+const REGION: &str = "dev";
+
+/// A developer's Ctrl-C does not wait for viewers as an operator's does.
+const DRAIN_S: i64 = 1;
+
+/// What is known before the programs start.
+pub(crate) struct Plan<'a> {
+    pub(crate) dir: &'a DataDir,
+    pub(crate) house: &'a House,
+    pub(crate) identity: &'a Identity,
+    pub(crate) listen: SocketAddr,
+    pub(crate) shards: Option<u8>,
+    pub(crate) ports: &'a Ports,
+}
+
+/// Writes all three; the overrides win.
+pub(crate) fn write(plan: &Plan<'_>, edge_set: &[String], origin_set: &[String]) -> Result<()> {
+    let dir = plan.dir;
+    dir.write("nats.conf", nats(plan).as_bytes())?;
+    let mut origin = origin(plan);
+    for assignment in origin_set {
+        set(&mut origin, assignment).with_context(|| format!("--origin-set {assignment}"))?;
+    }
+    dir.write("origin.toml", toml::to_string(&origin)?.as_bytes())?;
+    let mut edge = edge(plan);
+    for assignment in edge_set {
+        set(&mut edge, assignment).with_context(|| format!("--edge-set {assignment}"))?;
+    }
+    dir.write("edge.toml", toml::to_string(&edge)?.as_bytes())
+}
+
+/// Only this machine's user can use it: loopback, and a password in a file of mode 0600.
+fn nats(plan: &Plan<'_>) -> String {
+    let path = |name: &str| quoted(&plan.dir.file(name).display().to_string());
+    format!(
+        "server_name: \"chorus-dev\"\n\
+         listen: \"127.0.0.1:{}\"\n\
+         http: \"127.0.0.1:{}\"\n\
+         jetstream {{ store_dir: {} }}\n\
+         authorization {{ user: \"chorus\", password: {} }}\n",
+        plan.ports.nats,
+        plan.ports.nats_http,
+        path("nats"),
+        quoted(&plan.identity.nats_password),
+    )
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn origin(plan: &Plan<'_>) -> Table {
+    let nats_url = format!(
+        "nats://chorus:{}@127.0.0.1:{}",
+        plan.identity.nats_password, plan.ports.nats
+    );
+    let file = |name: &str| plan.dir.file(name).display().to_string();
+    table([
+        ("region", REGION.into()),
+        (
+            "admin_listen",
+            format!("127.0.0.1:{}", plan.ports.admin).into(),
+        ),
+        (
+            "nats",
+            table([("url", nats_url.into()), ("replicas", 1.into())]).into(),
+        ),
+        (
+            "gateway",
+            table([
+                ("listen", format!("127.0.0.1:{}", plan.ports.gateway).into()),
+                ("ca", file("tls/ca.pem").into()),
+                ("cert", file("tls/gateway.pem").into()),
+                ("key", file("tls/gateway.key").into()),
+            ])
+            .into(),
+        ),
+        (
+            "store",
+            table([(
+                "url",
+                format!("sqlite://{}", file("origin/chorus.db")).into(),
+            )])
+            .into(),
+        ),
+        ("tokens", tokens(plan)),
+        (
+            "dev",
+            table([("token_secret", plan.identity.token_secret.as_str().into())]).into(),
+        ),
+    ])
+}
+
+fn edge(plan: &Plan<'_>) -> Table {
+    let file = |name: &str| plan.dir.file(name).display().to_string();
+    let mut edge = table([
+        ("listen", plan.listen.to_string().into()),
+        ("pop", POP_NAME.into()),
+        ("region", REGION.into()),
+        ("app", plan.house.app.display().to_string().into()),
+        ("state_dir", file("edge").into()),
+        ("drain_s", DRAIN_S.into()),
+        (
+            "backhaul",
+            table([
+                (
+                    "gateways",
+                    Value::Array(vec![format!("127.0.0.1:{}", plan.ports.gateway).into()]),
+                ),
+                ("server_name", GATEWAY_NAME.into()),
+                ("ca", file("tls/ca.pem").into()),
+                ("cert", file("tls/pop.pem").into()),
+                ("key", file("tls/pop.key").into()),
+            ])
+            .into(),
+        ),
+        ("tokens", tokens(plan)),
+    ]);
+    if let Some(shards) = plan.shards {
+        edge.insert("shards".to_owned(), i64::from(shards).into());
+    }
+    if let Some(assets) = &plan.house.assets {
+        edge.insert("assets_dir".to_owned(), assets.display().to_string().into());
+    }
+    edge
+}
+
+fn tokens(plan: &Plan<'_>) -> Value {
+    let key = table([
+        ("alg", "HS256".into()),
+        ("secret", plan.identity.token_secret.as_str().into()),
+    ]);
+    table([("keys", Value::Array(vec![key.into()]))]).into()
+}
+
+fn table<const N: usize>(entries: [(&str, Value); N]) -> Table {
+    entries
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+/// Sets `a.b=value`; the value is TOML, or else a text.
+fn set(root: &mut Table, assignment: &str) -> Result<()> {
+    let (key, text) = assignment.split_once('=').context("must be KEY=VALUE")?;
+    let value = toml::from_str::<Table>(&format!("value = {text}"))
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_owned()));
+    let mut names: Vec<&str> = key.split('.').collect();
+    let Some(last) = names.pop().filter(|name| !name.is_empty()) else {
+        bail!("no key named");
+    };
+    let mut at = root;
+    for name in names {
+        let entry = at
+            .entry(name.to_owned())
+            .or_insert_with(|| Value::Table(Table::new()));
+        let Value::Table(inner) = entry else {
+            bail!("`{name}` is a value, not a section");
+        };
+        at = inner;
+    }
+    at.insert(last.to_owned(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_reach_into_sections_with_toml_values_or_texts() {
+        let mut root = table([("pop", "a".into())]);
+        set(&mut root, "limits.comments_per_minute=600").expect("sets");
+        set(&mut root, "pop=b c").expect("sets");
+        set(&mut root, "io_uring=false").expect("sets");
+        assert_eq!(
+            toml::to_string(&root).ok().as_deref(),
+            Some("io_uring = false\npop = \"b c\"\n\n[limits]\ncomments_per_minute = 600\n")
+        );
+        assert!(set(&mut root, "pop.deeper=1").is_err());
+        assert!(set(&mut root, "nothing").is_err());
+        assert!(set(&mut root, "=1").is_err());
+    }
+}

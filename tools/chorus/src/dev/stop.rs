@@ -1,0 +1,40 @@
+//! Stopping: the PoP first, so that viewers are told; the log last, so that nothing on its way is lost.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::child::Child;
+
+/// Stops one after the other, from the last started to the first.
+pub(crate) async fn in_order(children: &mut [Child]) {
+    for child in children.iter_mut().rev() {
+        if child.ended().is_some() {
+            continue;
+        }
+        child.signal(Signal::TERM);
+        if wait(child, child.part.stop_max).await.is_none() {
+            eprintln!(
+                "chorus: {} did not stop within {} s: killed",
+                child.part.name,
+                child.part.stop_max.as_secs()
+            );
+            child.signal(Signal::KILL);
+            child.wait().await;
+        }
+    }
+}
+
+/// Kills them all.
+pub(crate) async fn at_once(children: &mut [Child]) {
+    for child in children.iter_mut() {
+        child.signal(Signal::KILL);
+    }
+    for child in children {
+        child.wait().await;
+    }
+}
+
+async fn wait(child: &mut Child, within: Duration) -> Option<String> {
+    tokio::time::timeout(within, child.wait()).await.ok()
+}

@@ -1,0 +1,210 @@
+//! `chorus load`: viewers and comments against any PoP, and how long a comment takes to the others.
+
+mod author;
+mod tally;
+mod watcher;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use chorus_client::protocol::{Encoding, StreamId};
+use chorus_client::{Endpoint, Options, Rest};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use tally::Tally;
+
+/// Connections being opened at once.
+const OPENING_MAX: usize = 64;
+/// How long after the last post what is still on its way is waited for.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
+
+/// Comments a second of one author when nothing else is said: well below the 50 messages a connection may send.
+const AUTHOR_RATE: u32 = 20;
+
+/// Options of `chorus load`.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Args {
+    /// The PoP.
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// The stream.
+    #[arg(long, default_value = "demo")]
+    stream: StreamId,
+    /// Viewers that only watch.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    viewers: u32,
+    /// Connections that post; each has its own user. When absent as many as keep below a connection's message rate.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    authors: Option<u32>,
+    /// Comments a second, all authors together.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    rate: u32,
+    /// How long, in seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    seconds: u32,
+    /// How the viewers' messages are encoded.
+    #[arg(long, value_enum, default_value_t = Encode::Json)]
+    encoding: Encode,
+    /// A token for the authors, who are then one user. Without one each gets its own from a PoP in development mode,
+    /// in the role `admin`, which is exempt from rate limits.
+    #[arg(long, env = "CHORUS_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl Args {
+    fn authors(&self) -> u32 {
+        self.authors
+            .unwrap_or_else(|| self.rate.div_ceil(AUTHOR_RATE).max(2))
+    }
+}
+
+/// The encodings, and both by turns.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Encode {
+    Json,
+    Msgpack,
+    Both,
+}
+
+impl Encode {
+    fn of(self, index: u32) -> Encoding {
+        match self {
+            Self::Json => Encoding::Json,
+            Self::Msgpack => Encoding::MsgPack,
+            Self::Both => Encoding::ALL[index as usize % 2],
+        }
+    }
+}
+
+/// Runs to the end and reports; anything lost, repeated or broken is a failure.
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
+    runtime.block_on(load(args))
+}
+
+async fn load(args: Args) -> Result<ExitCode> {
+    let endpoint = Endpoint::parse(&args.url)?;
+    let posts_max = u64::from(args.rate) * u64::from(args.seconds);
+    let tally = Arc::new(Tally::new(posts_max as usize));
+    let tokens = tokens(&args).await?;
+
+    println!(
+        "opening {} viewers and {} authors at {}",
+        args.viewers,
+        args.authors(),
+        args.url
+    );
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut watchers = JoinSet::new();
+    let opening = Arc::new(Semaphore::new(OPENING_MAX));
+    for index in 0..args.viewers {
+        let options = Options {
+            encoding: args.encoding.of(index),
+            read_buffer_bytes: 4 << 10,
+            connect_ms_max: 30_000,
+            ..Options::default()
+        };
+        watchers.spawn(watcher::watch(
+            endpoint.clone(),
+            args.stream.clone(),
+            options,
+            Arc::clone(&opening),
+            Arc::clone(&tally),
+            stopped.clone(),
+        ));
+    }
+    let mut authors = JoinSet::new();
+    let begin = Arc::new(tokio::sync::Barrier::new(args.authors() as usize + 1));
+    for (index, token) in tokens.into_iter().enumerate() {
+        let share = author::Share {
+            index: index as u64,
+            authors: u64::from(args.authors()),
+            rate: u64::from(args.rate),
+            posts_max,
+        };
+        let options = Options::default()
+            .token(token)
+            .encoding(args.encoding.of(index as u32));
+        let author = author::Author::open(&endpoint, &args.stream, &options).await?;
+        authors.spawn(author.run(share, Arc::clone(&begin), Arc::clone(&tally)));
+    }
+    wait_watching(&tally, &mut watchers, args.viewers).await?;
+    begin.wait().await;
+
+    let begun = Instant::now();
+    let mut each_second = tokio::time::interval(Duration::from_secs(1));
+    each_second.tick().await;
+    loop {
+        tokio::select! {
+            done = authors.join_next() => match done {
+                Some(done) => done.context("an author broke")??,
+                None => break,
+            },
+            _ = each_second.tick() => println!("{:>5} s  {}", begun.elapsed().as_secs(), tally.progress()),
+        }
+    }
+    settle(&tally, args.viewers).await;
+    stop.send_replace(true);
+    while let Some(done) = watchers.join_next().await {
+        done.context("a viewer broke")?;
+    }
+    Ok(tally.report(args.viewers, begun.elapsed()))
+}
+
+/// One token an author.
+async fn tokens(args: &Args) -> Result<Vec<String>> {
+    if let Some(token) = &args.token {
+        return Ok(vec![token.clone(); args.authors() as usize]);
+    }
+    let rest = Rest::new(&args.url)?;
+    let mut tokens = Vec::new();
+    for index in 0..args.authors() {
+        let body = serde_json::json!({ "username": format!("load-{index}"), "role": "admin" });
+        let response = rest.post("/api/dev/token", &body).await?;
+        if response.status != 200 && response.status != 201 {
+            bail!(
+                "this PoP gives no development tokens ({}): name one with --token",
+                response.status
+            );
+        }
+        let token = response.json()?;
+        let token = token["token"]
+            .as_str()
+            .context("an answer without a token")?;
+        tokens.push(token.to_owned());
+    }
+    Ok(tokens)
+}
+
+/// Waits until all watch, or says how many could not.
+async fn wait_watching(tally: &Tally, watchers: &mut JoinSet<()>, viewers: u32) -> Result<()> {
+    let begun = Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        let (watching, broken) = tally.opened();
+        if watching + broken >= u64::from(viewers) || watchers.is_empty() {
+            println!(
+                "{watching} watch, {broken} could not, after {} ms",
+                begun.elapsed().as_millis()
+            );
+            if watching == 0 {
+                bail!("no viewer could join: {}", tally.first_failure());
+            }
+            return Ok(());
+        }
+        tick.tick().await;
+    }
+}
+
+/// Waits until every durable comment was seen by every viewer, or nothing new comes any more.
+async fn settle(tally: &Tally, viewers: u32) {
+    let deadline = Instant::now() + SETTLE_MAX;
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    while !tally.complete(viewers) && Instant::now() < deadline {
+        tick.tick().await;
+    }
+}

@@ -1,0 +1,44 @@
+//! The `chorus` command: a whole Chorus on one machine (`dev`) and load against any PoP (`load`).
+
+mod dev;
+mod histogram;
+mod load;
+mod supervised;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Live comments beside a live video.
+#[derive(Parser)]
+#[command(name = "chorus", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a whole Chorus on this machine: NATS, an origin and a PoP.
+    Dev(dev::Args),
+    /// Put viewers and comments on a PoP and say how long a comment takes.
+    Load(load::Args),
+    /// Become another program that dies with its parent.
+    #[command(hide = true)]
+    Supervised(supervised::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Dev(args) => dev::run(args),
+        Command::Load(args) => load::run(args),
+        Command::Supervised(args) => supervised::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("chorus: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
