@@ -44,6 +44,8 @@ pub struct Config {
     pub drain_s: u64,
     /// Whether frames go out through `io_uring`: `auto` or `off`.
     pub io_uring: IoUring,
+    /// Milliseconds that a turn of a busy shard lasts at least, 0 to 20: what comes meanwhile is done in one go.
+    pub turn_ms_max: u64,
     /// Pages that may connect and call, as `Origin`s; without it any.
     pub allowed_origins: Option<Vec<String>>,
     /// The certificate for viewers; without it connections are not encrypted.
@@ -75,6 +77,7 @@ impl Default for Config {
             connections_max: 50_000,
             drain_s: 30,
             io_uring: IoUring::Auto,
+            turn_ms_max: 8,
             allowed_origins: None,
             tls: None,
             backhaul: None,
@@ -231,6 +234,7 @@ impl Checked {
                 1_000_000,
             ),
             ("drain_s", config.drain_s, 0, 600),
+            ("turn_ms_max", config.turn_ms_max, 0, 20),
             (
                 "queues.viewer_bytes_max",
                 config.queues.viewer_bytes_max as u64,

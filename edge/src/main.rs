@@ -109,9 +109,9 @@ fn main() -> ExitCode {
 
 fn serve(cli: &Cli) -> anyhow::Result<()> {
     let config = cli.config()?;
-    // Shards have threads of their own; this runtime has the backhaul and the HTTP server.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // Shards have threads of their own; this thread has the backhaul and the HTTP server. One is enough for both, and a
+    // message that crosses no further thread costs no further wake-up.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime cannot be set up")?;

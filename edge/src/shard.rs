@@ -17,6 +17,7 @@ mod engine;
 mod flush;
 mod intake;
 mod outbox;
+mod pace;
 mod queue;
 pub mod send;
 mod timers;

@@ -72,6 +72,10 @@ pub struct Config {
     /// What it does; all roles when absent.
     #[serde(default = "all_roles")]
     pub roles: Vec<Role>,
+    /// Threads that do it, 0 to 64; 0: one per core. One alone costs the least CPU a comment: nothing is handed from
+    /// thread to thread.
+    #[serde(default)]
+    pub threads: usize,
     /// Where `/healthz`, `/readyz` and `/metrics` answer.
     #[serde(default = "admin_listen")]
     pub admin_listen: SocketAddr,
@@ -260,6 +264,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
+        within("threads", self.threads as u64, 0, 64)?;
         if self.roles.is_empty() {
             return Err("roles: at least one".to_owned());
         }

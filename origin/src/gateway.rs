@@ -9,6 +9,7 @@ mod followers;
 mod gap;
 mod hold;
 mod lane;
+mod pace;
 mod pop;
 mod posts;
 mod tls;
@@ -26,6 +27,7 @@ use tokio::sync::{Semaphore, watch};
 
 use self::directory::Directory;
 use self::followers::{Followers, Shared};
+use self::pace::Pace;
 use crate::clock;
 use crate::config;
 use crate::history::History;
@@ -80,6 +82,7 @@ struct GatewayShared {
     directory: Directory,
     followers: Arc<Followers>,
     metrics: Arc<Metrics>,
+    pace: Arc<Pace>,
     workers: [u16; 2],
     lease: Duration,
     resume_max: usize,
@@ -109,10 +112,12 @@ impl Gateway {
         let endpoint = Endpoint::server(server, address)
             .map_err(|source| GatewayError::Listen { address, source })?;
         let id = format!("{:016x}", clock::draw());
+        let pace = Arc::new(Pace::new());
         let followers = Followers::new(Arc::new(Shared {
             log: log.clone(),
             history,
             metrics: Arc::clone(&metrics),
+            pace: Arc::clone(&pace),
             name: format!("{}.{id}", log.region()),
             id,
             newest_max: config.newest_max,
@@ -122,6 +127,7 @@ impl Gateway {
             followers: Arc::new(followers),
             log,
             metrics,
+            pace,
             workers: [config.worker_first, config.worker_last],
             lease: Duration::from_millis(config.lease_ms),
             resume_max: config.resume_max,

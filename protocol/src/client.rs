@@ -1,5 +1,7 @@
 //! What clients say.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientId, CommentId, StreamId};
@@ -94,4 +96,42 @@ pub struct PostComment {
     /// Where in the video it was written, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_ms: Option<u64>,
+}
+
+/// A [`PostComment`] whose texts lie elsewhere; the ids were checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostView<'a> {
+    /// A [`StreamId`].
+    pub stream_id: &'a str,
+    /// A [`ClientId`].
+    pub client_id: &'a str,
+    /// Not checked.
+    pub content: Cow<'a, str>,
+    /// The comment it answers.
+    pub parent_id: Option<CommentId>,
+    /// Where in the video it was written, in milliseconds.
+    pub media_ms: Option<u64>,
+}
+
+impl<'a> From<&'a PostComment> for PostView<'a> {
+    fn from(post: &'a PostComment) -> Self {
+        Self {
+            stream_id: post.stream_id.as_str(),
+            client_id: post.client_id.as_str(),
+            content: Cow::Borrowed(&post.content),
+            parent_id: post.parent_id,
+            media_ms: post.media_ms,
+        }
+    }
+}
+
+/// A [`ClientMessage::React`] to a stream, whose texts lie elsewhere; the stream's id was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReactView<'a> {
+    /// A [`StreamId`].
+    pub stream_id: &'a str,
+    /// Not checked.
+    pub reaction_type: &'a str,
+    /// 1 when absent; not checked.
+    pub count: Option<u32>,
 }

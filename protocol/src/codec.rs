@@ -1,10 +1,15 @@
 //! The two encodings of the clients' protocol: JSON in text frames, MessagePack in binary frames.
 
+mod hot;
+pub mod json;
+pub mod msgpack;
+
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::client::ClientMessage;
 use crate::server::ServerMessage;
+pub use hot::{Hot, decode_hot};
 
 /// How a connection encodes its messages; the structure is the same.
 #[derive(
@@ -67,7 +72,7 @@ const TYPES: [&str; 10] = [
     "ping",
 ];
 
-fn msgpack<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, rmp_serde::decode::Error> {
+fn named<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, rmp_serde::decode::Error> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
     deserializer.set_max_depth(DEPTH_MAX);
     T::deserialize(&mut deserializer)
@@ -76,11 +81,11 @@ fn msgpack<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, rmp_serde::d
 fn read<'de, T: Deserialize<'de>>(encoding: Encoding, bytes: &'de [u8]) -> Result<T, String> {
     match encoding {
         Encoding::Json => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
-        Encoding::MsgPack => msgpack(bytes).map_err(|error| error.to_string()),
+        Encoding::MsgPack => named(bytes).map_err(|error| error.to_string()),
     }
 }
 
-/// Reads a client's message.
+/// Reads a client's message, whichever it is; [`decode_hot`] may be tried first.
 ///
 /// # Errors
 /// [`DecodeError`] says whether the type is unknown or the body is wrong, and whose post it was.
@@ -112,7 +117,7 @@ fn explain(encoding: Encoding, bytes: &[u8], message: String) -> DecodeError {
         .map(|keyed| keyed.payload.client_id);
     let message = match encoding {
         _ if bytes.is_empty() => "the message is empty".to_owned(),
-        Encoding::MsgPack if msgpack::<IgnoredAny>(bytes).is_err() => {
+        Encoding::MsgPack if named::<IgnoredAny>(bytes).is_err() => {
             "the message is not MessagePack".to_owned()
         }
         Encoding::Json | Encoding::MsgPack => message,

@@ -79,8 +79,9 @@ pub struct Batching {
     pub window_ms_max: u64,
     /// The longest window while the PoP is hot, in milliseconds.
     pub window_hot_ms_max: u64,
-    /// Deliveries a second of one shard (comments × members) from which it counts as hot.
-    pub hot_deliveries_per_s: u64,
+    /// Sends a second of one shard (frames × members; each further 8 KiB of a frame count as one more) from which it
+    /// counts as hot.
+    pub hot_sends_per_s: u64,
     /// Comments in one frame at the most; a full frame goes at once.
     pub comments_max: u32,
     /// How often reaction totals go out, in milliseconds.
@@ -94,7 +95,7 @@ impl Default for Batching {
         Self {
             window_ms_max: 100,
             window_hot_ms_max: 500,
-            hot_deliveries_per_s: 200_000,
+            hot_sends_per_s: 100_000,
             comments_max: 500,
             reactions_ms: 500,
             viewers_ms: 2_000,

@@ -16,7 +16,7 @@ use super::config::BackhaulConfig;
 /// Packets the gateway may wait with its acknowledgement: acknowledging each costs both sides CPU.
 const ACK_EVERY: u32 = 8;
 /// How long it may wait.
-const ACK_DELAY_MAX: Duration = Duration::from_millis(10);
+const ACK_DELAY_MAX: Duration = Duration::from_millis(25);
 /// Bytes of datagrams waiting each way; the oldest goes.
 const DATAGRAM_BYTES: usize = 4 << 20;
 

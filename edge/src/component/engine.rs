@@ -8,7 +8,7 @@ use std::time::Duration;
 use wasmtime::{Config, Engine, OptLevel};
 
 /// How often a running call looks at its CPU time. A call overruns its deadline by at most two of these.
-pub(super) const TICK: Duration = Duration::from_millis(5);
+pub(super) const TICK: Duration = Duration::from_millis(20);
 
 static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
 

@@ -118,6 +118,7 @@ pub async fn run(config: Config, exit_with_parent: bool) -> Result<(), PopError>
             queue: checked.queue(),
             origins: checked.origins(),
             io_uring: config.io_uring,
+            turn_max: Duration::from_millis(config.turn_ms_max),
             pop: Arc::clone(&pop),
             metrics: Arc::clone(&counts),
             up: up.clone(),

@@ -91,6 +91,7 @@ impl<B: Brain> Engine<B> {
             id,
             socket,
             heard_s: 0,
+            job: 0,
             phase: Phase::Opening,
             flags: Flags::default(),
             reader: Default::default(),

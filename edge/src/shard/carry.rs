@@ -143,9 +143,10 @@ impl<B: Brain> Engine<B> {
             metrics.deliveries.add(members as u64);
             let payload = (opcode, &broadcast.data[..], deflate);
             let mut frame = build(&mut self.wire.outbox, &mut self.deflater, metrics, payload);
+            self.wire.count(frame, members);
             for group in topics::groups(broadcast.audience, broadcast.encoding, deflate) {
                 for slot in topic.members(group) {
-                    self.wire.push(*slot as usize, frame);
+                    self.wire.put(*slot as usize, frame);
                     if self.wire.outbox.is_fresh() {
                         // The batch was full and went; its frames with it.
                         frame = build(&mut self.wire.outbox, &mut self.deflater, metrics, payload);
@@ -227,8 +228,12 @@ impl<B: Brain> Engine<B> {
                 true
             }
             Some(message) => {
-                let full = self.spec.up.try_send(message).is_err();
+                let up = &self.spec.up;
+                let full = up.is_closed() || up.capacity() <= self.up_waiting.len();
                 self.spec.metrics.backhaul_full.add(u64::from(full));
+                if !full {
+                    self.up_waiting.push_back(message);
+                }
                 full
             }
         };
@@ -288,20 +293,25 @@ impl<B: Brain> Engine<B> {
         });
     }
 
-    /// Sends up, in order; what finds the channel full waits for the next turn.
+    /// Says something to the backhaul, in order, when the turn ends.
     pub(super) fn tell_backhaul(&mut self, message: ToBackhaul) {
-        use tokio::sync::mpsc::error::TrySendError;
-        let message = if self.up_waiting.is_empty() {
-            match self.spec.up.try_send(message) {
-                Ok(()) | Err(TrySendError::Closed(_)) => return,
-                Err(TrySendError::Full(message)) => message,
-            }
-        } else {
-            message
-        };
-        self.spec.metrics.backhaul_full.add(1);
         if self.up_waiting.len() < UP_WAITING_MAX {
             self.up_waiting.push_back(message);
+        } else {
+            self.spec.metrics.backhaul_full.add(1);
+        }
+    }
+
+    /// Hands over what the turn has for the backhaul, all at once: it is woken once. What finds the channel full waits
+    /// for the next turn.
+    pub(super) fn send_up(&mut self) {
+        use tokio::sync::mpsc::error::TrySendError;
+        while let Some(message) = self.up_waiting.pop_front() {
+            if let Err(TrySendError::Full(message)) = self.spec.up.try_send(message) {
+                self.up_waiting.push_front(message);
+                self.spec.metrics.backhaul_full.add(1);
+                break;
+            }
         }
     }
 }

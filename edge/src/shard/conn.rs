@@ -51,7 +51,7 @@ pub(crate) struct Flags(u8);
 pub(crate) const DEFLATE: u8 = 1 << 0;
 /// The encoding is MessagePack.
 pub(crate) const MSGPACK: u8 = 1 << 1;
-/// It has a frame in this turn's batch; a second one goes behind it, into the queue.
+/// It has a frame in this turn's batch.
 pub(crate) const IN_BATCH: u8 = 1 << 2;
 /// It is in the list of sockets that have more to read than a turn allows.
 pub(crate) const READ_AGAIN: u8 = 1 << 3;
@@ -140,6 +140,8 @@ pub(crate) struct Conn {
     pub(crate) socket: TcpStream,
     /// The second, since the shard began, in which it was last heard.
     pub(crate) heard_s: u32,
+    /// With [`IN_BATCH`]: which job of the outbox.
+    pub(crate) job: u32,
     pub(crate) phase: Phase,
     pub(crate) flags: Flags,
     pub(crate) reader: Reader,

@@ -16,6 +16,7 @@ use super::brain::Brain;
 use super::carry::Blob;
 use super::conn::ConnId;
 use super::flush::Wire;
+use super::pace::Pace;
 use super::queue::QueueBounds;
 use super::send::{self, IoUring};
 use super::topics::Topics;
@@ -56,6 +57,8 @@ pub struct ShardSpec {
     pub origins: Origins,
     /// Whether to use `io_uring`.
     pub io_uring: IoUring,
+    /// What a turn of a busy shard lasts at least.
+    pub turn_max: Duration,
     /// What the shards of a process share.
     pub pop: Arc<PopState>,
     /// Where it counts.
@@ -145,7 +148,7 @@ pub(super) struct Engine<B> {
     pub(super) openings: VecDeque<(Instant, ConnId)>,
     /// Connections that are being closed, oldest first.
     pub(super) closings: VecDeque<(Instant, ConnId)>,
-    /// Waiting for room on the way up.
+    /// What the turn has for the backhaul, and what found no room on the way up.
     pub(super) up_waiting: VecDeque<ToBackhaul>,
     pub(super) wake_at: Option<Millis>,
     pub(super) now: Millis,
@@ -157,6 +160,7 @@ pub(super) struct Engine<B> {
     pub(super) slots: usize,
     pub(super) sequence: u64,
     pub(super) drain: Option<Drain>,
+    pace: Pace,
     /// Closed in this turn; their sockets are told when the frames are sent.
     pub(super) closed_now: Vec<ConnId>,
 }
@@ -189,6 +193,7 @@ impl<B: Brain> Engine<B> {
             .io_uring
             .set(u64::from(sender.name() == "io_uring"));
         let now = Instant::now();
+        let turn_max = spec.turn_max;
         Ok(Self {
             wire: Wire {
                 conns: Slab::new(),
@@ -230,6 +235,7 @@ impl<B: Brain> Engine<B> {
             ticks: 0,
             sequence: 0,
             drain: None,
+            pace: Pace::new(turn_max, now),
             closed_now: Vec::new(),
         })
     }
@@ -275,10 +281,25 @@ impl<B: Brain> Engine<B> {
                 }
             }
             self.timers();
+            self.pace.count(self.turn, self.inputs.len());
             self.decide();
             self.flush();
+            self.send_up();
+            self.rest();
         }
         Ok(())
+    }
+
+    /// Lets more come together when the shard is busy and nothing of this turn is left.
+    fn rest(&self) {
+        let turn = self.pace.turn();
+        if turn.is_zero() || self.timeout().is_zero() {
+            return;
+        }
+        let rest = turn.saturating_sub(self.turn.elapsed());
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
+        }
     }
 
     /// Hands the turn's inputs to the logic and carries out what it says.

@@ -46,16 +46,28 @@ impl Wire {
         self.conns.get_mut(id.slot()).filter(|conn| conn.id == id)
     }
 
-    /// Gives a frame of this turn to a connection: into the batch when it is the first and nothing waits, else into
-    /// the queue.
+    /// Gives a frame of this turn to a connection: into the batch when nothing waits, behind the frame that it has
+    /// there already; else into the queue.
     pub(super) fn push(&mut self, slot: usize, frame: FrameRef) {
+        self.count(frame, 1);
+        self.put(slot, frame);
+    }
+
+    /// Counts a frame for so many connections.
+    pub(super) fn count(&self, frame: FrameRef, connections: usize) {
+        let bytes = self.outbox.bytes(frame).len() * connections;
+        self.metrics.frames_out.add(connections as u64);
+        self.metrics.bytes_out.add(bytes as u64);
+    }
+
+    /// [`Wire::push`] of a frame that is counted already.
+    pub(super) fn put(&mut self, slot: usize, frame: FrameRef) {
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };
-        let length = self.outbox.bytes(frame).len();
-        self.metrics.frames_out.add(1);
-        self.metrics.bytes_out.add(length as u64);
-        if conn.queue.is_none() && !conn.flags.has(IN_BATCH) {
+        let job = conn.flags.has(IN_BATCH).then_some(conn.job as usize);
+        let fits = job.is_none_or(|job| self.outbox.can_join(job, frame));
+        if conn.queue.is_none() && fits {
             let frame = match &mut conn.tls {
                 None => frame,
                 Some(session) => {
@@ -70,11 +82,16 @@ impl Wire {
                     frame
                 }
             };
-            conn.flags.set(IN_BATCH);
-            self.outbox.jobs.push(Job {
-                slot: slot as u32,
-                frame,
-            });
+            if let Some(job) = job {
+                self.outbox.join(job, frame);
+            } else {
+                conn.flags.set(IN_BATCH);
+                conn.job = self.outbox.jobs.len() as u32;
+                self.outbox.jobs.push(Job {
+                    slot: slot as u32,
+                    frame,
+                });
+            }
         } else {
             let data = self.outbox.share(frame);
             self.enqueue(slot, data, false);

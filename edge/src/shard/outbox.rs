@@ -10,6 +10,9 @@ pub(crate) const JOBS_MAX: usize = 8_192;
 /// Bytes of frames from which a turn is sent before it is over.
 const ARENA_BYTES_MAX: usize = 8 << 20;
 
+/// Frames of a turn for one connection go out as one up to so many bytes; beyond, a copy costs more than a send.
+const JOINED_BYTES_MAX: usize = 16 << 10;
+
 /// A frame of this turn, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameRef(u32);
@@ -65,6 +68,31 @@ impl Outbox {
         let built = self.build(|into| into.extend_from_slice(&aside));
         self.aside = aside;
         built
+    }
+
+    /// Whether a job's frame and another one are short enough to go out as one.
+    pub(crate) fn can_join(&self, job: usize, frame: FrameRef) -> bool {
+        let first = self
+            .jobs
+            .get(job)
+            .map_or(0, |job| self.bytes(job.frame).len());
+        first + self.bytes(frame).len() <= JOINED_BYTES_MAX
+    }
+
+    /// Puts a frame behind a job's own: one send for both.
+    pub(crate) fn join(&mut self, job: usize, frame: FrameRef) {
+        let Some(first) = self.jobs.get(job).map(|job| job.frame) else {
+            return;
+        };
+        let mut aside = std::mem::take(&mut self.aside);
+        aside.clear();
+        aside.extend_from_slice(self.bytes(first));
+        aside.extend_from_slice(self.bytes(frame));
+        let both = self.build(|into| into.extend_from_slice(&aside));
+        self.aside = aside;
+        if let Some(job) = self.jobs.get_mut(job) {
+            job.frame = both;
+        }
     }
 
     /// A frame's bytes.

@@ -36,13 +36,6 @@ impl<B: Brain> Engine<B> {
         while let Some((_, id)) = self.closings.pop_front_if(|(at, _)| *at <= self.turn) {
             self.reset_connection(id);
         }
-        while let Some(message) = self.up_waiting.pop_front() {
-            use tokio::sync::mpsc::error::TrySendError;
-            if let Err(TrySendError::Full(message)) = self.spec.up.try_send(message) {
-                self.up_waiting.push_front(message);
-                break;
-            }
-        }
         if self.drain.is_some() {
             self.go_on_draining();
         }

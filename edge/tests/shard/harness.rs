@@ -70,6 +70,7 @@ impl Choice {
             },
             origins: Origins::default(),
             io_uring: self.io_uring,
+            turn_max: Duration::from_millis(4),
             pop: Arc::new(PopState::new(self.connections_max)),
             metrics: Arc::clone(&metrics),
             up: sender,

@@ -9,6 +9,7 @@ use chorus_protocol::{Region, StreamId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::follower::{self, ASKS_MAX, Ask, Attached, LaneId};
+use super::pace::Pace;
 use crate::history::History;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
@@ -21,6 +22,7 @@ pub(super) struct Shared {
     pub(super) log: Log,
     pub(super) history: History,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) pace: Arc<Pace>,
     /// This gateway's id within its region.
     pub(super) id: String,
     /// `<region>.<id>`.

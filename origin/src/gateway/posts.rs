@@ -37,8 +37,14 @@ pub(super) async fn serve(
     let room = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let (sent, sents) = mpsc::unbounded_channel();
     let (acks, acked) = mpsc::unbounded_channel();
-    let log = pop.shared.log.clone();
-    let answers = tokio::spawn(outcomes::write(log, send, sents, acked, Arc::clone(&room)));
+    let answers = outcomes::write(
+        Arc::clone(&pop.shared),
+        send,
+        sents,
+        acked,
+        Arc::clone(&room),
+    );
+    let answers = tokio::spawn(answers);
     let mut lane = Posts {
         pop,
         sent,

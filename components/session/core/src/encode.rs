@@ -1,10 +1,20 @@
 //! Writes what clients read. What is sent to many is put together of parts that are encoded once.
 
-use chorus_protocol::codec::encode;
-use chorus_protocol::server::{Reactions, ReceiptStatus};
+mod comment;
+mod receipt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chorus_protocol::codec::json::write_text as json_text;
+use chorus_protocol::codec::msgpack::{write_array, write_number, write_text as text};
+use chorus_protocol::codec::{encode, json};
+use chorus_protocol::server::Reactions;
 use chorus_protocol::stream::Settings;
-use chorus_protocol::{Comment, CommentId, Encoding};
-use serde::{Deserialize, Serialize};
+use chorus_protocol::{CommentId, Encoding, Position};
+use serde::Serialize;
+
+pub(crate) use comment::{CommentView, json_to_msgpack};
+pub(crate) use receipt::ReceiptOut;
 
 /// `{"type": …, "payload": …}` around anything.
 #[derive(Serialize)]
@@ -30,18 +40,6 @@ pub(crate) fn message<T: Serialize>(encoding: Encoding, kind: &str, payload: &T)
         bytes.clear();
     }
     bytes
-}
-
-#[derive(Serialize)]
-pub(crate) struct ReceiptOut<'a> {
-    pub(crate) client_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) comment_id: Option<CommentId>,
-    pub(crate) status: ReceiptStatus,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) retry_after_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -156,18 +154,7 @@ fn array_into<'a>(
             out.push(b']');
         }
         Encoding::MsgPack => {
-            let len = comments.len();
-            match len {
-                0..16 => out.push(0x90 | len as u8),
-                16..0x1_0000 => {
-                    out.push(0xdc);
-                    out.extend_from_slice(&(len as u16).to_be_bytes());
-                }
-                _ => {
-                    out.push(0xdd);
-                    out.extend_from_slice(&(len as u32).to_be_bytes());
-                }
-            }
+            write_array(out, comments.len());
             comments.for_each(|comment| out.extend_from_slice(comment));
         }
     }
@@ -212,148 +199,44 @@ fn envelope(out: &mut Vec<u8>, kind: &str) {
     text(out, "payload");
 }
 
-/// A MessagePack text.
-fn text(out: &mut Vec<u8>, text: &str) {
-    match text.len() {
-        len @ 0..32 => out.push(0xa0 | len as u8),
-        len @ 32..0x100 => out.extend_from_slice(&[0xd9, len as u8]),
-        len @ 0x100..0x1_0000 => {
-            out.push(0xda);
-            out.extend_from_slice(&(len as u16).to_be_bytes());
+/// [`Position::to_token`], which every batch ends with, in two allocations.
+pub(crate) fn token(position: &Position) -> String {
+    let mut plain = Vec::with_capacity(8 + position.0.len() * 32);
+    write_array(&mut plain, position.0.len());
+    for (region, offset) in &position.0 {
+        write_array(&mut plain, 3);
+        text(&mut plain, region.as_str());
+        write_number(&mut plain, offset.epoch);
+        write_number(&mut plain, offset.seq);
+    }
+    URL_SAFE_NO_PAD.encode(&plain)
+}
+
+/// A comment's id for viewers: a decimal string.
+fn id_text(encoding: Encoding, out: &mut Vec<u8>, id: CommentId) {
+    match encoding {
+        Encoding::Json => {
+            out.push(b'"');
+            json::write_number(out, id.0);
+            out.push(b'"');
         }
-        len => {
-            out.push(0xdb);
-            out.extend_from_slice(&(len as u32).to_be_bytes());
+        Encoding::MsgPack => {
+            let at = out.len();
+            out.push(0);
+            json::write_number(out, id.0);
+            // 20 digits at the most.
+            out[at] = 0xa0 | (out.len() - at - 1) as u8;
         }
     }
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// A JSON text, with its quotes and escapes.
-fn json_text(out: &mut Vec<u8>, text: &str) {
-    // Writing a text into memory cannot fail.
-    let _ = serde_json::to_writer(out, text);
-}
-
-/// A comment as [`Comment`] writes it, without a copy of its texts. The fields and their order are the same.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct CommentView<'a> {
-    pub(crate) id: CommentId,
-    stream_id: &'a str,
-    user_id: &'a str,
-    username: &'a str,
-    content: &'a str,
-    created_at_ms: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    parent_id: Option<CommentId>,
-    #[serde(default, borrow, skip_serializing_if = "Vec::is_empty")]
-    mentions: Vec<&'a str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    media_ms: Option<u64>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    highlighted: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pinned: bool,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    likes: u64,
-    #[serde(default, borrow, skip_serializing_if = "Vec::is_empty")]
-    badges: Vec<&'a str>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
-fn is_zero(value: &u64) -> bool {
-    *value == 0
-}
-
-/// The part of a log's record that viewers see.
-#[derive(Deserialize)]
-struct RecordView<'a> {
-    #[serde(borrow)]
-    comment: CommentView<'a>,
-}
-
-/// A log's record as JSON for viewers, with its id; `None` when it cannot be read.
-pub(crate) fn record_to_json(record: &[u8]) -> Option<(CommentId, Box<[u8]>)> {
-    let view: RecordView<'_> = rmp_serde::from_slice(record).ok()?;
-    let mut json = Vec::with_capacity(record.len() + 64);
-    encode(Encoding::Json, &view.comment, &mut json).ok()?;
-    Some((view.comment.id, json.into_boxed_slice()))
-}
-
-/// A comment's JSON as MessagePack for viewers.
-pub(crate) fn json_to_msgpack(json: &[u8]) -> Box<[u8]> {
-    let mut out = Vec::with_capacity(json.len());
-    // It was written by us.
-    if let Ok(comment) = serde_json::from_slice::<Comment>(json) {
-        let _ = encode(Encoding::MsgPack, &comment, &mut out);
-    }
-    out.into_boxed_slice()
 }
 
 #[cfg(test)]
 mod tests {
     use chorus_protocol::codec::decode_server;
     use chorus_protocol::server::{Joined, ServerMessage};
-    use chorus_protocol::{CommentRecord, Millis};
 
+    use super::comment::tests::{comment, encoded, plain};
     use super::*;
-
-    fn comment(id: u64, content: &str) -> Comment {
-        Comment {
-            id: CommentId(id),
-            stream_id: "demo".parse().expect("a stream"),
-            user_id: "u\"1".parse().expect("a user"),
-            username: "Ann \u{2028} \\".to_owned(),
-            content: content.to_owned(),
-            created_at_ms: Millis(7),
-            parent_id: Some(CommentId(3)),
-            mentions: vec!["bob".to_owned()],
-            media_ms: Some(9),
-            highlighted: true,
-            pinned: true,
-            likes: 4,
-            badges: vec!["admin".to_owned()],
-        }
-    }
-
-    fn plain(id: u64) -> Comment {
-        Comment {
-            parent_id: None,
-            mentions: vec![],
-            media_ms: None,
-            highlighted: false,
-            pinned: false,
-            likes: 0,
-            badges: vec![],
-            ..comment(id, "</script>\n\"\u{0}🎈")
-        }
-    }
-
-    fn encoded(encoding: Encoding, comment: &Comment) -> Vec<u8> {
-        let record = CommentRecord {
-            comment: comment.clone(),
-            client_id: "c".parse().expect("a client id"),
-        };
-        let (id, json) =
-            record_to_json(&rmp_serde::to_vec_named(&record).expect("writes")).expect("reads");
-        assert_eq!(id, comment.id);
-        match encoding {
-            Encoding::Json => json.into_vec(),
-            Encoding::MsgPack => json_to_msgpack(&json).into_vec(),
-        }
-    }
-
-    #[test]
-    fn a_record_is_shown_as_the_comment_it_holds() {
-        for encoding in Encoding::ALL {
-            for comment in [comment(5, "hi"), plain(6)] {
-                let mut whole = Vec::new();
-                encode(encoding, &comment, &mut whole).expect("writes");
-                assert_eq!(encoded(encoding, &comment), whole);
-            }
-        }
-        assert!(record_to_json(&[0xc1, 1, 2]).is_none());
-    }
 
     #[test]
     fn batches_of_every_size_read_back() {
@@ -377,6 +260,20 @@ mod tests {
                 assert!(comments.iter().all(|comment| *comment == one));
                 assert_eq!(resume.len(), 300);
             }
+        }
+    }
+
+    #[test]
+    fn a_token_is_written_as_the_protocol_defines_it() {
+        let mut position = Position::default();
+        assert_eq!(token(&position), position.to_token());
+        for i in 0..40_u64 {
+            let offset = chorus_protocol::Offset {
+                epoch: u64::MAX >> i,
+                seq: 1 << i,
+            };
+            position.advance(&format!("region-{i}").parse().expect("a region"), offset);
+            assert_eq!(token(&position), position.to_token());
         }
     }
 

@@ -28,17 +28,77 @@ pub(crate) struct Post {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PostState {
     /// The log has not answered.
-    Waiting {
-        client_id: ClientId,
-        tell: Vec<ConnectionId>,
-    },
+    Waiting { client_id: ClientId, tell: Tell },
     /// The log did not answer in time. It still may, and the sender may try again under the same id.
-    Unconfirmed {
-        client_id: ClientId,
-        tell: Vec<ConnectionId>,
-    },
+    Unconfirmed { client_id: ClientId, tell: Tell },
     /// The log holds it.
     Durable,
+}
+
+/// Whether a post came before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It did not.
+    New,
+    /// It did, and its outcome was never known.
+    Unconfirmed(CommentId),
+    /// It did, and the log has not answered.
+    Waiting,
+    /// It did, and the log holds it.
+    Durable(CommentId),
+}
+
+/// The connections that are told of one post: nearly always one, which costs no allocation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<ConnectionId>", into = "Vec<ConnectionId>")]
+pub(crate) struct Tell {
+    first: ConnectionId,
+    more: Box<[ConnectionId]>,
+}
+
+impl Tell {
+    pub(crate) fn one(connection: ConnectionId) -> Self {
+        Self {
+            first: connection,
+            more: Box::default(),
+        }
+    }
+
+    /// Adds a connection.
+    pub(crate) fn also(&mut self, connection: ConnectionId) {
+        let mut all: Vec<ConnectionId> = self.iter().collect();
+        if all.contains(&connection) {
+            return;
+        }
+        if all.len() >= TELL_MAX {
+            all.remove(0);
+        }
+        all.push(connection);
+        self.first = all.remove(0);
+        self.more = all.into_boxed_slice();
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        std::iter::once(self.first).chain(self.more.iter().copied())
+    }
+}
+
+impl From<Tell> for Vec<ConnectionId> {
+    fn from(tell: Tell) -> Self {
+        tell.iter().collect()
+    }
+}
+
+impl TryFrom<Vec<ConnectionId>> for Tell {
+    type Error = &'static str;
+
+    fn try_from(all: Vec<ConnectionId>) -> Result<Self, Self::Error> {
+        let (&first, more) = all.split_first().ok_or("a post of nobody")?;
+        Ok(Self {
+            first,
+            more: more.into(),
+        })
+    }
 }
 
 /// The posts a shard remembers, by `post_key`.
@@ -65,6 +125,21 @@ impl Posts {
         }
     }
 
+    /// Looks whether a post came before; if its answer is still to come, this connection is told too.
+    pub(crate) fn repeat(&mut self, key: u128, connection: ConnectionId) -> Repeat {
+        let Some(post) = self.by_key.get_mut(&key) else {
+            return Repeat::New;
+        };
+        match &mut post.state {
+            PostState::Unconfirmed { .. } => Repeat::Unconfirmed(post.id),
+            PostState::Waiting { tell, .. } => {
+                tell.also(connection);
+                Repeat::Waiting
+            }
+            PostState::Durable => Repeat::Durable(post.id),
+        }
+    }
+
     /// Notes a post handed to the log.
     pub(crate) fn publish(
         &mut self,
@@ -75,15 +150,15 @@ impl Posts {
         connection: ConnectionId,
         now: Millis,
     ) {
-        let mut tell = Vec::new();
+        let mut tell = Tell::one(connection);
         if let Some(before) = self.by_key.remove(&key) {
             // Its own answer will tell whether the first try was stored.
             self.by_request.remove(&before.request);
             if let PostState::Unconfirmed { tell: before, .. } = before.state {
                 tell = before;
+                tell.also(connection);
             }
         }
-        also_tell(&mut tell, connection);
         let state = PostState::Waiting { client_id, tell };
         self.by_key.insert(
             key,
@@ -176,15 +251,4 @@ impl Posts {
             .front()
             .map(|&(at, _)| at.plus(unconfirmed_ms).0)
     }
-}
-
-/// Adds a connection to those that are told.
-pub(crate) fn also_tell(tell: &mut Vec<ConnectionId>, connection: ConnectionId) {
-    if tell.contains(&connection) {
-        return;
-    }
-    if tell.len() >= TELL_MAX {
-        tell.remove(0);
-    }
-    tell.push(connection);
 }

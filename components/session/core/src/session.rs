@@ -52,8 +52,8 @@ pub struct Session {
     pub(crate) timers: Timers,
     /// Streams that were found not to exist, the last ones.
     pub(crate) missing: VecDeque<(Millis, StreamId)>,
-    /// Comments × members.
-    pub(crate) deliveries: Meter,
+    /// Frames × members: what the host has to send.
+    pub(crate) sends: Meter,
     pub(crate) connected: bool,
     pub(crate) next_topic: TopicId,
     pub(crate) next_request: RequestId,
@@ -86,7 +86,7 @@ impl Session {
             mint: Mint::default(),
             timers: Timers::new(&keyed),
             missing: VecDeque::new(),
-            deliveries: Meter::default(),
+            sends: Meter::default(),
             connected: false,
             next_topic: 1,
             next_request: 1,
@@ -103,6 +103,8 @@ impl Session {
     /// last one.
     pub fn handle(&mut self, now: Millis, inputs: Vec<Input>, out: &mut Vec<Output>) {
         self.now = self.now.max(now);
+        // A post has two, and so has its answer with what it waits for.
+        out.reserve(2 * inputs.len());
         for input in inputs {
             self.take(input, out);
         }

@@ -66,7 +66,7 @@ struct Written<'a> {
     timers: Vec<(u64, Timer)>,
     announced: Option<u64>,
     missing: &'a VecDeque<(Millis, StreamId)>,
-    deliveries: &'a Meter,
+    sends: &'a Meter,
     connected: bool,
     next_topic: TopicId,
     next_request: RequestId,
@@ -104,7 +104,7 @@ struct Read {
     #[serde(default)]
     missing: VecDeque<(Millis, StreamId)>,
     #[serde(default)]
-    deliveries: Meter,
+    sends: Meter,
     #[serde(default)]
     connected: bool,
     next_topic: TopicId,
@@ -149,10 +149,10 @@ impl Session {
             posts_waiting: queue(&self.posts.waiting),
             posts_answered: queue(&self.posts.answered),
             mint: &self.mint,
-            timers: self.timers.iter().collect(),
+            timers: self.timers.all(),
             announced: self.timers.announced,
             missing: &self.missing,
-            deliveries: &self.deliveries,
+            sends: &self.sends,
             connected: self.connected,
             next_topic: self.next_topic,
             next_request: self.next_request,
@@ -212,7 +212,7 @@ impl Session {
         }
         session.timers.announced = read.announced;
         session.missing = read.missing;
-        session.deliveries = read.deliveries;
+        session.sends = read.sends;
         session.connected = read.connected;
         session.next_topic = read.next_topic;
         session.next_request = read.next_request;

@@ -22,6 +22,8 @@ pub(crate) enum Timer {
 pub(crate) struct Timers {
     of: Map<Timer, u64>,
     due: BTreeSet<(u64, Timer)>,
+    /// That of [`Timer::Posts`], which moves with every post: it is in neither of the above.
+    posts: Option<u64>,
     /// What the host was told last.
     pub(crate) announced: Option<u64>,
 }
@@ -31,11 +33,16 @@ impl Timers {
         Self {
             of: keyed.map(),
             due: BTreeSet::new(),
+            posts: None,
             announced: None,
         }
     }
 
     pub(crate) fn set(&mut self, timer: Timer, at_ms: Option<u64>) {
+        if timer == Timer::Posts {
+            self.posts = at_ms;
+            return;
+        }
         let before = match at_ms {
             Some(at) => self.of.insert(timer, at),
             None => self.of.remove(&timer),
@@ -53,7 +60,7 @@ impl Timers {
 
     /// Takes the next one that is due.
     pub(crate) fn pop(&mut self, now_ms: u64) -> Option<Timer> {
-        let &(at, timer) = self.due.first()?;
+        let (at, timer) = self.first()?;
         if at > now_ms {
             return None;
         }
@@ -61,9 +68,16 @@ impl Timers {
         Some(timer)
     }
 
+    /// The next one.
+    fn first(&self) -> Option<(u64, Timer)> {
+        let posts = self.posts.map(|at| (at, Timer::Posts));
+        let due = self.due.first().copied();
+        due.into_iter().chain(posts).min()
+    }
+
     /// What to tell the host, when it is not what it was told last.
     pub(crate) fn announce(&mut self) -> Option<u64> {
-        let next = self.due.first().map(|&(at, _)| at);
+        let next = self.first().map(|(at, _)| at);
         if next.is_none() || next == self.announced {
             return None;
         }
@@ -72,7 +86,10 @@ impl Timers {
     }
 
     /// All, in order.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (u64, Timer)> + '_ {
-        self.due.iter().copied()
+    pub(crate) fn all(&self) -> Vec<(u64, Timer)> {
+        let posts = self.posts.map(|at| (at, Timer::Posts));
+        let mut all: Vec<_> = self.due.iter().copied().chain(posts).collect();
+        all.sort_unstable();
+        all
     }
 }

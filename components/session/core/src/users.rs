@@ -25,6 +25,16 @@ pub(crate) struct UsedStream {
     pub(crate) wrote_ms: u64,
 }
 
+impl UsedStream {
+    /// A bucket that is full.
+    pub(crate) fn new(topic: u32) -> Self {
+        Self {
+            topic,
+            ..Self::default()
+        }
+    }
+}
+
 /// How long a last comment is remembered for slow mode where its bucket is full, in milliseconds.
 const SLOW_MODE_MS_REMEMBERED: u64 = 600_000;
 
@@ -42,13 +52,17 @@ impl Used {
 
     pub(crate) fn stream(&self, topic: u32) -> UsedStream {
         let known = self.streams.iter().find(|stream| stream.topic == topic);
-        known.copied().unwrap_or(UsedStream {
-            topic,
-            ..UsedStream::default()
-        })
+        known.copied().unwrap_or(UsedStream::new(topic))
     }
 
     pub(crate) fn set_stream(&mut self, used: UsedStream, now_ms: u64) {
+        // Most users write in one stream.
+        if let [only] = self.streams.as_mut_slice()
+            && only.topic == used.topic
+        {
+            *only = used;
+            return;
+        }
         self.streams.retain(|stream| {
             stream.topic != used.topic
                 && (stream.comments_us > now_ms.saturating_mul(1_000)
@@ -78,13 +92,10 @@ impl Users {
     /// A user's buckets, to be changed. Says how many others had to be forgotten early.
     pub(crate) fn entry(&mut self, user: &UserId, now_ms: u64, users_max: u32) -> (&mut Used, u64) {
         let mut evicted = 0;
-        if !self.by_id.contains_key(user) {
-            if self.by_id.len() >= users_max as usize {
-                evicted = self.make_room(now_ms, users_max as usize);
-            }
-            self.by_id.insert(user.clone(), Used::default());
+        if self.by_id.len() >= users_max as usize && !self.by_id.contains_key(user) {
+            evicted = self.make_room(now_ms, users_max as usize);
         }
-        // Present since the line above.
+        // Cloning an id copies no text.
         (self.by_id.entry(user.clone()).or_default(), evicted)
     }
 

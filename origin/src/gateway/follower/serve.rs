@@ -7,8 +7,8 @@ use chorus_protocol::backhaul::{Datagram, write_frame};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::Delivery;
 use chorus_protocol::{Region, StreamId};
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::{Ask, Ended, Follower, Frame, Subscriptions};
@@ -55,7 +55,14 @@ impl Follower {
             });
             tokio::select! {
                 group = subscriptions.records.next_group(GROUP_MAX) => {
+                    self.shared.pace.gather(group.len()).await;
                     if let Err(ended) = self.heard(group) { return ended }
+                    // What came meanwhile goes with it.
+                    if let Some(group) = subscriptions.records.next_group(GROUP_MAX).now_or_never()
+                        && let Err(ended) = self.heard(group)
+                    {
+                        return ended;
+                    }
                 }
                 reaction = subscriptions.reactions.next() => match reaction {
                     Some((region, kind, total)) => self.totals.note(region, kind, total),

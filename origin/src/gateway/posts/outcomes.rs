@@ -11,6 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use quinn::SendStream;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::gateway::GatewayShared;
 use crate::history;
 use crate::log::{Ack, Log};
 
@@ -41,7 +42,7 @@ struct Under {
 
 /// Writes outcomes until all are written and no more can come, or the PoP is gone.
 pub(super) async fn write(
-    log: Log,
+    shared: Arc<GatewayShared>,
     mut send: SendStream,
     mut sent: mpsc::UnboundedReceiver<Sent>,
     mut acked: mpsc::UnboundedReceiver<(u64, Ack)>,
@@ -61,6 +62,14 @@ pub(super) async fn write(
                 if count == 0 { break }
             }
             Some(found) = look_ups.next(), if !look_ups.is_empty() => known.push(found),
+        }
+        if !acks.is_empty() {
+            shared.pace.gather(acks.len()).await;
+            while acks.len() < GROUP_MAX
+                && let Ok(ack) = acked.try_recv()
+            {
+                acks.push(ack);
+            }
         }
         // What was sent is heard of before its acknowledgement.
         while let Ok(sent) = sent.try_recv() {
@@ -100,7 +109,7 @@ pub(super) async fn write(
                     request: done.request,
                     outcome,
                 }),
-                None => look_ups.push(Box::pin(first(log.clone(), done))),
+                None => look_ups.push(Box::pin(first(shared.log.clone(), done))),
             }
         }
         if known.is_empty() {

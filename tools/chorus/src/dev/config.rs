@@ -70,6 +70,8 @@ fn origin(plan: &Plan<'_>) -> Table {
     let file = |name: &str| plan.dir.file(name).display().to_string();
     table([
         ("region", REGION.into()),
+        // The machine's other cores are the viewers'.
+        ("threads", 1.into()),
         (
             "admin_listen",
             format!("127.0.0.1:{}", plan.ports.admin).into(),

@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 
 use super::Session;
 use crate::io::{Output, RequestId, TopicId};
-use crate::stream::live::{DeliveryView, ItemView};
+use crate::stream::delivered::{DeliveryView, ItemView};
 use crate::stream::resume::{Hole, REPLAY_MS_MAX, STASH_MAX};
 
 /// A `Replayed` without a copy of its texts.
@@ -20,16 +20,14 @@ struct ReplayedView<'a> {
 
 impl Session {
     pub(crate) fn delivered(&mut self, topic: TopicId, data: &[u8], out: &mut Vec<Output>) {
-        let Some(live) = self
-            .streams
-            .get_mut(&topic)
-            .and_then(|stream| stream.live.as_mut())
-        else {
+        let Some(stream) = self.streams.get_mut(&topic) else {
             return;
         };
-        let read = rmp_serde::from_slice::<DeliveryView<'_>>(data).ok();
+        let (members, Some(live)) = (stream.members, stream.live.as_mut()) else {
+            return;
+        };
         let Some((delivery, region)) =
-            read.and_then(|d| Region::new(d.region).ok().map(|region| (d, region)))
+            DeliveryView::read(data).and_then(|d| live.region(d.region).map(|region| (d, region)))
         else {
             // What it brought is missing from now on, which the next one shows.
             self.stats.deliveries_malformed += 1;
@@ -62,7 +60,7 @@ impl Session {
             return;
         }
         for item in delivery.items.iter().filter(|item| item.seq > known) {
-            live.take(&region, item, self.now, &mut self.stats);
+            live.take(&region, item, members, self.now, &mut self.stats);
         }
         live.reach(&region, delivery.epoch, delivery.to);
         self.touched.insert(topic);
@@ -159,11 +157,10 @@ impl Session {
         out: &mut Vec<Output>,
     ) {
         self.asked.remove(&request);
-        let Some(live) = self
-            .streams
-            .get_mut(&topic)
-            .and_then(|stream| stream.live.as_mut())
-        else {
+        let Some(stream) = self.streams.get_mut(&topic) else {
+            return;
+        };
+        let (members, Some(live)) = (stream.members, stream.live.as_mut()) else {
             return;
         };
         let Some(index) = live.holes.iter().position(|hole| hole.request == request) else {
@@ -185,7 +182,7 @@ impl Session {
                 .into_iter()
                 .filter(|item| item.seq > known && item.seq <= hole.to)
             {
-                live.take(&hole.region, item, self.now, &mut self.stats);
+                live.take(&hole.region, item, members, self.now, &mut self.stats);
             }
             live.reach(&hole.region, hole.epoch, hole.to);
         } else {

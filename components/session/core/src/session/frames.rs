@@ -1,8 +1,8 @@
 //! A client's message: counted, read, handed on.
 
-use chorus_protocol::DecodeError;
-use chorus_protocol::client::ClientMessage;
-use chorus_protocol::codec::decode_client;
+use chorus_protocol::client::{ClientMessage, PostView, ReactView};
+use chorus_protocol::codec::{Hot, decode_client, decode_hot};
+use chorus_protocol::{DecodeError, Encoding};
 
 use super::replies::{Refusal, send};
 use super::{Session, close};
@@ -14,17 +14,36 @@ const AUTHENTICATE_COST: u64 = 10;
 
 impl Session {
     pub(crate) fn frame(&mut self, connection: ConnectionId, data: &[u8], out: &mut Vec<Output>) {
-        let Some(conn) = self.conns.get(&connection) else {
+        let Some(encoding) = self.encoding(connection) else {
             return;
         };
-        let decoded = decode_client(conn.encoding, data);
+        let Some(hot) = decode_hot(encoding, data) else {
+            self.any_frame(connection, encoding, data, out);
+            return;
+        };
+        if !self.charge(connection, 1, out) {
+            return;
+        }
+        match hot {
+            Hot::PostComment(post) => self.post(connection, &post, out),
+            Hot::React(react) => self.react(connection, react, out),
+        }
+    }
+
+    /// What is not read in one pass.
+    fn any_frame(
+        &mut self,
+        connection: ConnectionId,
+        encoding: Encoding,
+        data: &[u8],
+        out: &mut Vec<Output>,
+    ) {
+        let decoded = decode_client(encoding, data);
         let cost = match decoded {
             Ok(ClientMessage::Authenticate { .. }) => AUTHENTICATE_COST,
             _ => 1,
         };
-        if !self.charge(connection, cost) {
-            self.stats.flood_closed += 1;
-            self.close(connection, close::TOO_MANY, "too many messages", out);
+        if !self.charge(connection, cost, out) {
             return;
         }
         match decoded {
@@ -44,7 +63,8 @@ impl Session {
         }
     }
 
-    fn charge(&mut self, connection: ConnectionId, cost: u64) -> bool {
+    /// Charges the connection's bucket; one that is empty costs it the connection.
+    fn charge(&mut self, connection: ConnectionId, cost: u64, out: &mut Vec<Output>) -> bool {
         let Some(conn) = self.conns.get_mut(&connection) else {
             return false;
         };
@@ -57,7 +77,11 @@ impl Session {
                 conn.messages_us = after;
                 true
             }
-            Err(_) => false,
+            Err(_) => {
+                self.stats.flood_closed += 1;
+                self.close(connection, close::TOO_MANY, "too many messages", out);
+                false
+            }
         }
     }
 
@@ -68,14 +92,21 @@ impl Session {
                 self.join(connection, &stream_id, resume.as_deref(), out);
             }
             ClientMessage::LeaveStream { stream_id } => self.leave(connection, &stream_id, out),
-            ClientMessage::PostComment(post) => self.post(connection, post, out),
+            ClientMessage::PostComment(post) => {
+                self.post(connection, &PostView::from(&post), out);
+            }
             ClientMessage::React {
                 stream_id,
                 reaction_type,
                 comment_id: None,
                 count,
             } => {
-                self.react(connection, &stream_id, &reaction_type, count, out);
+                let react = ReactView {
+                    stream_id: stream_id.as_str(),
+                    reaction_type: &reaction_type,
+                    count,
+                };
+                self.react(connection, react, out);
             }
             ClientMessage::Moderate { client_id, .. } => {
                 self.not_available(connection, Some(client_id.as_str()), out);

@@ -1,20 +1,21 @@
 //! Posts: every rule, then the log, then the truth about it.
 
-use chorus_protocol::client::PostComment;
-use chorus_protocol::comment::{CommentRecord, post_key};
+use chorus_protocol::client::PostView;
+use chorus_protocol::comment::post_key;
 use chorus_protocol::server::ReceiptStatus;
-use chorus_protocol::{ClientId, Comment, CommentId};
+use chorus_protocol::{ClientId, CommentId, Encoding, Millis, StreamId};
 
 use super::Session;
-use super::replies::Refusal;
-use crate::conn::Standing;
-use crate::content::{ContentError, check_content, mentions};
-use crate::encode::ReceiptOut;
+use super::replies::{Refusal, send};
+use crate::config::Config;
+use crate::conn::{Conn, Standing};
+use crate::content::{ContentError, checked, mentioned};
+use crate::encode::{CommentView, ReceiptOut};
 use crate::io::{ConnectionId, Outcome, Output, RequestId, TopicId};
-use crate::posts::{Post, PostState, also_tell};
+use crate::posts::{Post, PostState, Repeat};
 use crate::timers::Timer;
 use crate::token::{Identity, Role};
-use crate::users::Used;
+use crate::users::{Used, UsedStream};
 
 /// When trying again makes sense after `unavailable`, in milliseconds.
 const UNAVAILABLE_RETRY_MS: u64 = 1_000;
@@ -46,13 +47,12 @@ impl Session {
     pub(crate) fn post(
         &mut self,
         connection: ConnectionId,
-        post: PostComment,
+        post: &PostView<'_>,
         out: &mut Vec<Output>,
     ) {
-        let client_id = post.client_id.clone();
         if let Err(refused) = self.try_post(connection, post, out) {
             if refused.reason == UNCONFIRMED {
-                self.refuse(connection, unconfirmed_error(client_id.as_str()), out);
+                self.refuse(connection, unconfirmed_error(post.client_id), out);
                 return;
             }
             match refused.reason {
@@ -61,11 +61,9 @@ impl Session {
                 _ => self.stats.posts_refused += 1,
             }
             let receipt = ReceiptOut {
-                client_id: client_id.as_str(),
-                comment_id: None,
-                status: ReceiptStatus::Rejected,
                 reason: Some(refused.reason),
                 retry_after_ms: refused.retry_after_ms,
+                ..ReceiptOut::new(post.client_id, ReceiptStatus::Rejected)
             };
             self.send_receipt(connection, &receipt, out);
         }
@@ -74,24 +72,46 @@ impl Session {
     fn try_post(
         &mut self,
         connection: ConnectionId,
-        post: PostComment,
+        post: &PostView<'_>,
         out: &mut Vec<Output>,
     ) -> Result<(), Refused> {
+        let now = self.now;
         let Some(conn) = self.conns.get(&connection) else {
             return Ok(());
         };
         let Some(identity) = conn.identity.as_deref() else {
             return Err(Refused::new("unauthenticated"));
         };
-        if identity.expires <= self.now {
+        if identity.expires <= now {
             return Err(Refused::new("token_expired"));
         }
-        let identity = identity.clone();
-        let key = post_key(&post.stream_id, &identity.user, &post.client_id);
-        let known = match self.repeat(connection, key, &post.client_id, out) {
-            Repeat::Answered => return Ok(()),
-            Repeat::Again(id) => Some(id),
+        // The ids were checked where the message was read.
+        let invalid = |_| Refused::new("invalid");
+        let client_id = ClientId::new(post.client_id).map_err(invalid)?;
+        let unknown;
+        let (stream_id, topic) = match self.topics.get_key_value(post.stream_id) {
+            Some((stream_id, &topic)) => (stream_id, Some(topic)),
+            None => {
+                unknown = StreamId::new(post.stream_id).map_err(invalid)?;
+                (&unknown, None)
+            }
+        };
+        let key = post_key(stream_id, &identity.user, &client_id);
+        let repeat = self.posts.repeat(key, connection);
+        self.stats.posts_repeated += u64::from(repeat != Repeat::New);
+        let known = match repeat {
             Repeat::New => None,
+            // Its outcome was never known: it goes out again under the same id.
+            Repeat::Unconfirmed(id) => Some(id),
+            Repeat::Waiting => {
+                out.push(accepted(connection, conn.encoding, &client_id));
+                return Ok(());
+            }
+            Repeat::Durable(id) => {
+                out.push(accepted(connection, conn.encoding, &client_id));
+                out.push(durable(connection, conn.encoding, &client_id, id));
+                return Ok(());
+            }
         };
         // What may be stored already is not called rejected.
         let rejected = |refused| {
@@ -101,82 +121,72 @@ impl Session {
                 refused
             }
         };
-        let (topic, standing) = self
-            .place_of(connection, &post, &identity)
-            .map_err(rejected)?;
-        let content = check_content(&post.content, self.config.values.limits.content_chars_max)
+        let place = self.place_of(conn, topic, stream_id, identity);
+        let (topic, slow_mode_s, standing) = place.map_err(rejected)?;
+        let limits = &self.config.values.limits;
+        let content = checked(&post.content, limits.content_chars_max)
             .map_err(|error| rejected(Refused::new(reason(error))))?;
-        if self.posts.waiting_count >= self.config.values.limits.posts_waiting_max {
-            return Err(rejected(Refused::later(
-                "unavailable",
-                UNAVAILABLE_RETRY_MS,
-            )));
+        let unavailable = Refused::later("unavailable", UNAVAILABLE_RETRY_MS);
+        if self.posts.waiting_count >= limits.posts_waiting_max {
+            return Err(rejected(unavailable));
         }
         let id = match known {
             // It was let through before.
             Some(id) => id,
             None => {
-                self.check_rates(topic, &identity, standing)?;
-                self.mint
-                    .next(self.now, self.config.values.shard)
-                    .ok_or(Refused::later("unavailable", UNAVAILABLE_RETRY_MS))?
+                let charged = if identity.role == Role::Admin {
+                    None
+                } else {
+                    let used = self.users.by_id.get(&identity.user);
+                    let slow_mode_ms = if standing.moderates() {
+                        0
+                    } else {
+                        u64::from(slow_mode_s) * 1_000
+                    };
+                    Some(charge(&self.config, used, topic, slow_mode_ms, now)?)
+                };
+                let id = self.mint.next(now, self.config.values.shard);
+                let id = id.ok_or(unavailable)?;
+                if let Some((comments_us, here)) = charged {
+                    let users_max = limits.remembered_users_max;
+                    let (used, evicted) = self.users.entry(&identity.user, now.0, users_max);
+                    self.stats.users_evicted += evicted;
+                    used.comments_us = comments_us;
+                    used.set_stream(here, now.0);
+                }
+                id
             }
         };
-        if known.is_none() {
-            self.charge_rates(topic, &identity);
-        }
-        let comment = Comment {
+        let comment = CommentView {
             id,
-            mentions: mentions(&content),
-            stream_id: post.stream_id,
-            user_id: identity.user,
-            username: identity.name.into_string(),
-            content,
-            created_at_ms: id.minted_at().min(self.now),
+            stream_id: stream_id.as_str(),
+            user_id: identity.user.as_str(),
+            username: &identity.name,
+            content: &content,
+            created_at_ms: id.minted_at().min(now).0,
             parent_id: post.parent_id,
+            mentions: mentioned(&content),
             media_ms: post.media_ms,
             highlighted: false,
             pinned: false,
             likes: 0,
-            badges: standing.badge().map(str::to_owned).into_iter().collect(),
+            badges: standing.badge().into_iter().collect(),
         };
-        self.publish(connection, topic, key, comment, post.client_id, out);
-        Ok(())
-    }
-
-    fn publish(
-        &mut self,
-        connection: ConnectionId,
-        topic: TopicId,
-        key: u128,
-        comment: Comment,
-        client_id: ClientId,
-        out: &mut Vec<Output>,
-    ) {
         let request = self.next_request;
         self.next_request += 1;
-        let id = comment.id;
-        let record = CommentRecord { comment, client_id };
-        // Texts and numbers always fit.
-        let bytes = rmp_serde::to_vec_named(&record).unwrap_or_default();
-        self.receipt(
-            connection,
-            record.client_id.as_str(),
-            ReceiptStatus::Accepted,
-            None,
-            out,
-        );
+        out.push(accepted(connection, conn.encoding, &client_id));
         out.push(Output::Publish {
             request,
             topic,
             key,
             id: id.0,
-            record: bytes,
+            record: comment.to_record(client_id.as_str()),
         });
         self.posts
-            .publish(key, id, request, record.client_id, connection, self.now);
+            .publish(key, id, request, client_id, connection, now);
         self.stats.posts_published += 1;
         self.wait_for_posts();
+        Ok(())
     }
 
     fn wait_for_posts(&mut self) {
@@ -186,62 +196,18 @@ impl Session {
         self.timers.set(Timer::Posts, deadline);
     }
 
-    /// Looks whether the post came before. A repeat costs nothing of the user's rates.
-    fn repeat(
-        &mut self,
-        connection: ConnectionId,
-        key: u128,
-        client_id: &ClientId,
-        out: &mut Vec<Output>,
-    ) -> Repeat {
-        let Some(post) = self.posts.by_key.get_mut(&key) else {
-            return Repeat::New;
-        };
-        self.stats.posts_repeated += 1;
-        let id = post.id;
-        let durable = match &mut post.state {
-            PostState::Unconfirmed { .. } => return Repeat::Again(id),
-            PostState::Waiting { tell, .. } => {
-                also_tell(tell, connection);
-                false
-            }
-            PostState::Durable => true,
-        };
-        self.receipt(
-            connection,
-            client_id.as_str(),
-            ReceiptStatus::Accepted,
-            None,
-            out,
-        );
-        if durable {
-            self.receipt(
-                connection,
-                client_id.as_str(),
-                ReceiptStatus::Durable,
-                Some(id),
-                out,
-            );
-        }
-        Repeat::Answered
-    }
-
-    /// The stream a post goes to, when it takes comments from this viewer.
+    /// The stream a post goes to and its slow mode, when it takes comments from this viewer.
     fn place_of(
         &self,
-        connection: ConnectionId,
-        post: &PostComment,
+        conn: &Conn,
+        topic: Option<TopicId>,
+        stream_id: &StreamId,
         identity: &Identity,
-    ) -> Result<(TopicId, Standing), Refused> {
-        let topic = self.topics.get(&post.stream_id).copied();
-        let joined = topic.filter(|&topic| {
-            self.conns
-                .get(&connection)
-                .is_some_and(|conn| conn.membership(topic).is_some())
-        });
-        let live = joined.and_then(|topic| self.streams.get(&topic)?.live.as_ref());
+    ) -> Result<(TopicId, u32, Standing), Refused> {
+        let joined = topic.filter(|&topic| conn.membership(topic).is_some());
+        let live = joined.and_then(|topic| self.streams.get(&topic)?.live.as_deref());
         let (Some(topic), Some(live)) = (joined, live) else {
-            let missing = topic.is_none() && self.is_missing(&post.stream_id);
+            let missing = topic.is_none() && self.is_missing(stream_id);
             return Err(Refused::new(if missing {
                 "stream_not_found"
             } else {
@@ -253,65 +219,7 @@ impl Session {
         if off || !Self::is_on(live) {
             return Err(Refused::new("comments_off"));
         }
-        Ok((topic, standing))
-    }
-
-    /// Slow mode and the user's buckets; nothing is charged yet.
-    fn check_rates(
-        &self,
-        topic: TopicId,
-        identity: &Identity,
-        standing: Standing,
-    ) -> Result<(), Refused> {
-        if identity.role == Role::Admin {
-            return Ok(());
-        }
-        let slow_mode_s = self
-            .streams
-            .get(&topic)
-            .and_then(|stream| stream.live.as_ref())
-            .map_or(0, |live| live.info.settings.slow_mode_s);
-        let now = self.now.0;
-        let unused = Used::default();
-        let used = self.users.by_id.get(&identity.user).unwrap_or(&unused);
-        let here = used.stream(topic);
-        let next = here.wrote_ms.saturating_add(u64::from(slow_mode_s) * 1_000);
-        if slow_mode_s > 0 && here.wrote_ms > 0 && next > now && !standing.moderates() {
-            return Err(Refused::later("slow_mode", next - now));
-        }
-        let waits = [
-            self.config.comments.check(used.comments_us, now, 1),
-            self.config
-                .comments_in_stream
-                .check(here.comments_us, now, 1),
-        ];
-        match waits.into_iter().filter_map(Result::err).max() {
-            Some(wait) => Err(Refused::later("rate_limited", wait)),
-            None => Ok(()),
-        }
-    }
-
-    fn charge_rates(&mut self, topic: TopicId, identity: &Identity) {
-        if identity.role == Role::Admin {
-            return;
-        }
-        let users_max = self.config.values.limits.remembered_users_max;
-        let now = self.now.0;
-        let (used, evicted) = self.users.entry(&identity.user, now, users_max);
-        self.stats.users_evicted += evicted;
-        if let Ok(after) = self.config.comments.check(used.comments_us, now, 1) {
-            used.comments_us = after;
-        }
-        let mut here = used.stream(topic);
-        if let Ok(after) = self
-            .config
-            .comments_in_stream
-            .check(here.comments_us, now, 1)
-        {
-            here.comments_us = after;
-        }
-        here.wrote_ms = now;
-        used.set_stream(here, now);
+        Ok((topic, live.info.settings.slow_mode_s, standing))
     }
 
     /// The log's answer.
@@ -337,14 +245,10 @@ impl Session {
         match outcome {
             Outcome::Stored { id, .. } => {
                 let id = CommentId(id);
-                for &connection in &tell {
-                    self.receipt(
-                        connection,
-                        client_id.as_str(),
-                        ReceiptStatus::Durable,
-                        Some(id),
-                        out,
-                    );
+                for connection in tell.iter() {
+                    if let Some(encoding) = self.encoding(connection) {
+                        out.push(durable(connection, encoding, &client_id, id));
+                    }
                 }
                 self.remember(
                     key,
@@ -362,14 +266,12 @@ impl Session {
                 // It may be tried again: nothing is remembered.
                 self.stats.posts_refused += 1;
                 let receipt = ReceiptOut {
-                    client_id: client_id.as_str(),
-                    comment_id: None,
-                    status: ReceiptStatus::Rejected,
                     reason: Some(&reason),
                     retry_after_ms,
+                    ..ReceiptOut::new(client_id.as_str(), ReceiptStatus::Rejected)
                 };
                 tell.iter()
-                    .for_each(|&connection| self.send_receipt(connection, &receipt, out));
+                    .for_each(|connection| self.send_receipt(connection, &receipt, out));
             }
             Outcome::Unconfirmed => {
                 let post = Post {
@@ -394,7 +296,7 @@ impl Session {
         self.stats.posts_unconfirmed += 1;
         let refusal = unconfirmed_error(client_id.as_str());
         tell.iter()
-            .for_each(|&connection| self.refuse(connection, refusal, out));
+            .for_each(|connection| self.refuse(connection, refusal, out));
         self.remember(
             key,
             Post {
@@ -433,10 +335,55 @@ fn reason(error: ContentError) -> &'static str {
     }
 }
 
-/// Whether a post came before.
-enum Repeat {
-    New,
-    /// Its outcome was never known: it goes out again under the same id.
-    Again(CommentId),
-    Answered,
+/// What a comment costs its author: the buckets as they are once it is charged, or why it is refused.
+fn charge(
+    config: &Config,
+    used: Option<&Used>,
+    topic: TopicId,
+    slow_mode_ms: u64,
+    now: Millis,
+) -> Result<(u64, UsedStream), Refused> {
+    let now = now.0;
+    let (comments_us, mut here) = match used {
+        Some(used) => (used.comments_us, used.stream(topic)),
+        None => (0, UsedStream::new(topic)),
+    };
+    let next = here.wrote_ms.saturating_add(slow_mode_ms);
+    if slow_mode_ms > 0 && here.wrote_ms > 0 && next > now {
+        return Err(Refused::later("slow_mode", next - now));
+    }
+    let everywhere = config.comments.check(comments_us, now, 1);
+    match (
+        everywhere,
+        config.comments_in_stream.check(here.comments_us, now, 1),
+    ) {
+        (Ok(comments_us), Ok(in_stream_us)) => {
+            here.comments_us = in_stream_us;
+            here.wrote_ms = now;
+            Ok((comments_us, here))
+        }
+        (everywhere, in_stream) => {
+            let waits = [everywhere, in_stream].into_iter().filter_map(Result::err);
+            let wait = waits.max().unwrap_or(0);
+            Err(Refused::later("rate_limited", wait))
+        }
+    }
+}
+
+fn accepted(connection: ConnectionId, encoding: Encoding, client_id: &ClientId) -> Output {
+    let receipt = ReceiptOut::new(client_id.as_str(), ReceiptStatus::Accepted);
+    send(connection, receipt.message(encoding))
+}
+
+fn durable(
+    connection: ConnectionId,
+    encoding: Encoding,
+    client_id: &ClientId,
+    id: CommentId,
+) -> Output {
+    let receipt = ReceiptOut {
+        comment_id: Some(id),
+        ..ReceiptOut::new(client_id.as_str(), ReceiptStatus::Durable)
+    };
+    send(connection, receipt.message(encoding))
 }

@@ -1,6 +1,7 @@
 //! Reactions: taken here, summed here, counted by the host.
 
-use chorus_protocol::StreamId;
+use chorus_protocol::client::ReactView;
+use chorus_protocol::stream::StreamStatus;
 
 use super::Session;
 use super::replies::Refusal;
@@ -14,12 +15,10 @@ impl Session {
     pub(crate) fn react(
         &mut self,
         connection: ConnectionId,
-        stream_id: &StreamId,
-        kind: &str,
-        count: Option<u32>,
+        react: ReactView<'_>,
         out: &mut Vec<Output>,
     ) {
-        if let Err(refusal) = self.try_react(connection, stream_id, kind, count) {
+        if let Err(refusal) = self.try_react(connection, react) {
             self.refuse(connection, refusal, out);
         }
     }
@@ -27,10 +26,9 @@ impl Session {
     fn try_react(
         &mut self,
         connection: ConnectionId,
-        stream_id: &StreamId,
-        kind: &str,
-        count: Option<u32>,
+        react: ReactView<'_>,
     ) -> Result<(), Refusal<'static>> {
+        let kind = react.reaction_type;
         let Some(conn) = self.conns.get(&connection) else {
             return Ok(());
         };
@@ -49,20 +47,20 @@ impl Session {
                 "the stream has no such reaction",
             ));
         }
-        let count = count.unwrap_or(1);
+        let count = react.count.unwrap_or(1);
         if count == 0 || count > self.config.values.limits.reaction_count_max {
             return Err(Refusal::new("invalid_message", "`count` is out of range"));
         }
         let topic = self
             .topics
-            .get(stream_id)
+            .get(react.stream_id)
             .copied()
             .filter(|&topic| conn.membership(topic).is_some());
         let live = topic.and_then(|topic| self.streams.get_mut(&topic)?.live.as_mut());
         let (Some(topic), Some(live)) = (topic, live) else {
             return Err(Refusal::new("not_joined", "join the stream first"));
         };
-        if live.info.status == chorus_protocol::stream::StreamStatus::Ended {
+        if live.info.status == StreamStatus::Ended {
             return Err(Refusal::new("stream_ended", "the stream has ended"));
         }
         if identity.role != crate::token::Role::Admin {

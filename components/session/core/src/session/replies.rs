@@ -1,7 +1,6 @@
 //! Messages to one connection, and its end.
 
-use chorus_protocol::server::ReceiptStatus;
-use chorus_protocol::{CommentId, Encoding};
+use chorus_protocol::Encoding;
 
 use super::Session;
 use crate::encode::{ErrorOut, ReceiptOut, message};
@@ -77,24 +76,6 @@ impl Session {
         out.push(send(connection, message(encoding, "error", &payload)));
     }
 
-    pub(crate) fn receipt(
-        &self,
-        connection: ConnectionId,
-        client_id: &str,
-        status: ReceiptStatus,
-        comment_id: Option<CommentId>,
-        out: &mut Vec<Output>,
-    ) {
-        let receipt = ReceiptOut {
-            client_id,
-            comment_id,
-            status,
-            reason: None,
-            retry_after_ms: None,
-        };
-        self.send_receipt(connection, &receipt, out);
-    }
-
     pub(crate) fn send_receipt(
         &self,
         connection: ConnectionId,
@@ -102,7 +83,7 @@ impl Session {
         out: &mut Vec<Output>,
     ) {
         if let Some(encoding) = self.encoding(connection) {
-            out.push(send(connection, message(encoding, "receipt", receipt)));
+            out.push(send(connection, receipt.message(encoding)));
         }
     }
 

@@ -8,9 +8,10 @@ use chorus_protocol::{Encoding, Position};
 use super::replies::send;
 use super::{Session, close};
 use crate::conn::Phase;
-use crate::encode::{JoinedTail, array, comments_batch, joined_head, joined_tail, record_to_json};
+use crate::encode::{CommentView, JoinedTail, array, comments_batch, joined_head, joined_tail};
 use crate::io::{BlobId, ConnectionId, Output, RequestId, TopicId};
-use crate::stream::live::{Flushing, ItemView};
+use crate::stream::delivered::ItemView;
+use crate::stream::live::Flushing;
 use crate::stream::recent::Entry;
 use crate::stream::resume::{
     AHEAD_MS_MAX, Ahead, Job, JobWaiter, MISSED_BATCH_MAX, Missed, Plan, REPLAY_MS_MAX, cut, plan,
@@ -83,7 +84,7 @@ impl Session {
             now: self.now,
             limits: &self.config.values.limits,
             batching: &self.config.values.batching,
-            deliveries: &mut self.deliveries,
+            sends: &mut self.sends,
             stats: &mut self.stats,
             out,
         });
@@ -318,17 +319,17 @@ impl Session {
         // By id: sorted, and each once even if two regions' logs hold it.
         let mut missed: BTreeMap<u64, Entry> = BTreeMap::new();
         for item in items {
-            match record_to_json(item.record) {
-                Some((id, json)) => {
+            match CommentView::of_record(item.record) {
+                Some(comment) => {
                     let entry = Entry {
-                        id,
+                        id: comment.id,
                         log: 0,
                         seq: item.seq,
                         at: self.now,
-                        json,
+                        json: comment.encoded(Encoding::Json),
                         msgpack: None,
                     };
-                    missed.insert(id.0, entry);
+                    missed.insert(comment.id.0, entry);
                 }
                 None => self.stats.deliveries_malformed += 1,
             }

@@ -53,7 +53,7 @@ impl Session {
     }
 
     fn settle_comments(&mut self, topic: TopicId, due: &mut Due, out: &mut Vec<Output>) {
-        let shard_per_s = self.deliveries.per_s(self.now.0);
+        let shard_per_s = self.sends.per_s(self.now.0);
         let Some(stream) = self.streams.get_mut(&topic) else {
             return;
         };

@@ -11,13 +11,16 @@ use chorus_protocol::{Encoding, Millis, Offset, Position, Region};
 use serde::{Deserialize, Serialize};
 
 use super::batch::window_ms;
+use super::delivered::ItemView;
 use super::recent::{Entry, Recent};
 use super::resume::{Ahead, Hole, Job};
-use crate::encode::{comments_batch, record_to_json};
+use crate::encode::{CommentView, comments_batch, token};
 use crate::io::{Audience, BlobId, Output, TopicId};
 use crate::rate::Meter;
 use crate::stats::Stats;
 
+/// Bytes of a frame that cost the host about as much as the send itself: copying them into a socket.
+const SEND_BYTES: usize = 8 << 10;
 /// Reaction types of one stream at the most; others are not counted.
 const REACTION_TYPES_MAX: usize = 64;
 
@@ -82,28 +85,6 @@ pub(crate) struct Live {
     pub(crate) holes: Vec<Hole>,
 }
 
-/// A `Delivery` without a copy of its texts.
-#[derive(Deserialize)]
-pub(crate) struct DeliveryView<'a> {
-    pub(crate) region: &'a str,
-    pub(crate) epoch: u64,
-    pub(crate) from: u64,
-    pub(crate) to: u64,
-    #[serde(borrow)]
-    pub(crate) items: Vec<ItemView<'a>>,
-}
-
-/// An `Item` without a copy of its texts.
-#[derive(Deserialize)]
-pub(crate) struct ItemView<'a> {
-    pub(crate) region: &'a str,
-    pub(crate) epoch: u64,
-    pub(crate) seq: u64,
-    pub(crate) kind: ItemKind,
-    #[serde(borrow, with = "serde_bytes")]
-    pub(crate) record: &'a [u8],
-}
-
 /// What a flush needs of its session.
 pub(crate) struct Flushing<'a> {
     pub(crate) topic: TopicId,
@@ -112,7 +93,7 @@ pub(crate) struct Flushing<'a> {
     pub(crate) now: Millis,
     pub(crate) limits: &'a Limits,
     pub(crate) batching: &'a Batching,
-    pub(crate) deliveries: &'a mut Meter,
+    pub(crate) sends: &'a mut Meter,
     pub(crate) stats: &'a mut Stats,
     pub(crate) out: &'a mut Vec<Output>,
 }
@@ -151,24 +132,32 @@ impl Live {
             holes: Vec::new(),
         };
         for item in &state.newest {
-            let Some((id, json)) = record_to_json(&item.record) else {
+            let Some(comment) = CommentView::of_record(&item.record) else {
                 stats.deliveries_malformed += 1;
                 continue;
             };
-            if live.ids.insert(id.0) {
+            if live.ids.insert(comment.id.0) {
                 let log = live.recent.log(&item.region, item.epoch);
                 let entry = Entry {
-                    id,
+                    id: comment.id,
                     log,
                     seq: item.seq,
                     at: now,
-                    json,
+                    json: comment.encoded(Encoding::Json),
                     msgpack: None,
                 };
                 live.recent.entries.push_back(entry);
             }
         }
         live
+    }
+
+    /// A region by its name; one that is known costs no allocation.
+    pub(crate) fn region(&self, name: &str) -> Option<Region> {
+        match self.known.0.get_key_value(name) {
+            Some((region, _)) => Some(region.clone()),
+            None => Region::new(name).ok(),
+        }
     }
 
     /// Where deliveries of a log stand; a log not heard of before begins at 0, one that was replaced is `None`.
@@ -185,33 +174,36 @@ impl Live {
         }
     }
 
-    /// Takes an item in; says whether it is a comment not seen before.
+    /// Takes an item in for `members` by encoding; says whether it is a comment not seen before.
     pub(crate) fn take(
         &mut self,
         region: &Region,
         item: &ItemView<'_>,
+        members: [u32; 2],
         now: Millis,
         stats: &mut Stats,
     ) -> bool {
         match item.kind {
             ItemKind::Comment => {}
         }
-        let Some((id, json)) = record_to_json(item.record) else {
+        let Some(comment) = CommentView::of_record(item.record) else {
             stats.deliveries_malformed += 1;
             return false;
         };
-        if !self.ids.insert(id.0) {
+        if !self.ids.insert(comment.id.0) {
             stats.comments_repeated += 1;
             return false;
         }
         let log = self.recent.log(region, item.epoch);
         self.pending.push(Entry {
-            id,
+            id: comment.id,
             log,
             seq: item.seq,
             at: now,
-            json,
-            msgpack: None,
+            json: comment.encoded(Encoding::Json),
+            // Cheaper now than from the JSON later, if it is wanted at all.
+            msgpack: (members[Encoding::MsgPack as usize] > 0)
+                .then(|| comment.encoded(Encoding::MsgPack)),
         });
         self.comments.add(now.0, 1);
         self.comment_count = self.comment_count.saturating_add(1);
@@ -222,7 +214,7 @@ impl Live {
     pub(crate) fn reach(&mut self, region: &Region, epoch: u64, seq: u64) {
         self.known.advance(region, Offset { epoch, seq });
         if self.pending.is_empty() {
-            self.shown.clone_from(&self.known);
+            follow(&mut self.shown, &self.known);
         }
     }
 
@@ -249,17 +241,17 @@ impl Live {
         }
         let mut batch = std::mem::take(&mut self.pending);
         batch.sort_by_key(|entry| entry.id);
-        let before = std::mem::replace(&mut self.shown, self.known.clone());
-        let after = self.shown.to_token();
         let frame_max = match flushing.batching.window_ms_max {
             0 => 1,
             _ => (flushing.batching.comments_max as usize).max(1),
         };
         let before = if batch.len() > frame_max {
-            before.to_token()
+            token(&self.shown)
         } else {
             String::new()
         };
+        follow(&mut self.shown, &self.known);
+        let after = token(&self.shown);
         for encoding in Encoding::ALL {
             if flushing.members[encoding as usize] == 0 {
                 continue;
@@ -274,20 +266,19 @@ impl Live {
                     &before
                 };
                 let comments = frame.iter().map(|entry| entry.encoded(encoding));
+                let data = comments_batch(encoding, flushing.stream, comments, resume);
+                let members = u64::from(flushing.members[encoding as usize]);
+                let sends = members.saturating_mul(1 + (data.len() / SEND_BYTES) as u64);
+                flushing.sends.add(flushing.now.0, sends);
                 flushing.out.push(Output::Broadcast {
                     topic: flushing.topic,
                     audience: Audience::Everyone,
                     encoding,
-                    data: comments_batch(encoding, flushing.stream, comments, resume),
+                    data,
                 });
             }
         }
-        let members = u64::from(flushing.members[0]) + u64::from(flushing.members[1]);
-        let count = batch.len() as u64;
-        flushing
-            .deliveries
-            .add(flushing.now.0, count.saturating_mul(members));
-        flushing.stats.comments_shown += count;
+        flushing.stats.comments_shown += batch.len() as u64;
         self.recent.entries.extend(batch);
         let ids = &mut self.ids;
         self.recent.trim(
@@ -317,5 +308,16 @@ impl Live {
         if let Some(viewers) = viewers {
             self.viewers = viewers;
         }
+    }
+}
+
+/// Makes a position another: nearly always of the same logs, which allocates nothing.
+fn follow(shown: &mut Position, known: &Position) {
+    if shown.0.len() != known.0.len() || !shown.0.keys().eq(known.0.keys()) {
+        shown.clone_from(known);
+        return;
+    }
+    for (shown, known) in shown.0.values_mut().zip(known.0.values()) {
+        *shown = *known;
     }
 }

@@ -1,0 +1,405 @@
+//! Comments as the log holds them and as viewers read them, without a copy of their texts.
+
+use chorus_protocol::codec::{json, msgpack};
+use chorus_protocol::{Comment, CommentId, Encoding};
+use serde::Deserialize;
+
+use super::id_text;
+
+/// A [`Comment`] whose texts lie elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct CommentView<'a> {
+    pub(crate) id: CommentId,
+    pub(crate) stream_id: &'a str,
+    pub(crate) user_id: &'a str,
+    pub(crate) username: &'a str,
+    pub(crate) content: &'a str,
+    pub(crate) created_at_ms: u64,
+    #[serde(default)]
+    pub(crate) parent_id: Option<CommentId>,
+    #[serde(default, borrow)]
+    pub(crate) mentions: Vec<&'a str>,
+    #[serde(default)]
+    pub(crate) media_ms: Option<u64>,
+    #[serde(default)]
+    pub(crate) highlighted: bool,
+    #[serde(default)]
+    pub(crate) pinned: bool,
+    #[serde(default)]
+    pub(crate) likes: u64,
+    #[serde(default, borrow)]
+    pub(crate) badges: Vec<&'a str>,
+}
+
+/// Whose ids are decimal strings: viewers' are, the log's are numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    Log,
+    Viewers,
+}
+
+impl<'a> CommentView<'a> {
+    /// Reads a log's record.
+    pub(crate) fn of_record(record: &'a [u8]) -> Option<Self> {
+        /// The part of it that viewers see.
+        #[derive(Deserialize)]
+        struct RecordView<'a> {
+            #[serde(borrow)]
+            comment: CommentView<'a>,
+        }
+        if let Some(comment) = Self::of_our_record(record) {
+            return Some(comment);
+        }
+        let view: RecordView<'_> = rmp_serde::from_slice(record).ok()?;
+        Some(view.comment)
+    }
+
+    /// Reads a record whose fields are in the order in which we write them.
+    fn of_our_record(record: &'a [u8]) -> Option<Self> {
+        let mut reader = msgpack::Reader::new(record);
+        let reader = &mut reader;
+        exactly(reader, b"\x82\xa7comment")?;
+        let fields = reader.map()?;
+        exactly(reader, b"\xa2id")?;
+        let id = CommentId(reader.number()?);
+        exactly(reader, b"\xa9stream_id")?;
+        let stream_id = reader.text()?;
+        exactly(reader, b"\xa7user_id")?;
+        let user_id = reader.text()?;
+        exactly(reader, b"\xa8username")?;
+        let username = reader.text()?;
+        exactly(reader, b"\xa7content")?;
+        let content = reader.text()?;
+        exactly(reader, b"\xadcreated_at_ms")?;
+        let created_at_ms = reader.number()?;
+        let mut comment = Self {
+            id,
+            stream_id,
+            user_id,
+            username,
+            content,
+            created_at_ms,
+            parent_id: None,
+            mentions: Vec::new(),
+            media_ms: None,
+            highlighted: false,
+            pinned: false,
+            likes: 0,
+            badges: Vec::new(),
+        };
+        if fields > 6 {
+            if reader.exactly(b"\xa9parent_id") {
+                comment.parent_id = Some(CommentId(reader.number()?));
+            }
+            if reader.exactly(b"\xa8mentions") {
+                comment.mentions = texts(reader)?;
+            }
+            if reader.exactly(b"\xa8media_ms") {
+                comment.media_ms = Some(reader.number()?);
+            }
+            comment.highlighted = reader.exactly(b"\xabhighlighted\xc3");
+            comment.pinned = reader.exactly(b"\xa6pinned\xc3");
+            if reader.exactly(b"\xa5likes") {
+                comment.likes = reader.number()?;
+            }
+            if reader.exactly(b"\xa6badges") {
+                comment.badges = texts(reader)?;
+            }
+        }
+        exactly(reader, b"\xa9client_id")?;
+        reader.text()?;
+        // A field that is not as we write it is counted neither here nor there.
+        (comment.fields() == fields && reader.rest().is_empty()).then_some(comment)
+    }
+
+    /// Fields that are written.
+    fn fields(&self) -> usize {
+        let more = [
+            self.parent_id.is_some(),
+            !self.mentions.is_empty(),
+            self.media_ms.is_some(),
+            self.highlighted,
+            self.pinned,
+            self.likes != 0,
+            !self.badges.is_empty(),
+        ];
+        6 + more.into_iter().map(usize::from).sum::<usize>()
+    }
+
+    /// About how many bytes its texts and the fields' names have.
+    fn bytes(&self) -> usize {
+        let texts = [self.stream_id, self.user_id, self.username, self.content];
+        let lists = self.mentions.iter().chain(&self.badges);
+        let texts = texts.iter().chain(lists);
+        texts.map(|text| text.len() + 3).sum::<usize>() + 160
+    }
+
+    /// A [`chorus_protocol::CommentRecord`] for the log, as `rmp_serde::to_vec_named` writes it.
+    pub(crate) fn to_record(&self, client_id: &str) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes() + client_id.len());
+        out.extend_from_slice(b"\x82\xa7comment");
+        self.msgpack(For::Log, &mut out);
+        out.extend_from_slice(b"\xa9client_id");
+        msgpack::write_text(&mut out, client_id);
+        out
+    }
+
+    /// As viewers read it.
+    pub(crate) fn encoded(&self, encoding: Encoding) -> Box<[u8]> {
+        let mut out = Vec::with_capacity(self.bytes());
+        match encoding {
+            Encoding::Json => self.json(&mut out),
+            Encoding::MsgPack => self.msgpack(For::Viewers, &mut out),
+        }
+        out.into_boxed_slice()
+    }
+
+    fn json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#"{"id":"#);
+        id_text(Encoding::Json, out, self.id);
+        out.extend_from_slice(br#","stream_id":"#);
+        json::write_text(out, self.stream_id);
+        out.extend_from_slice(br#","user_id":"#);
+        json::write_text(out, self.user_id);
+        out.extend_from_slice(br#","username":"#);
+        json::write_text(out, self.username);
+        out.extend_from_slice(br#","content":"#);
+        json::write_text(out, self.content);
+        out.extend_from_slice(br#","created_at_ms":"#);
+        json::write_number(out, self.created_at_ms);
+        if let Some(id) = self.parent_id {
+            out.extend_from_slice(br#","parent_id":"#);
+            id_text(Encoding::Json, out, id);
+        }
+        json_texts(out, br#","mentions":"#, &self.mentions);
+        if let Some(ms) = self.media_ms {
+            out.extend_from_slice(br#","media_ms":"#);
+            json::write_number(out, ms);
+        }
+        if self.highlighted {
+            out.extend_from_slice(br#","highlighted":true"#);
+        }
+        if self.pinned {
+            out.extend_from_slice(br#","pinned":true"#);
+        }
+        if self.likes != 0 {
+            out.extend_from_slice(br#","likes":"#);
+            json::write_number(out, self.likes);
+        }
+        json_texts(out, br#","badges":"#, &self.badges);
+        out.push(b'}');
+    }
+
+    fn msgpack(&self, whose: For, out: &mut Vec<u8>) {
+        let id = |out: &mut Vec<u8>, id: CommentId| match whose {
+            For::Log => msgpack::write_number(out, id.0),
+            For::Viewers => id_text(Encoding::MsgPack, out, id),
+        };
+        // 13 at the most.
+        out.push(0x80 | self.fields() as u8);
+        out.extend_from_slice(b"\xa2id");
+        id(out, self.id);
+        out.extend_from_slice(b"\xa9stream_id");
+        msgpack::write_text(out, self.stream_id);
+        out.extend_from_slice(b"\xa7user_id");
+        msgpack::write_text(out, self.user_id);
+        out.extend_from_slice(b"\xa8username");
+        msgpack::write_text(out, self.username);
+        out.extend_from_slice(b"\xa7content");
+        msgpack::write_text(out, self.content);
+        out.extend_from_slice(b"\xadcreated_at_ms");
+        msgpack::write_number(out, self.created_at_ms);
+        if let Some(parent) = self.parent_id {
+            out.extend_from_slice(b"\xa9parent_id");
+            id(out, parent);
+        }
+        msgpack_texts(out, b"\xa8mentions", &self.mentions);
+        if let Some(ms) = self.media_ms {
+            out.extend_from_slice(b"\xa8media_ms");
+            msgpack::write_number(out, ms);
+        }
+        if self.highlighted {
+            out.extend_from_slice(b"\xabhighlighted\xc3");
+        }
+        if self.pinned {
+            out.extend_from_slice(b"\xa6pinned\xc3");
+        }
+        if self.likes != 0 {
+            out.extend_from_slice(b"\xa5likes");
+            msgpack::write_number(out, self.likes);
+        }
+        msgpack_texts(out, b"\xa6badges", &self.badges);
+    }
+}
+
+fn exactly(reader: &mut msgpack::Reader<'_>, bytes: &[u8]) -> Option<()> {
+    reader.exactly(bytes).then_some(())
+}
+
+fn texts<'a>(reader: &mut msgpack::Reader<'a>) -> Option<Vec<&'a str>> {
+    (0..reader.array()?).map(|_| reader.text()).collect()
+}
+
+/// An empty list is left out.
+fn json_texts(out: &mut Vec<u8>, field: &[u8], texts: &[&str]) {
+    for (i, text) in texts.iter().enumerate() {
+        if i == 0 {
+            out.extend_from_slice(field);
+        }
+        out.push(if i == 0 { b'[' } else { b',' });
+        json::write_text(out, text);
+    }
+    if !texts.is_empty() {
+        out.push(b']');
+    }
+}
+
+/// An empty list is left out.
+fn msgpack_texts(out: &mut Vec<u8>, field: &[u8], texts: &[&str]) {
+    if texts.is_empty() {
+        return;
+    }
+    out.extend_from_slice(field);
+    msgpack::write_array(out, texts.len());
+    for text in texts {
+        msgpack::write_text(out, text);
+    }
+}
+
+/// A comment's JSON as MessagePack for viewers: what came before one of them did.
+pub(crate) fn json_to_msgpack(json: &[u8]) -> Box<[u8]> {
+    let mut out = Vec::with_capacity(json.len());
+    // It was written by us.
+    if let Ok(comment) = serde_json::from_slice::<Comment>(json) {
+        let _ = super::encode(Encoding::MsgPack, &comment, &mut out);
+    }
+    out.into_boxed_slice()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use chorus_protocol::codec::encode;
+    use chorus_protocol::{CommentRecord, Millis};
+
+    use super::*;
+
+    pub(crate) fn comment(id: u64, content: &str) -> Comment {
+        Comment {
+            id: CommentId(id),
+            stream_id: "demo".parse().expect("a stream"),
+            user_id: "u\"1".parse().expect("a user"),
+            username: "Ann \u{2028} \\".to_owned(),
+            content: content.to_owned(),
+            created_at_ms: Millis(7),
+            parent_id: Some(CommentId(3)),
+            mentions: vec!["bob".to_owned()],
+            media_ms: Some(9),
+            highlighted: true,
+            pinned: true,
+            likes: 4,
+            badges: vec!["admin".to_owned()],
+        }
+    }
+
+    pub(crate) fn plain(id: u64) -> Comment {
+        Comment {
+            parent_id: None,
+            mentions: vec![],
+            media_ms: None,
+            highlighted: false,
+            pinned: false,
+            likes: 0,
+            badges: vec![],
+            ..comment(id, "</script>\n\"\u{0}🎈")
+        }
+    }
+
+    fn record(comment: &Comment) -> Vec<u8> {
+        let record = CommentRecord {
+            comment: comment.clone(),
+            client_id: "c".parse().expect("a client id"),
+        };
+        rmp_serde::to_vec_named(&record).expect("writes")
+    }
+
+    pub(crate) fn encoded(encoding: Encoding, comment: &Comment) -> Vec<u8> {
+        let record = record(comment);
+        let view = CommentView::of_record(&record).expect("reads");
+        assert_eq!(view.id, comment.id);
+        view.encoded(encoding).into_vec()
+    }
+
+    /// Comments with every set of optional fields and every size of text.
+    fn all() -> impl Iterator<Item = Comment> {
+        let sizes = [1, 31, 32, 255, 256, 2_000];
+        (0..128_u32).flat_map(move |fields| {
+            let has = move |field: u32| fields & (1 << field) != 0;
+            sizes.map(move |size| Comment {
+                content: "é\"".repeat(size),
+                created_at_ms: Millis(1 << (size % 64)),
+                parent_id: has(0).then_some(CommentId(u64::MAX)),
+                mentions: if has(1) {
+                    vec!["@".repeat(size); 17]
+                } else {
+                    vec![]
+                },
+                media_ms: has(2).then_some(size as u64),
+                highlighted: has(3),
+                pinned: has(4),
+                likes: if has(5) { size as u64 } else { 0 },
+                badges: if has(6) {
+                    vec!["admin".to_owned()]
+                } else {
+                    vec![]
+                },
+                ..plain(1 << (size % 64))
+            })
+        })
+    }
+
+    #[test]
+    fn a_record_is_shown_as_the_comment_it_holds() {
+        for comment in all().chain([comment(5, "hi"), plain(6)]) {
+            for encoding in Encoding::ALL {
+                let mut whole = Vec::new();
+                encode(encoding, &comment, &mut whole).expect("writes");
+                assert_eq!(encoded(encoding, &comment), whole);
+            }
+            let json = encoded(Encoding::Json, &comment);
+            assert_eq!(
+                json_to_msgpack(&json).into_vec(),
+                encoded(Encoding::MsgPack, &comment)
+            );
+        }
+        assert!(CommentView::of_record(&[0xc1, 1, 2]).is_none());
+    }
+
+    #[test]
+    fn a_record_is_written_as_the_protocol_defines_it() {
+        for comment in all() {
+            let record = record(&comment);
+            let view = CommentView::of_our_record(&record).expect("ours");
+            assert_eq!(view.to_record("c"), record);
+        }
+    }
+
+    #[test]
+    fn a_record_in_another_form_is_read_the_slow_way() {
+        let ours = record(&comment(5, "hi"));
+        let view = CommentView::of_record(&ours);
+        // The same without names, and with another order and a field of tomorrow.
+        let value = rmpv::decode::read_value(&mut ours.as_slice()).expect("reads");
+        let rmpv::Value::Map(mut fields) = value else {
+            panic!("no map");
+        };
+        fields.reverse();
+        fields.push(("tomorrow".into(), rmpv::Value::Nil));
+        let mut other = Vec::new();
+        rmpv::encode::write_value(&mut other, &rmpv::Value::Map(fields)).expect("writes");
+        assert_eq!(CommentView::of_our_record(&other), None);
+        assert_eq!(CommentView::of_record(&other), view);
+        for len in 0..ours.len() {
+            assert_eq!(CommentView::of_record(&ours[..len]), None);
+        }
+    }
+}

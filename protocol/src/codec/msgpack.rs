@@ -1,0 +1,173 @@
+//! MessagePack a piece at a time, for what is read and written too often for the general way.
+
+/// Reads piece by piece; `None` is anything but what was asked for, or an unusual form of it.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Begins at the first byte.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// What was not read.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (bytes, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(*bytes)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(byte)
+    }
+
+    fn some(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (some, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(some)
+    }
+
+    fn u16(&mut self) -> Option<usize> {
+        self.bytes().map(|len| usize::from(u16::from_be_bytes(len)))
+    }
+
+    /// A map begins: how many fields it has.
+    pub fn map(&mut self) -> Option<usize> {
+        match self.byte()? {
+            marker @ 0x80..=0x8f => Some(usize::from(marker & 0x0f)),
+            0xde => self.u16(),
+            _ => None,
+        }
+    }
+
+    /// An array begins: how many elements it has.
+    pub fn array(&mut self) -> Option<usize> {
+        match self.byte()? {
+            marker @ 0x90..=0x9f => Some(usize::from(marker & 0x0f)),
+            0xdc => self.u16(),
+            _ => None,
+        }
+    }
+
+    /// A text.
+    pub fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.text_bytes()?).ok()
+    }
+
+    /// A text of which nobody has looked whether it is UTF-8.
+    pub fn text_bytes(&mut self) -> Option<&'a [u8]> {
+        let len = match self.byte()? {
+            marker @ 0xa0..=0xbf => usize::from(marker & 0x1f),
+            0xd9 => usize::from(self.byte()?),
+            0xda => self.u16()?,
+            _ => return None,
+        };
+        self.some(len)
+    }
+
+    /// Bytes.
+    pub fn binary(&mut self) -> Option<&'a [u8]> {
+        let len = match self.byte()? {
+            0xc4 => usize::from(self.byte()?),
+            0xc5 => self.u16()?,
+            _ => return None,
+        };
+        self.some(len)
+    }
+
+    /// A whole number from 0.
+    pub fn number(&mut self) -> Option<u64> {
+        Some(match self.byte()? {
+            number @ 0..0x80 => number.into(),
+            0xcc => self.byte()?.into(),
+            0xcd => u16::from_be_bytes(self.bytes()?).into(),
+            0xce => u32::from_be_bytes(self.bytes()?).into(),
+            0xcf => u64::from_be_bytes(self.bytes()?),
+            _ => return None,
+        })
+    }
+
+    /// Takes a null, if there is one.
+    pub fn null(&mut self) -> bool {
+        match self.rest.split_first() {
+            Some((0xc0, rest)) => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes these bytes, if they come next: a field's name as it was written, say.
+    pub fn exactly(&mut self, bytes: &[u8]) -> bool {
+        match self.rest.strip_prefix(bytes) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Writes a text, as `rmp_serde` does.
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
+    match text.len() {
+        len @ 0..32 => out.push(0xa0 | len as u8),
+        len @ 32..0x100 => out.extend_from_slice(&[0xd9, len as u8]),
+        len @ 0x100..0x1_0000 => {
+            out.push(0xda);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(0xdb);
+            out.extend_from_slice(&(len as u32).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Writes a whole number in its shortest form, as `rmp_serde` does.
+pub fn write_number(out: &mut Vec<u8>, number: u64) {
+    match number {
+        0..0x80 => out.push(number as u8),
+        0x80..0x100 => out.extend_from_slice(&[0xcc, number as u8]),
+        0x100..0x1_0000 => {
+            out.push(0xcd);
+            out.extend_from_slice(&(number as u16).to_be_bytes());
+        }
+        0x1_0000..0x1_0000_0000 => {
+            out.push(0xce);
+            out.extend_from_slice(&(number as u32).to_be_bytes());
+        }
+        _ => {
+            out.push(0xcf);
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+    }
+}
+
+/// Writes the beginning of an array.
+pub fn write_array(out: &mut Vec<u8>, len: usize) {
+    match len {
+        0..16 => out.push(0x90 | len as u8),
+        16..0x1_0000 => {
+            out.push(0xdc);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(0xdd);
+            out.extend_from_slice(&(len as u32).to_be_bytes());
+        }
+    }
+}
