@@ -140,10 +140,9 @@ $(DENY):
 .PHONY: bench
 bench: install ## Measure Chorus beside the bare loop and its peers; writes docs/benchmarks.md
 	cargo xtask component
-	cargo build --workspace --release --locked
-	cargo build --release --locked -p chorus-edge --example component_bench
+	cargo build --workspace --release --locked --bins --example component_bench
 	sh tools/bench/peers/install.sh $(TARGET)/bench/peers
-	$(TARGET)/release/chorus-bench $(or $(ARGS),all)
+	$(TARGET)/release/chorus-bench $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what was built and installed here, not the data of `make run`

@@ -14,6 +14,10 @@ use bindings::exports::chorus::edge::session::{Guest, Input, Output};
 use chorus_protocol::Millis;
 use chorus_session_core::Session;
 
+/// Messages are many small allocations: this one is smaller and quicker than the default's dlmalloc.
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
+
 thread_local! {
     /// The one session of this instance.
     static SESSION: RefCell<Option<Session>> = const { RefCell::new(None) };

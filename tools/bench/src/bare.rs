@@ -4,12 +4,13 @@
 //! `paced MODE FRAME_BYTES INTERVAL_NS GROUP`, `flat MODE FRAME_BYTES`, `mode MODE`, `stop`, `stats`.
 
 pub(crate) mod child;
+mod commands;
 mod send;
 mod uring;
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use rustix::buffer::spare_capacity;
@@ -19,6 +20,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use serde::{Deserialize, Serialize};
 
 use crate::ws::{self, Head};
+use commands::Commands;
 use send::Sender;
 
 pub(crate) use send::Mode;
@@ -58,6 +60,7 @@ struct Server {
     epoll: OwnedFd,
     timer: OwnedFd,
     listener: TcpListener,
+    commands: Commands,
     conns: Vec<Option<Conn>>,
     free: Vec<usize>,
     /// The sockets of all upgraded connections, packed for iteration, and whose they are.
@@ -91,9 +94,10 @@ pub(crate) fn run(listen: SocketAddr) -> Result<()> {
         EventFlags::IN,
     )?;
     epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
+    let commands = Commands::new(std::io::stdin().as_fd())?;
     epoll::add(
         &epoll,
-        std::io::stdin(),
+        &commands,
         EventData::new_u64(CONTROL),
         EventFlags::IN,
     )?;
@@ -101,6 +105,7 @@ pub(crate) fn run(listen: SocketAddr) -> Result<()> {
         epoll,
         timer,
         listener,
+        commands,
         conns: Vec::new(),
         free: Vec::new(),
         members: Vec::new(),
@@ -136,6 +141,9 @@ impl Server {
                     CONTROL => {
                         if !self.command()? {
                             return Ok(());
+                        }
+                        while self.commands.has_more() {
+                            self.command()?;
                         }
                     }
                     index => self.readable(index as usize),
@@ -292,10 +300,9 @@ impl Server {
 
     /// Carries out one command; false when there are no more.
     fn command(&mut self) -> Result<bool> {
-        let mut line = String::new();
-        if std::io::stdin().lock().read_line(&mut line)? == 0 {
+        let Some(line) = self.commands.next()? else {
             return Ok(false);
-        }
+        };
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         match words.as_slice() {
             ["paced", mode, bytes, interval, group] => {

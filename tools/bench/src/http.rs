@@ -11,6 +11,8 @@ use crate::load::dialect::Tls;
 
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
+/// The longest one read or write may take.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Asks and returns the body of a successful answer.
 pub(crate) fn ask(
@@ -21,25 +23,26 @@ pub(crate) fn ask(
     body: &str,
 ) -> Result<String> {
     let mut socket = TcpStream::connect_timeout(&addr, Duration::from_secs(5))?;
-    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    // Over TLS the request follows the end of the handshake, and would wait for its acknowledgement.
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(WAIT_MAX))?;
+    socket.set_write_timeout(Some(WAIT_MAX))?;
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let mut answer = Vec::new();
-    if let Some(tls) = tls {
+    let answer = if let Some(tls) = tls {
         let mut stream = StreamOwned::new(tls.connection()?, socket);
         stream.write_all(request.as_bytes())?;
-        // A peer that closes without the TLS goodbye has still answered.
-        let _ = stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
+        read_answer(&mut stream)?
     } else {
         socket.write_all(request.as_bytes())?;
-        socket.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    }
+        read_answer(&mut socket)?
+    };
     let end = memchr::memmem::find(&answer, b"\r\n\r\n").context("no HTTP answer")?;
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    let body = answer.split_off(end + 4);
+    let body = answer[end + 4..].to_vec();
     let body = if head
         .to_ascii_lowercase()
         .contains("transfer-encoding: chunked")
@@ -57,6 +60,43 @@ pub(crate) fn ask(
         );
     }
     Ok(text)
+}
+
+/// Reads to the end of the body where its length is told, else to the end of the connection: servers may take their
+/// time to close it.
+fn read_answer(stream: &mut dyn Read) -> Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    let mut buffer = [0; 16_384];
+    let mut whole = None;
+    while (answer.len() as u64) < whole.unwrap_or(ANSWER_BYTES_MAX) {
+        let len = match stream.read(&mut buffer) {
+            Ok(len) => len,
+            // A peer that closes without the TLS goodbye has still answered.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if len == 0 {
+            break;
+        }
+        answer.extend_from_slice(&buffer[..len]);
+        if whole.is_none() {
+            whole = told_len(&answer);
+        }
+    }
+    Ok(answer)
+}
+
+/// Bytes of head and body, once the head is there and tells the body's.
+fn told_len(answer: &[u8]) -> Option<u64> {
+    let end = memchr::memmem::find(answer, b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&answer[..end]).ok()?;
+    let body: u64 = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.eq_ignore_ascii_case("content-length"))
+            .then(|| value.trim().parse().ok())
+            .flatten()
+    })?;
+    Some(end as u64 + 4 + body)
 }
 
 fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
@@ -80,6 +120,15 @@ fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_of_told_length_is_not_waited_beyond() {
+        assert_eq!(told_len(b"HTTP/1.1 200 OK\r\nContent-Le"), None);
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel";
+        assert_eq!(told_len(head), Some(head.len() as u64 + 2));
+        let mut source: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        assert!(read_answer(&mut source).expect("read").ends_with(b"ok"));
+    }
 
     #[test]
     fn chunks_are_put_together_and_a_cut_one_ends_it() {

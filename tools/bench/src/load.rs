@@ -2,12 +2,13 @@
 //! posts' marks in it, and parses nothing else.
 
 pub(crate) mod conn;
+pub(crate) mod crowd;
 pub(crate) mod dialect;
 pub(crate) mod posts;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::buffer::spare_capacity;
@@ -46,6 +47,8 @@ pub(crate) struct Counts {
     pub(crate) comment_frames: u64,
     /// Bytes of those.
     pub(crate) comment_bytes: u64,
+    /// Messages of the kind that the dialect has an eye on.
+    pub(crate) noticed: u64,
     /// Receipts `durable`.
     pub(crate) durable: u64,
     /// Receipts `rejected` and messages `error`.
@@ -69,6 +72,7 @@ impl Counts {
             comments: self.comments - before.comments,
             comment_frames: self.comment_frames - before.comment_frames,
             comment_bytes: self.comment_bytes - before.comment_bytes,
+            noticed: self.noticed - before.noticed,
             durable: self.durable - before.durable,
             refused: self.refused - before.refused,
             refusal: self.refusal.clone(),
@@ -85,6 +89,7 @@ impl Counts {
         self.comments += other.comments;
         self.comment_frames += other.comment_frames;
         self.comment_bytes += other.comment_bytes;
+        self.noticed += other.noticed;
         self.durable += other.durable;
         self.refused += other.refused;
         self.ready += other.ready;
@@ -122,11 +127,12 @@ pub(crate) struct Engine {
     plain: Vec<u8>,
     /// Ticks that could not be made up for.
     pub(crate) late: u64,
+    deadline: Instant,
 }
 
 impl Engine {
-    /// Without connections.
-    pub(crate) fn new() -> Result<Self> {
+    /// Without connections; whatever waits here fails once `deadline` is past.
+    pub(crate) fn until(deadline: Instant) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let timer = rustix::time::timerfd_create(
             TimerfdClockId::Monotonic,
@@ -144,7 +150,13 @@ impl Engine {
             buffer: vec![0; 262_144],
             plain: vec![0; 65_536],
             late: 0,
+            deadline,
         })
+    }
+
+    /// How long this may still be used.
+    pub(crate) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     /// A group to connect with.
@@ -319,6 +331,24 @@ impl Engine {
         self.run(during, None, &mut |_| Ok(()))
     }
 
+    /// Goes on reading for at least `min`, until nothing more comes to some groups or `max` is over.
+    pub(crate) fn drain(&mut self, groups: &[GroupId], min: Duration, max: Duration) -> Result<()> {
+        let seen = |engine: &Self| -> u64 {
+            (groups.iter())
+                .map(|group| engine.groups[*group].counts.bytes)
+                .sum()
+        };
+        let end = now_ns() + max.as_nanos() as u64;
+        self.settle(min)?;
+        loop {
+            let before = seen(self);
+            self.settle(min / 5)?;
+            if seen(self) == before || now_ns() >= end {
+                return Ok(());
+            }
+        }
+    }
+
     fn arm(&self, interval: Duration) -> Result<()> {
         let interval = Timespec {
             tv_sec: interval.as_secs() as i64,
@@ -334,6 +364,9 @@ impl Engine {
 
     /// Waits once and takes what came; says how many ticks have passed.
     fn turn(&mut self, wait: Option<Duration>) -> Result<u64> {
+        if Instant::now() > self.deadline {
+            bail!("the row's share of the time is over");
+        }
         let mut events = Vec::with_capacity(1024);
         let wait = wait.map(|wait| Timespec {
             tv_sec: wait.as_secs() as i64,

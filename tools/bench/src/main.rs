@@ -12,7 +12,6 @@ mod stats;
 mod sys;
 mod ws;
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,21 +19,24 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-/// Measures a PoP beside a bare loop of `write` calls and beside what could be installed instead.
+/// Measures a PoP beside a bare loop of `write` calls and beside what could be installed instead. Without a command:
+/// `all`.
 #[derive(Debug, Parser)]
-#[command(name = "chorus-bench", version)]
+#[command(name = "chorus-bench", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Every row, at most 15 minutes; writes docs/benchmarks.md.
     All(Options),
-    /// Every row in short form, at most 3 minutes; prints the table.
+    /// Every row in short form (but `limits` and `peers`, which `fanout` shows too), at most 3 minutes; prints the table.
     Quick(Options),
-    /// Some rows by name; without a name, lists them.
+    /// Some rows by name, each as long as it needs; without a name, lists them.
     Row {
         /// Their names.
         names: Vec<String>,
@@ -47,6 +49,16 @@ enum Command {
         /// Where to listen.
         #[arg(long)]
         listen: SocketAddr,
+    },
+    /// Viewers of a bare loop, until standard input ends.
+    #[command(hide = true)]
+    Crowd {
+        /// Where the loop listens.
+        #[arg(long)]
+        addr: SocketAddr,
+        /// How many.
+        #[arg(long)]
+        viewers: usize,
     },
 }
 
@@ -80,11 +92,7 @@ pub(crate) struct Options {
 }
 
 fn main() -> ExitCode {
-    let mut args: Vec<OsString> = std::env::args_os().collect();
-    if args.len() == 1 {
-        args.push("all".into());
-    }
-    match run(Cli::parse_from(args).command) {
+    match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("chorus-bench: {error:#}");
@@ -93,11 +101,35 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
-    match command {
+fn run(cli: Cli) -> Result<()> {
+    match cli.command.unwrap_or(Command::All(cli.options)) {
         Command::Bare { listen } => bare::run(listen),
+        Command::Crowd { addr, viewers } => load::crowd::run(addr, viewers),
         Command::All(options) => rows::run(&options, rows::Length::Full, &[]),
         Command::Quick(options) => rows::run(&options, rows::Length::Quick, &[]),
-        Command::Row { names, options } => rows::run(&options, rows::Length::Full, &names),
+        Command::Row { names, options } => rows::run(&options, rows::Length::Chosen, &names),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_command_everything_is_measured() {
+        for args in [&["chorus-bench"][..], &["chorus-bench", "--no-peers"]] {
+            let cli = Cli::try_parse_from(args).expect("parses");
+            assert!(cli.command.is_none());
+            assert_eq!(cli.options.no_peers, args.len() == 2);
+        }
+        let cli = Cli::try_parse_from(["chorus-bench", "row", "fanout", "--rounds", "2"]);
+        let Ok(Cli {
+            command: Some(Command::Row { names, options }),
+            ..
+        }) = cli
+        else {
+            panic!("{cli:?}")
+        };
+        assert_eq!((names, options.rounds), (vec!["fanout".to_owned()], 2));
     }
 }

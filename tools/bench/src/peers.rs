@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::load::dialect::Dialect;
 use crate::sys;
+use crate::sys::child::ended_within;
 
 pub(crate) use nats::{Nats, server_path as nats_server_path};
 
@@ -23,12 +24,10 @@ const INSTALLED: &str = "target/bench/peers";
 pub(crate) struct Peer {
     /// What it is called in tables.
     pub(crate) name: &'static str,
-    /// How its viewers speak.
-    pub(crate) viewers: Dialect,
-    /// How its publisher speaks.
-    pub(crate) publisher: Dialect,
     /// What the publisher sends for a message.
     pub(crate) publish: fn(&str) -> Vec<u8>,
+    viewers: Option<Dialect>,
+    publisher: Option<Dialect>,
     server: Server,
 }
 
@@ -37,10 +36,15 @@ impl Peer {
     pub(crate) fn pids(&self) -> Vec<u32> {
         sys::family(self.server.child.id())
     }
+
+    /// How its viewers and its publisher speak; once.
+    pub(crate) fn dialects(&mut self) -> Result<(Dialect, Dialect)> {
+        (self.viewers.take().zip(self.publisher.take())).context("they were taken already")
+    }
 }
 
 /// Starts a peer.
-type Start = fn() -> Result<Peer>;
+pub(crate) type Start = fn() -> Result<Peer>;
 
 /// Every peer and how to start it.
 pub(crate) const ALL: [(&str, Start); 3] = [
@@ -74,19 +78,28 @@ impl Server {
         })
     }
 
-    /// Waits until the port is open, then pins every process of it.
-    fn ready(&mut self, addr: SocketAddr) -> Result<()> {
+    /// Waits until the port is open and so many processes are there, then pins each.
+    fn ready(&mut self, addr: SocketAddr, processes: usize) -> Result<()> {
         let start = Instant::now();
-        while TcpStream::connect(addr).is_err() {
+        let family = loop {
+            let family = sys::family(self.child.id());
+            let open = TcpStream::connect_timeout(&addr, Duration::from_secs(1)).is_ok();
+            if open && family.len() >= processes {
+                break family;
+            }
             if let Some(status) = self.child.try_wait()? {
                 bail!("it ended at once: {status}");
             }
             if start.elapsed() > Duration::from_secs(10) {
-                bail!("it does not listen on {addr}");
+                bail!(
+                    "{} of its {processes} processes are there and {addr} is {}",
+                    family.len(),
+                    if open { "open" } else { "closed" }
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
-        }
-        for pid in sys::family(self.child.id()) {
+        };
+        for pid in family {
             sys::pin(pid, sys::SERVER_CORE);
         }
         Ok(())
@@ -95,16 +108,17 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        for pid in sys::family(self.child.id()).into_iter().skip(1) {
-            if let Some(pid) = i32::try_from(pid)
-                .ok()
-                .and_then(rustix::process::Pid::from_raw)
-            {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
+        // Asked first: nginx then ends its workers itself, and waits for them.
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if ended_within(&mut self.child, Duration::from_secs(3)).is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 

@@ -7,27 +7,46 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::plot::Plot;
-use crate::rows::{Line, Met};
+use crate::rows::{Line, Met, Section};
 use crate::sys;
+use crate::sys::usage::{self, Shares, Usage};
 
 /// Where it was measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     /// Processor, cores, kernel.
     pub(crate) line: String,
+    /// While it was measured.
+    pub(crate) during: Shares,
     date: String,
-    busy: f64,
+    before: Shares,
+    accounting: &'static str,
 }
 
 impl Machine {
     /// Looks at this one, for a second.
     pub(crate) fn look() -> Self {
+        let start = Usage::now();
+        std::thread::sleep(Duration::from_secs(1));
         Self {
             line: sys::describe(),
+            during: Shares::default(),
             date: sys::today(),
-            busy: sys::busy_share(Duration::from_secs(1)),
+            before: Usage::now().since(&start),
+            accounting: usage::accounting(),
         }
     }
+}
+
+/// Shares of the machine in words.
+pub(crate) fn shares(shares: &Shares) -> String {
+    format!(
+        "of both cores the bench and what it started used {:.0} %, other processes {:.0} %, the host took {:.1} % away \
+         (steal)",
+        shares.own * 100.0,
+        shares.others * 100.0,
+        shares.stolen * 100.0
+    )
 }
 
 /// A line of the table as plain text.
@@ -71,46 +90,58 @@ fn word(met: Met) -> &'static str {
     }
 }
 
+/// A run: what is said of it above the table.
+pub(crate) struct Run<'a> {
+    /// How it was begun.
+    pub(crate) command: &'static str,
+    /// The PoP was one that ran already.
+    pub(crate) is_given: bool,
+    /// Where.
+    pub(crate) machine: &'a Machine,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
+/// What stands between these is written by people: the next run keeps it.
+const BY_HAND: (&str, &str) = (
+    "<!-- by hand: the next run keeps this -->",
+    "<!-- /by hand -->",
+);
+
+/// What people wrote into an earlier report.
+fn by_hand(report: &str) -> &str {
+    (report.split_once(BY_HAND.0))
+        .and_then(|(_, rest)| rest.split_once(BY_HAND.1))
+        .map_or("", |(text, _)| text.trim())
+}
+
 /// Writes `benchmarks.md` and its plots into a folder.
-pub(crate) fn write(
-    out: &Path,
-    machine: &Machine,
-    took: Duration,
-    sections: &[(String, Vec<Line>)],
-    plots: &[Plot],
-) -> Result<()> {
+pub(crate) fn write(out: &Path, run: &Run<'_>, sections: &[Section], plots: &[Plot]) -> Result<()> {
     std::fs::create_dir_all(out.join("benchmarks"))?;
-    let mut text = format!(
-        "# Benchmarks\n\n\
-         Written by `make bench` (`cargo run --release -p chorus-bench -- all`) on {}, in {:.0} minutes.\n\n\
-         Machine: {}. Before the run {:.0} % of its CPU was in use by others.\n\n\
-         The server under test has core {}, the load and everything else (origin, NATS) core {}. Sides are \
-         interleaved round by round; a ratio is the median of the rounds' ratios, with the smallest and the largest. \
-         `W` is the CPU a delivery of a bare epoll loop that `write`s one prebuilt frame of equal size to every \
-         socket, `U` the same loop with one `io_uring` submit per 2,048 sends, both at half the rate at which the \
-         loop saturates its core. CPU is that of all threads of the process named, read from the scheduler.\n\n\
-         | row | what | target | measured | beside | ratio (min–max) | met |\n\
-         | --- | --- | --- | --- | --- | --- | --- |\n",
-        machine.date,
-        took.as_secs_f64() / 60.0,
-        machine.line,
-        machine.busy * 100.0,
-        sys::SERVER_CORE,
-        sys::LOAD_CORE
+    let path = out.join("benchmarks.md");
+    let earlier = std::fs::read_to_string(&path).unwrap_or_default();
+    let by_hand = by_hand(&earlier);
+    let mut text = preamble(run);
+    text.push_str(
+        "\n| row | what | target | measured | beside | ratio (min–max) | met | others, steal |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for (name, lines) in sections {
-        for line in lines {
+    for section in sections {
+        for line in &section.lines {
             let ratio = line.ratio.map_or_else(String::new, |ratio| {
                 format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.min, ratio.max)
             });
             let _ = writeln!(
                 text,
-                "| {name} | {} | {} | {} | {} | {ratio} | {} |",
+                "| {} | {} | {} | {} | {} | {ratio} | {} | {:.0} %, {:.1} % |",
+                section.name,
                 cell(&line.what),
                 cell(&line.target),
                 cell(&line.measured),
                 cell(&line.beside),
-                word(line.met)
+                word(line.met),
+                section.shares.others * 100.0,
+                section.shares.stolen * 100.0
             );
         }
     }
@@ -123,8 +154,13 @@ pub(crate) fn write(
     for line in missed {
         let _ = writeln!(
             text,
-            "- {}: target {}, measured {}.",
-            line.what, line.target, line.measured
+            "- {}: target {}, measured {} beside {}{}.",
+            line.what,
+            line.target,
+            line.measured,
+            line.beside,
+            line.ratio
+                .map_or_else(String::new, |ratio| format!(", ratio {:.2}", ratio.median))
         );
     }
     for line in absent {
@@ -135,11 +171,16 @@ pub(crate) fn write(
             line.notes.join("; ")
         );
     }
+    let _ = write!(text, "\n{}\n{by_hand}\n{}\n", BY_HAND.0, BY_HAND.1);
     text.push_str("\n## Notes\n\n");
-    for (name, lines) in sections {
-        for line in lines.iter().filter(|line| line.met != Met::NotMeasured) {
+    for section in sections {
+        for line in section
+            .lines
+            .iter()
+            .filter(|line| line.met != Met::NotMeasured)
+        {
             for note in &line.notes {
-                let _ = writeln!(text, "- {name}, {}: {note}.", line.what);
+                let _ = writeln!(text, "- {}, {}: {note}.", section.name, line.what);
             }
         }
     }
@@ -156,18 +197,63 @@ pub(crate) fn write(
          `chorus-bench row fanout --url wss://host:port --pid PID` measures a PoP that is running already (on this \
          machine, for its CPU); `chorus-bench row` lists the rows.\n",
     );
-    let path = out.join("benchmarks.md");
     std::fs::write(&path, text).with_context(|| path.display().to_string())
 }
 
-fn lines_that(sections: &[(String, Vec<Line>)], met: Met) -> Vec<&Line> {
+/// Where, when, how and in whose company it was measured.
+fn preamble(run: &Run<'_>) -> String {
+    let Run { machine, took, .. } = run;
+    format!(
+        "# Benchmarks\n\n\
+         Written by `{}` on {}, in {:.0} minutes. `make bench` installs the peers \
+         (`tools/bench/peers/install.sh`), builds everything in release mode and runs `chorus-bench all`; \
+         `chorus-bench quick` does the same in 3 minutes and only prints, `chorus-bench row NAME` runs one row.{}\n\n\
+         Machine: {}. In the second before the run other processes used {:.0} % of both cores. During the run {}. The \
+         last column of the table has the same two numbers for the time of each row: what others used, and what the \
+         host took away.\n\n\
+         The server under test has core {}, the load and everything else (origin, NATS) core {}. Sides are \
+         interleaved round by round; a ratio is the median of the rounds' ratios, with the smallest and the largest. \
+         `W` is the CPU a delivery of a bare epoll loop that `write`s one prebuilt frame of equal size to every \
+         socket, `U` the same loop with one `io_uring` submit per 2,048 sends, both at half the rate at which the \
+         loop saturates its core. CPU is that of all threads of the processes named, read from the scheduler \
+         (`/proc/PID/task/*/schedstat`). {}\n",
+        run.command,
+        machine.date,
+        took.as_secs_f64() / 60.0,
+        if run.is_given {
+            " **The PoP was one that ran already (`--url`): batching, limits and TLS are its own.**"
+        } else {
+            ""
+        },
+        machine.line,
+        machine.before.others * 100.0,
+        shares(&machine.during),
+        sys::SERVER_CORE,
+        sys::LOAD_CORE,
+        machine.accounting
+    )
+}
+
+fn lines_that(sections: &[Section], met: Met) -> Vec<&Line> {
     sections
         .iter()
-        .flat_map(|(_, lines)| lines)
+        .flat_map(|section| &section.lines)
         .filter(|line| line.met == met)
         .collect()
 }
 
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_wrote_is_kept() {
+        let report = format!("# Benchmarks\n{}\nIt is slow.\n{}\n", BY_HAND.0, BY_HAND.1);
+        assert_eq!(by_hand(&report), "It is slow.");
+        assert_eq!(by_hand("# Benchmarks\n"), "");
+    }
 }

@@ -4,10 +4,14 @@ mod calibrate;
 mod cast;
 mod component;
 mod connect;
+mod context;
 mod durable;
 mod fanout;
 mod idle;
+mod latency;
+mod line;
 pub(crate) mod measure;
+mod peer;
 mod react;
 mod restart;
 mod scale;
@@ -16,325 +20,232 @@ mod streams;
 mod wire;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::Options;
-use crate::plot::{Bar, Plot, Shape};
+use crate::plot::{Plot, Shape, Target};
 use crate::report;
-use crate::stack::{Pop, Stack, Wish};
-use crate::stats::Spread;
 use crate::sys;
+use crate::sys::usage::{Shares, Usage};
 
-/// How long the whole may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Length {
-    /// At most 15 minutes.
-    Full,
-    /// At most 3 minutes.
-    Quick,
+pub(crate) use context::{Context, Length};
+pub(crate) use line::{Line, Met};
+
+/// A row: what it answers, how, and what share of the time it has in the full and in the quick run.
+struct Row {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&mut Context) -> Result<Vec<Line>>,
+    share_s: (u64, u64),
 }
 
-/// Whether a target was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Met {
-    /// It was.
-    Yes,
-    /// It was not.
-    No,
-    /// There is none: the line is a fact to compare with.
-    Fact,
-    /// It was not measured.
-    NotMeasured,
-}
-
-impl Met {
-    /// Whether a value is within its limit.
-    pub(crate) fn when(reached: bool) -> Self {
-        if reached { Self::Yes } else { Self::No }
+const fn row(
+    name: &'static str,
+    what: &'static str,
+    share_s: (u64, u64),
+    run: fn(&mut Context) -> Result<Vec<Line>>,
+) -> Row {
+    Row {
+        name,
+        what,
+        run,
+        share_s,
     }
 }
 
-/// One line of the table.
-#[derive(Clone, Debug)]
-pub(crate) struct Line {
-    /// What was measured.
-    pub(crate) what: String,
-    /// What it should be.
-    pub(crate) target: String,
-    /// What it is.
-    pub(crate) measured: String,
-    /// What it is compared with.
-    pub(crate) beside: String,
-    /// The ratio of both, round by round.
-    pub(crate) ratio: Option<Spread>,
-    /// What the ratio may be.
-    pub(crate) limit: Option<f64>,
-    /// Whether the target was reached.
-    pub(crate) met: Met,
-    /// What else must be said.
-    pub(crate) notes: Vec<String>,
-}
-
-impl Line {
-    /// A line for what could not be measured.
-    pub(crate) fn not_measured(what: &str, why: &str) -> Self {
-        Self {
-            what: what.to_owned(),
-            target: "—".to_owned(),
-            measured: "not measured".to_owned(),
-            beside: "—".to_owned(),
-            ratio: None,
-            limit: None,
-            met: Met::NotMeasured,
-            notes: vec![why.to_owned()],
-        }
-    }
-}
-
-/// What rows share.
-pub(crate) struct Context {
-    /// The command's options.
-    pub(crate) options: Options,
-    length: Length,
-    start: Instant,
-    stack: Option<Stack>,
-    streams: usize,
-    /// What is drawn.
-    pub(crate) plots: Vec<Plot>,
-}
-
-impl Context {
-    /// Rounds of each side.
-    pub(crate) fn rounds(&self) -> usize {
-        match (self.options.rounds, self.length) {
-            (0, Length::Full) => 5,
-            (0, Length::Quick) => 2,
-            (rounds, _) => rounds,
-        }
-    }
-
-    /// How long one round of one side lasts.
-    pub(crate) fn during(&self) -> Duration {
-        match self.length {
-            Length::Full => Duration::from_millis(2_000),
-            Length::Quick => Duration::from_millis(700),
-        }
-    }
-
-    /// Whether it is the short form.
-    pub(crate) fn is_quick(&self) -> bool {
-        self.length == Length::Quick
-    }
-
-    /// A PoP as a row wishes it: the one given, or one of the bench's own.
-    pub(crate) fn pop(&mut self, wish: Wish) -> Result<Pop> {
-        if let Some(url) = &self.options.url {
-            let pid = self
-                .options
-                .pid
-                .context("--url needs --pid for its CPU and memory")?;
-            let tokens = match &self.options.tokens {
-                Some(path) => std::fs::read_to_string(path)?
-                    .lines()
-                    .map(str::to_owned)
-                    .collect(),
-                None => Vec::new(),
-            };
-            return Pop::given(url, pid, tokens);
-        }
-        self.stack()?.pop(wish)
-    }
-
-    /// The stack behind the bench's own PoPs.
-    pub(crate) fn stack(&mut self) -> Result<&mut Stack> {
-        if self.options.url.is_some() {
-            bail!("it needs the log and the gateway, which --url does not name");
-        }
-        if self.stack.is_none() {
-            self.progress("starting NATS and an origin");
-            self.stack = Some(Stack::start(&self.options)?);
-        }
-        self.stack.as_mut().context("no stack")
-    }
-
-    /// Names of `count` streams nobody has used before; with `--url` there is one.
-    pub(crate) fn streams(&mut self, count: usize) -> Result<Vec<String>> {
-        if self.options.url.is_some() {
-            if count > 1 {
-                bail!("it needs {count} streams, and with --url there is one");
-            }
-            return Ok(vec![self.options.stream.clone()]);
-        }
-        let first = self.streams;
-        self.streams += count;
-        let names: Vec<String> = (first..first + count)
-            .map(|number| format!("bench-{number}"))
-            .collect();
-        self.stack()?.create_streams(&names)?;
-        Ok(names)
-    }
-
-    /// A line for who waits.
-    pub(crate) fn progress(&self, what: &str) {
-        eprintln!("[{:4.0} s] {what}", self.start.elapsed().as_secs_f64());
-    }
-}
-
-type Row = fn(&mut Context) -> Result<Vec<Line>>;
-
-/// Every row, by name, with what it answers.
-const ROWS: &[(&str, &str, Row)] = &[
-    (
+/// Every row. The shares of the full run are 15 minutes together, those of the quick one 3, less what it takes to
+/// end. The quick run leaves out what has no share in it: `fanout` shows `W`, `U` and the peers as well.
+const ROWS: &[Row] = &[
+    row(
         "limits",
         "W, U and the seal on this machine",
+        (62, 0),
         calibrate::limits,
     ),
-    (
+    row(
         "fanout",
         "one comment a frame, 1,000 viewers: CPU a delivery, post to all",
+        (125, 24),
         fanout::single,
     ),
-    (
+    row(
         "batched",
         "1,000 comments/s to 1,000 viewers, default batching",
+        (42, 9),
         fanout::batched,
     ),
-    (
+    row(
         "latency",
         "post to another viewer, idle and at 1,000 comments/s",
-        fanout::latency,
+        (15, 7),
+        latency::at_rest_and_busy,
     ),
-    (
+    row(
         "streams",
         "1,000 streams of 10 viewers, a comment/s each",
+        (60, 15),
         streams::many,
     ),
-    ("tls", "one comment a frame over TLS 1.3", fanout::tls),
-    ("idle", "memory of an idle connection", idle::memory),
-    (
+    row(
+        "tls",
+        "one comment a frame over TLS 1.3",
+        (42, 10),
+        fanout::tls,
+    ),
+    row(
+        "idle",
+        "memory of an idle connection",
+        (45, 10),
+        idle::memory,
+    ),
+    row(
         "component",
         "the session component beside its native core",
+        (30, 8),
         component::beside_native,
     ),
-    ("durable", "CPU of a durable post", durable::post),
-    ("react", "5,000 reactions/s", react::flood),
-    ("connect", "a new connection", connect::anonymous),
-    ("slow", "10 % of the viewers stop reading", slow::readers),
-    ("wire", "bytes a comment on the wire", wire::bytes),
-    (
+    row("durable", "CPU of a durable post", (60, 12), durable::post),
+    row("react", "5,000 reactions/s", (35, 7), react::flood),
+    row("connect", "a new connection", (95, 14), connect::anonymous),
+    row(
+        "slow",
+        "10 % of the viewers stop reading",
+        (45, 26),
+        slow::readers,
+    ),
+    row("wire", "bytes a comment on the wire", (35, 12), wire::bytes),
+    row(
         "scale",
         "cost a delivery at 1,000, 5,000 and 15,000 viewers",
+        (100, 20),
         scale::flat,
     ),
-    ("restart", "PoP restart to ready", restart::to_ready),
-    (
+    row("restart", "PoP restart to ready", (8, 3), restart::to_ready),
+    row(
         "peers",
         "nchan, nats-server, node ws beside W",
-        calibrate::peers,
+        (50, 0),
+        peer::beside_w,
     ),
 ];
+
+/// What a row has to say, and how busy the machine was meanwhile.
+pub(crate) struct Section {
+    /// The row's name.
+    pub(crate) name: &'static str,
+    /// Its lines.
+    pub(crate) lines: Vec<Line>,
+    /// Of the machine, while it ran.
+    pub(crate) shares: Shares,
+}
 
 /// Runs some rows, or all, and reports.
 pub(crate) fn run(options: &Options, length: Length, names: &[String]) -> Result<()> {
     if let Some(unknown) = names
         .iter()
-        .find(|name| !ROWS.iter().any(|(row, _, _)| row == name))
+        .find(|name| !ROWS.iter().any(|row| row.name == name.as_str()))
     {
         list();
         bail!("there is no row {unknown:?}");
     }
+    if length == Length::Chosen && names.is_empty() {
+        list();
+        return Ok(());
+    }
     if sys::cores() < 2 || !sys::has_core(sys::SERVER_CORE) || !sys::has_core(sys::LOAD_CORE) {
         bail!("this needs two cores: one for the server, one for the load");
     }
-    let machine = report::Machine::look();
+    let before = Usage::now();
+    let mut machine = report::Machine::look();
     sys::pin_self(sys::LOAD_CORE);
     let files = sys::raise_files(40_000);
-    let mut context = Context {
-        options: options.clone(),
-        length,
-        start: Instant::now(),
-        stack: None,
-        streams: 0,
-        plots: Vec::new(),
-    };
+    let mut context = Context::new(options.clone(), length);
     context.progress(&format!("{}; {files} files", machine.line));
+    if options.url.is_some() {
+        context.progress(
+            "with --url batching, limits and TLS are the PoP's own: rows that want others measure what is there",
+        );
+    }
     let mut sections = Vec::new();
-    for (name, what, row) in ROWS {
-        if !names.is_empty() && !names.iter().any(|wanted| wanted == name)
-            || options.no_peers && *name == "peers"
-        {
+    for row in ROWS {
+        let wanted = names.is_empty() || names.iter().any(|name| name == row.name);
+        let no_time = length == Length::Quick && row.share_s.1 == 0;
+        if !wanted || no_time || options.no_peers && row.name == "peers" {
             continue;
         }
-        context.progress(&format!("{name}: {what}"));
-        let lines = row(&mut context)
-            .unwrap_or_else(|error| vec![Line::not_measured(what, &format!("{error:#}"))]);
-        for line in &lines {
+        let section = one(&mut context, row);
+        for line in &section.lines {
             println!("{}", report::plain(line));
         }
-        sections.push(((*name).to_owned(), lines));
+        sections.push(section);
     }
     context.plots.splice(0..0, ratios(&sections));
-    let took = context.start.elapsed();
+    machine.during = Usage::now().since(&before);
+    println!("{}", report::shares(&machine.during));
+    let took = context.elapsed();
     let whole = names.is_empty() && length == Length::Full;
     let out = options
         .out
         .as_deref()
         .or(whole.then_some(Path::new("docs")));
     if let Some(out) = out {
-        report::write(out, &machine, took, &sections, &context.plots)?;
+        let run = report::Run {
+            command: if whole { "make bench" } else { "chorus-bench" },
+            is_given: options.url.is_some(),
+            machine: &machine,
+            took,
+        };
+        report::write(out, &run, &sections, &context.plots)?;
     }
     Ok(())
 }
 
-/// Every ratio with a target, and every fact in units of W, as bars.
-fn ratios(sections: &[(String, Vec<Line>)]) -> Vec<Plot> {
-    let bars_of = |with_limit: bool| -> Vec<Bar> {
-        let lines = sections.iter().flat_map(|(_, lines)| lines);
-        let chosen = lines.filter(|line| line.limit.is_some() == with_limit);
-        chosen
-            .filter_map(|line| {
-                Some(Bar {
-                    name: line
-                        .what
-                        .split([',', ':', '('])
-                        .next()
-                        .unwrap_or_default()
-                        .trim()
-                        .chars()
-                        .take(44)
-                        .collect(),
-                    value: line.ratio?,
-                    target: line.limit,
-                })
+/// A row that fails says why, and the run goes on.
+fn one(context: &mut Context, row: &Row) -> Section {
+    context.begin(row.share_s);
+    context.progress(&format!("{}: {}", row.name, row.what));
+    let before = Usage::now();
+    let mut lines = (row.run)(context)
+        .unwrap_or_else(|error| vec![Line::not_measured(row.what, &format!("{error:#}"))]);
+    if let Some(cut) = context.cut() {
+        for line in &mut lines {
+            line.notes.push(cut.clone());
+        }
+    }
+    Section {
+        name: row.name,
+        lines,
+        shares: Usage::now().since(&before),
+    }
+}
+
+/// Every ratio with a target.
+fn ratios(sections: &[Section]) -> Option<Plot> {
+    let lines = sections.iter().flat_map(|section| &section.lines);
+    let targets: Vec<Target> = lines
+        .filter_map(|line| {
+            Some(Target {
+                name: line.short.to_owned(),
+                value: line.ratio?,
+                limit: line.limit?,
             })
-            .collect()
-    };
-    [
-        (
-            "targets",
-            "Ratios to the bare loop, with their targets",
-            true,
-        ),
-        ("units", "CPU a delivery in units of W", false),
-    ]
-    .into_iter()
-    .map(|(file, title, with_limit)| Plot {
-        file: file.to_owned(),
-        title: title.to_owned(),
+        })
+        .collect();
+    (!targets.is_empty()).then(|| Plot {
+        file: "targets".to_owned(),
+        title: "Ratios to the bare loop in units of their targets".to_owned(),
         axes: (
-            "ratio (median, with the smallest and the largest round)".to_owned(),
+            "1 is the target, to its left is better; bar: median, line: smallest and largest round"
+                .to_owned(),
             String::new(),
         ),
-        shape: Shape::Bars(bars_of(with_limit)),
+        shape: Shape::Targets(targets),
     })
-    .filter(|plot| matches!(&plot.shape, Shape::Bars(bars) if !bars.is_empty()))
-    .collect()
 }
 
 fn list() {
-    for (name, what, _) in ROWS {
-        println!("{name:12} {what}");
+    for row in ROWS {
+        println!("{:12} {}", row.name, row.what);
     }
 }

@@ -34,6 +34,15 @@ impl Histogram {
         self.max = self.max.max(ns);
     }
 
+    /// Counts the values of another too.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (bucket, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *bucket += more;
+        }
+        self.count += other.count;
+        self.max = self.max.max(other.max);
+    }
+
     /// How many values there are.
     pub(crate) fn count(&self) -> u64 {
         self.count

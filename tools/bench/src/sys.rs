@@ -1,8 +1,10 @@
 //! What is asked of the machine: cores, clocks, limits, a process's CPU time and memory.
 
+pub(crate) mod child;
+pub(crate) mod usage;
+
 use std::collections::HashMap;
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Resource, Rlimit};
@@ -78,11 +80,23 @@ pub(crate) fn raise_files(wanted: u64) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-/// CPU time of some processes, summed over their threads, in nanoseconds since the last look.
+/// What some processes had of the processor.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Used {
+    /// Nanoseconds on a core.
+    pub(crate) ran_ns: u64,
+    /// Nanoseconds that the thread which ran most was ready to run while something else had the core.
+    pub(crate) waited_ns: u64,
+}
+
+/// CPU time of some processes, summed over their threads, since the last look.
+///
+/// It is the scheduler's (`schedstat`): to the nanosecond, softirq work done in a thread's own context included, time
+/// that the host took away not (as far as the kernel is told of it).
 #[derive(Debug)]
 pub(crate) struct CpuMeter {
     pids: Vec<u32>,
-    seen: HashMap<(u32, String), u64>,
+    seen: HashMap<(u32, String), Used>,
 }
 
 impl CpuMeter {
@@ -92,34 +106,44 @@ impl CpuMeter {
             pids: pids.to_vec(),
             seen: HashMap::new(),
         };
-        meter.take_ns();
+        meter.take();
         meter
     }
 
-    /// Nanoseconds on a core since `start` or the last `take_ns`. A thread that ended in between loses what it
-    /// used after the last look.
-    pub(crate) fn take_ns(&mut self) -> u64 {
-        let mut sum = 0;
+    /// What was used since `start` or the last `take`. A thread that ended in between loses what it used after the
+    /// last look.
+    pub(crate) fn take(&mut self) -> Used {
+        let mut sum = Used::default();
+        let mut most = 0;
         for pid in &self.pids {
             let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
                 continue;
             };
             for task in tasks.flatten() {
                 let tid = task.file_name().to_string_lossy().into_owned();
-                let Some(ran) = ran_ns(*pid, &tid) else {
+                let Some(used) = used_by(*pid, &tid) else {
                     continue;
                 };
-                let before = self.seen.insert((*pid, tid), ran).unwrap_or(0);
-                sum += ran.saturating_sub(before);
+                let before = self.seen.insert((*pid, tid), used).unwrap_or_default();
+                let ran_ns = used.ran_ns.saturating_sub(before.ran_ns);
+                sum.ran_ns += ran_ns;
+                if ran_ns >= most {
+                    most = ran_ns;
+                    sum.waited_ns = used.waited_ns.saturating_sub(before.waited_ns);
+                }
             }
         }
         sum
     }
 }
 
-fn ran_ns(pid: u32, tid: &str) -> Option<u64> {
+fn used_by(pid: u32, tid: &str) -> Option<Used> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
-    text.split_ascii_whitespace().next()?.parse().ok()
+    let mut numbers = text.split_ascii_whitespace().map(str::parse);
+    Some(Used {
+        ran_ns: numbers.next()?.ok()?,
+        waited_ns: numbers.next()?.ok()?,
+    })
 }
 
 /// Resident bytes of some processes together.
@@ -158,33 +182,6 @@ pub(crate) fn family(pid: u32) -> Vec<u32> {
         }
     }
     all
-}
-
-/// The share of all cores that ran something during a while.
-pub(crate) fn busy_share(during: Duration) -> f64 {
-    let before = cpu_line();
-    std::thread::sleep(during);
-    let after = cpu_line();
-    let total = after.0.saturating_sub(before.0);
-    if total == 0 {
-        0.0
-    } else {
-        1.0 - after.1.saturating_sub(before.1) as f64 / total as f64
-    }
-}
-
-/// Jiffies in all and idle.
-fn cpu_line() -> (u64, u64) {
-    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let numbers: Vec<u64> = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .split_ascii_whitespace()
-        .skip(1)
-        .filter_map(|number| number.parse().ok())
-        .collect();
-    (numbers.iter().sum(), numbers.iter().skip(3).take(2).sum())
 }
 
 /// A line about the machine: processor, cores, kernel.

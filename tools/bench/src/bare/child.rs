@@ -1,20 +1,26 @@
 //! A bare loop as a child process.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::{Mode, Stats};
 use crate::sys;
+use crate::sys::child::Lines;
+
+/// The longest an answer is waited for: the loop answers between two broadcasts, each of which takes milliseconds,
+/// unless the machine gives it no time at all.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// A running bare loop, pinned to the server's core; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Bare {
     child: Child,
     commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Lines,
     addr: SocketAddr,
 }
 
@@ -29,10 +35,9 @@ impl Bare {
             .context("starting the bare loop")?;
         sys::pin(child.id(), sys::SERVER_CORE);
         let commands = child.stdin.take().context("the bare loop has no input")?;
-        let mut answers =
-            BufReader::new(child.stdout.take().context("the bare loop has no output")?);
-        let mut port = String::new();
-        answers.read_line(&mut port)?;
+        let output = child.stdout.take().context("the bare loop has no output")?;
+        let answers = Lines::of("the bare loop", output);
+        let port = answers.next("its port", ANSWER_MAX)?;
         let port: u16 = port.trim().parse().context("the bare loop told no port")?;
         Ok(Self {
             child,
@@ -84,15 +89,15 @@ impl Bare {
     /// What it has done so far.
     pub(crate) fn stats(&mut self) -> Result<Stats> {
         self.say("stats")?;
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
+        let line = self.answers.next("stats", ANSWER_MAX)?;
         Ok(serde_json::from_str(&line)?)
     }
 
     fn say(&mut self, command: &str) -> Result<()> {
-        writeln!(self.commands, "{command}").context("the bare loop is gone")?;
-        self.commands.flush()?;
-        Ok(())
+        // One write a line: the loop, once woken, waits for the rest of a line it has begun to read.
+        self.commands
+            .write_all(format!("{command}\n").as_bytes())
+            .context("the bare loop is gone")
     }
 }
 

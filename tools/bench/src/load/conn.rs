@@ -262,6 +262,9 @@ impl Conn {
             counts.comment_frames += 1;
             counts.comment_bytes += len as u64;
         }
+        if let Some(kind) = group.dialect.notice {
+            counts.noticed += memmem::find_iter(payload, kind).count() as u64;
+        }
         if marks == 0 && group.dialect.receipts {
             if memmem::find(payload, b"durable").is_some() {
                 counts.durable += 1;

@@ -73,6 +73,8 @@ pub(crate) struct Dialect {
     pub(crate) ready: Ready,
     /// Look for receipts in what comes without a mark.
     pub(crate) receipts: bool,
+    /// Count the messages with these bytes in them.
+    pub(crate) notice: Option<&'static [u8]>,
     /// The socket's receive buffer.
     pub(crate) receive_buffer: Option<usize>,
 }
@@ -100,6 +102,7 @@ impl Dialect {
             hello: Box::new(|_| Vec::new()),
             ready: Ready::Upgraded,
             receipts: false,
+            notice: None,
             receive_buffer: None,
         }
     }

@@ -4,13 +4,16 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags};
+use rustix::time::Timespec;
 use serde_json::Value;
 
 use super::{Peer, Server, find_program, free_port, installed};
 use crate::load::dialect::{Dialect, Ready};
+use crate::sys::now_ns;
 use crate::ws;
 
 /// Its name in tables.
@@ -48,19 +51,19 @@ pub(super) fn start_websocket() -> Result<Peer> {
         .env("GOMAXPROCS", "1")
         .stdout(Stdio::null());
     let mut server = Server::start(&mut command, Some(files))?;
-    server.ready(client)?;
-    server.ready(websocket)?;
+    server.ready(client, 1)?;
+    server.ready(websocket, 1)?;
     let hello = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"lang\":\"bench\",\"version\":\"1\"}\r\nSUB bench 1\r\nPING\r\n";
     let mut viewers = Dialect::websocket(websocket, "/", &[]);
     viewers.hello = Box::new(|_| ws::client_frame(ws::BINARY, hello));
     viewers.ready = Ready::Says(b"PONG");
     Ok(Peer {
         name: NAME,
-        viewers,
-        publisher: Dialect::raw(
+        viewers: Some(viewers),
+        publisher: Some(Dialect::raw(
             client,
             b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n".to_vec(),
-        ),
+        )),
         publish: |text| format!("PUB bench {}\r\n{text}\r\n", text.len()).into_bytes(),
         server,
     })
@@ -71,6 +74,7 @@ pub(super) fn start_websocket() -> Result<Peer> {
 pub(crate) struct Nats {
     socket: TcpStream,
     reader: BufReader<TcpStream>,
+    published: u64,
 }
 
 /// What the server said.
@@ -80,15 +84,22 @@ enum Said {
 }
 
 const INBOX: &str = "_INBOX.bench";
+/// The longest one read or write may take, and one answer.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
 impl Nats {
     /// Connects; `auth` is what CONNECT must carry besides, as JSON fields.
     pub(crate) fn connect(addr: SocketAddr, auth: &str) -> Result<Self> {
-        let socket = TcpStream::connect(addr)?;
+        let socket = TcpStream::connect_timeout(&addr, WAIT_MAX)?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        socket.set_read_timeout(Some(WAIT_MAX))?;
+        socket.set_write_timeout(Some(WAIT_MAX))?;
         let reader = BufReader::with_capacity(262_144, socket.try_clone()?);
-        let mut nats = Self { socket, reader };
+        let mut nats = Self {
+            socket,
+            reader,
+            published: 0,
+        };
         let hello = format!(
             "CONNECT {{\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true{auth}}}\r\n\
              SUB {INBOX}.> 1\r\nPING\r\n"
@@ -103,61 +114,94 @@ impl Nats {
         self.socket.write_all(
             format!("PUB {subject} {inbox} {}\r\n{payload}\r\n", payload.len()).as_bytes(),
         )?;
+        let begun = Instant::now();
         loop {
-            if let Said::Message { subject, payload } = self.next()? {
-                if subject == inbox {
-                    return serde_json::from_slice(&payload).context("an answer that is no JSON");
-                }
+            if begun.elapsed() > WAIT_MAX {
+                bail!("nats-server did not answer {subject}");
+            }
+            if let Said::Message {
+                subject: to,
+                payload,
+            } = self.next()?
+                && to == inbox
+            {
+                return serde_json::from_slice(&payload).context("an answer that is no JSON");
             }
         }
     }
 
-    /// Publishes `count` messages of `payload` with message ids, `in_flight` at a time and at `per_s`, and waits for
-    /// every acknowledgement.
+    /// Publishes `count` messages of `payload` with message ids at `per_s`, whatever is still unacknowledged, and waits
+    /// for every acknowledgement.
     pub(crate) fn publish_all(
         &mut self,
         subject: &str,
         payload: &[u8],
-        first: u64,
         count: u64,
         per_s: u64,
     ) -> Result<()> {
-        let start = crate::sys::now_ns();
+        let start = now_ns();
         let (mut sent, mut acked) = (0, 0);
         while acked < count {
-            let due = ((crate::sys::now_ns() - start) * per_s / 1_000_000_000).min(count);
-            if sent < due {
-                let mut block = Vec::new();
-                while sent < due {
-                    let header = format!("NATS/1.0\r\nNats-Msg-Id: b{}\r\n\r\n", first + sent);
-                    let line = format!(
-                        "HPUB {subject} {INBOX}.ack {} {}\r\n{header}",
-                        header.len(),
-                        header.len() + payload.len()
-                    );
-                    block.extend_from_slice(line.as_bytes());
-                    block.extend_from_slice(payload);
-                    block.extend_from_slice(b"\r\n");
-                    sent += 1;
-                }
-                self.socket.write_all(&block)?;
+            let due = ((now_ns() - start) * per_s / 1_000_000_000 + 1).min(count);
+            let mut block = Vec::new();
+            while sent < due {
+                self.published += 1;
+                let header = format!("NATS/1.0\r\nNats-Msg-Id: b{}\r\n\r\n", self.published);
+                let line = format!(
+                    "HPUB {subject} {INBOX}.ack {} {}\r\n{header}",
+                    header.len(),
+                    header.len() + payload.len()
+                );
+                block.extend_from_slice(line.as_bytes());
+                block.extend_from_slice(payload);
+                block.extend_from_slice(b"\r\n");
+                sent += 1;
             }
-            while acked < sent {
+            self.socket.write_all(&block)?;
+            // Until the next is due, or for ever so long when it was the last: `next` has a bound of its own.
+            let wait = if sent < count {
+                Duration::from_nanos(1_000_000_000 / per_s)
+            } else {
+                WAIT_MAX
+            };
+            if self.is_readable(wait)? {
                 if let Said::Message { payload, .. } = self.next()? {
                     if memchr::memmem::find(&payload, b"\"error\"").is_some() {
                         bail!("the log refused: {}", String::from_utf8_lossy(&payload));
                     }
                     acked += 1;
                 }
+            } else if sent == count {
+                bail!("the log acknowledged {acked} of {count} messages");
             }
-            std::thread::sleep(Duration::from_micros(200));
         }
         Ok(())
     }
 
+    /// Whether something has come, or comes within a while.
+    fn is_readable(&self, wait: Duration) -> Result<bool> {
+        if !self.reader.buffer().is_empty() {
+            return Ok(true);
+        }
+        let wait = Timespec {
+            tv_sec: wait.as_secs() as i64,
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
+        match rustix::event::poll(&mut sockets, Some(&wait)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn next(&mut self) -> Result<Said> {
         let mut line = String::new();
-        if self.reader.read_line(&mut line)? == 0 {
+        let read = self
+            .reader
+            .read_line(&mut line)
+            .context("waiting for nats-server")?;
+        if read == 0 {
             bail!("nats-server closed the connection");
         }
         let words: Vec<&str> = line.split_ascii_whitespace().collect();

@@ -57,11 +57,12 @@ http {{
         .arg(&path)
         .stdout(Stdio::null());
     let mut server = Server::start(&mut command, Some(files))?;
-    server.ready(addr)?;
+    // The master listens before it has a worker, and the worker does the work.
+    server.ready(addr, 2)?;
     Ok(Peer {
         name: NAME,
-        viewers: Dialect::websocket(addr, "/sub", &[]),
-        publisher: Dialect::raw(addr, Vec::new()),
+        viewers: Some(Dialect::websocket(addr, "/sub", &[])),
+        publisher: Some(Dialect::raw(addr, Vec::new())),
         publish,
         server,
     })

@@ -1,13 +1,14 @@
 //! node with `ws`: published to by a WebSocket of its own.
 
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::{Peer, Server, find_program, installed};
 use crate::load::dialect::Dialect;
+use crate::sys::child::Lines;
 use crate::ws;
 
 /// Its name in tables.
@@ -24,18 +25,17 @@ pub(super) fn start() -> Result<Peer> {
         .arg(installed("broadcast.js"))
         .stdout(Stdio::piped());
     let mut server = Server::start(&mut command, None)?;
-    let mut line = String::new();
     let output = server.child.stdout.take().context("node has no output")?;
-    BufReader::new(output).read_line(&mut line)?;
+    let line = Lines::of("node", output).next("its port", Duration::from_secs(10))?;
     let addr = SocketAddr::from((
         Ipv4Addr::LOCALHOST,
         line.trim().parse().context("node told no port")?,
     ));
-    server.ready(addr)?;
+    server.ready(addr, 1)?;
     Ok(Peer {
         name: NAME,
-        viewers: Dialect::websocket(addr, "/sub", &[]),
-        publisher: Dialect::websocket(addr, "/pub", &[]),
+        viewers: Some(Dialect::websocket(addr, "/sub", &[])),
+        publisher: Some(Dialect::websocket(addr, "/pub", &[])),
         publish: |text| ws::client_frame(ws::TEXT, text.as_bytes()),
         server,
     })

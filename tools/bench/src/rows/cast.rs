@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::measure::{Measured, post_round};
+use super::measure::{Measured, Round};
 use crate::load::{ConnId, Engine, GroupId};
 use crate::stack::Pop;
 use crate::stack::speech::{self, Encoding};
@@ -20,6 +20,7 @@ pub(super) struct Cast {
     pub(super) groups: [GroupId; 2],
     authors: Vec<ConnId>,
     stream: String,
+    audience: usize,
     next: usize,
     /// The PoP's process.
     pub(super) pid: u32,
@@ -66,6 +67,8 @@ impl Cast {
             groups: [viewers, authors],
             authors: engine.groups[authors].members.clone(),
             stream: stream.to_owned(),
+            // Marks are not found in what is deflated.
+            audience: if deflate { count } else { people },
             next: 0,
             pid: pop.pid,
         })
@@ -97,15 +100,16 @@ impl Cast {
         during: Duration,
     ) -> Result<Measured> {
         let (groups, pid) = (self.groups, self.pid);
-        let measured = post_round(
-            engine,
-            &groups,
-            &[pid],
+        let round = Round {
+            groups: &groups,
+            pids: &[pid],
+            others: &[],
             text_bytes,
             interval,
             during,
-            &mut |engine, text| self.post(engine, &text),
-        )?;
+            audience: self.audience,
+        };
+        let measured = round.run(engine, &mut |engine, text| self.post(engine, &text))?;
         check(&measured)?;
         Ok(measured)
     }

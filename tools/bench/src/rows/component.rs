@@ -1,11 +1,12 @@
-//! The session component beside its native core: measured by two programs that know them.
+//! The session component beside its native core: measured by a program that knows both.
 
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::{Context, Line, Met};
+use super::{Context, Line};
 use crate::stats::Spread;
+use crate::sys::child::run_within;
 
 /// Prints `native <µs>` and `component <µs>` a line for every round, the same workload through both.
 const PROGRAM: &str = "examples/component_bench";
@@ -18,9 +19,14 @@ pub(super) fn beside_native(context: &mut Context) -> Result<Vec<Line>> {
             "{PROGRAM} is not built (cargo build --release -p chorus-edge --example component_bench)"
         );
     }
-    let output = Command::new(&program)
-        .arg(context.rounds().to_string())
-        .output()?;
+    let mut command = Command::new(&program);
+    command.arg(context.rounds().to_string());
+    // Without it the program looks where cargo builds components by default.
+    let component = context.options.bin_dir.join("../components/session.wasm");
+    if component.is_file() {
+        command.arg(component);
+    }
+    let output = run_within(&mut command, b"", context.left())?;
     if !output.status.success() {
         bail!(
             "{PROGRAM}: {}",
@@ -42,20 +48,18 @@ pub(super) fn beside_native(context: &mut Context) -> Result<Vec<Line>> {
     if component.is_empty() || component.len() != native.len() {
         bail!("{PROGRAM} printed no rounds");
     }
-    let ratio = Spread::of_ratios(&component, &native);
-    let notes = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("note "))
-        .map(str::to_owned)
-        .collect();
-    Ok(vec![Line {
-        what: "session component, every check on, a message in batches".to_owned(),
-        target: "≤ 2 × its native core".to_owned(),
-        measured: format!("{:.2} µs", Spread::of(&component).median),
-        beside: format!("{:.2} µs", Spread::of(&native).median),
-        ratio: Some(ratio),
-        limit: Some(2.0),
-        met: Met::when(ratio.median <= 2.0),
-        notes,
-    }])
+    let us = |values: &[f64]| format!("{:.2} µs", Spread::of(values).median);
+    let mut line = Line::ratio(
+        (
+            "session component",
+            "session component, every check on, a message in batches",
+        ),
+        "≤ 2 × its native core",
+        (us(&component), us(&native)),
+        Spread::of_ratios(&component, &native),
+        2.0,
+    );
+    let notes = text.lines().filter_map(|line| line.strip_prefix("note "));
+    line.notes.extend(notes.map(str::to_owned));
+    Ok(vec![line])
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::cast::{AUTHORS, Cast};
 use super::measure::BareSide;
-use super::{Context, Line, Met};
+use super::{Context, Line};
 use crate::load::dialect::Dialect;
 use crate::load::{Engine, GroupId};
 use crate::stack::Wish;
@@ -20,7 +20,7 @@ const PER_S: u32 = 400;
 
 /// Accept, upgrade and join with the 50 newest, beside the bare loop's accept and upgrade; then the same with a token.
 pub(super) fn anonymous(context: &mut Context) -> Result<Vec<Line>> {
-    let mut engine = Engine::new()?;
+    let mut engine = context.engine()?;
     let (signers, unsigned): (Vec<_>, Vec<_>) = Signer::all().into_iter().partition(Result::is_ok);
     let signers: Vec<Signer> = signers.into_iter().flatten().collect();
     let keys: Vec<_> = signers.iter().map(|signer| signer.key.clone()).collect();
@@ -56,44 +56,48 @@ pub(super) fn anonymous(context: &mut Context) -> Result<Vec<Line>> {
         signed.push((algorithm, group, Vec::new()));
     }
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 0..context.rounds() {
-        context.progress(&format!("new connections: round {}", round + 1));
+    let mut round = 0;
+    let rounds = if context.is_quick() {
+        1
+    } else {
+        context.rounds()
+    };
+    while context.another_of("new connections", round, rounds) {
+        round += 1;
         ours.push(one(&mut engine, plain, pop.pid, context.during())?);
         theirs.push(one(&mut engine, bare, side.bare.pid(), context.during())?);
         for (_, group, values) in &mut signed {
             values.push(one(&mut engine, *group, pop.pid, context.during())?);
         }
     }
-    let ratio = Spread::of_ratios(&ours, &theirs);
-    let mut lines = vec![Line {
-        what: "a new anonymous connection: accept, upgrade, join with the 50 newest, close"
-            .to_owned(),
-        target: "≤ 2 × the bare loop's accept and upgrade".to_owned(),
-        measured: format!("{:.0} µs", Spread::of(&ours).median),
-        beside: format!("{:.0} µs", Spread::of(&theirs).median),
-        ratio: Some(ratio),
-        limit: Some(2.0),
-        met: Met::when(ratio.median <= 2.0),
-        notes: vec![format!(
+    let us = |values: &[f64]| format!("{:.0} µs", Spread::of(values).median);
+    let mut lines = vec![
+        Line::ratio(
+            (
+                "a new connection",
+                "a new anonymous connection: accept, upgrade, join with the 50 newest, close",
+            ),
+            "≤ 2 × the bare loop's accept and upgrade",
+            (us(&ours), us(&theirs)),
+            Spread::of_ratios(&ours, &theirs),
+            2.0,
+        )
+        .note(format!(
             "{PER_S} connections/s; the close counts on both sides"
-        )],
-    }];
+        )),
+    ];
     for (algorithm, _, values) in &signed {
         let extra: Vec<f64> = values
             .iter()
             .zip(&ours)
             .map(|(signed, plain)| signed - plain)
             .collect();
-        lines.push(Line {
-            what: format!("the token of a new connection, {algorithm}"),
-            target: "—".to_owned(),
-            measured: format!("{:.0} µs more", Spread::of(&extra).median),
-            beside: "the anonymous connection".to_owned(),
-            ratio: None,
-            limit: None,
-            met: Met::Fact,
-            notes: Vec::new(),
-        });
+        let mut line = Line::fact(
+            format!("the token of a new connection, {algorithm}"),
+            format!("{} more", us(&extra)),
+        );
+        line.beside = "the anonymous connection".to_owned();
+        lines.push(line);
     }
     for error in unsigned.into_iter().filter_map(Result::err) {
         lines.push(Line::not_measured(
@@ -115,7 +119,7 @@ fn one(engine: &mut Engine, group: GroupId, pid: u32, during: Duration) -> Resul
     let mut cpu = CpuMeter::start(&[pid]);
     engine.run(during, interval, &mut open)?;
     engine.settle(Duration::from_millis(300))?;
-    let cpu_ns = cpu.take_ns();
+    let cpu_ns = cpu.take().ran_ns;
     let ready = engine.counts(group).ready - before;
     Ok(cpu_ns as f64 / ready.max(1) as f64 / 1e3)
 }

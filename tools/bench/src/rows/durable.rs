@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::calibrate::half_load;
 use super::cast::{TEXT_BYTES, check};
-use super::measure::{BareSide, round_of};
-use super::{Context, Line, Met};
+use super::measure::{BareSide, Measured, Round};
+use super::{Context, Line};
 use crate::bare::Mode;
-use crate::load::Engine;
 use crate::peers::Nats;
 use crate::stack::speech;
 use crate::stack::{Stack, Wish};
@@ -20,10 +21,11 @@ use crate::sys::CpuMeter;
 const STREAMS: usize = 100;
 const PER_S: u32 = 1_000;
 const BARE_LOG: &str = "BENCH";
+const BARE_SUBJECT: &str = "bench.dev.a";
 
 /// 1,000 posts a second, each on a stream with one viewer: its author.
 pub(super) fn post(context: &mut Context) -> Result<Vec<Line>> {
-    let mut engine = Engine::new()?;
+    let mut engine = context.engine()?;
     let mut pop = context.pop(Wish::default())?;
     let names = context.streams(STREAMS)?;
     let tokens = pop.tokens(STREAMS)?;
@@ -41,95 +43,105 @@ pub(super) fn post(context: &mut Context) -> Result<Vec<Line>> {
     make_log_like(&mut bare_log, &Stack::comments_log())?;
 
     let interval = Duration::from_secs(1) / PER_S;
-    let (mut ours, mut w, mut nats, mut bare_nats) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut pop_us, mut gateway_us) = (Vec::new(), Vec::new());
-    let mut pace = None;
-    let (mut next, mut published) = (0, 0);
-    for round in 0..context.rounds() {
-        context.progress(&format!("durable posts: round {}", round + 1));
-        let mut cpu_nats = CpuMeter::start(&[nats_pid]);
-        let mut cpu_gateway = CpuMeter::start(&[gateway_pid]);
-        let durable_before = engine.counts(authors).durable;
-        let measured = round_of(
-            &mut engine,
-            &[authors],
-            &[pop.pid],
-            TEXT_BYTES,
+    let mut us: [Vec<f64>; 5] = Default::default();
+    let [pops, gateways, nats, w, bare_nats] = &mut us;
+    let (mut pace, mut next, mut records) = (None, 0, 0.0);
+    let mut last = Measured::default();
+    let mut round = 0;
+    while context.another("durable posts", round) {
+        round += 1;
+        let during = context.during();
+        let before = logged(&mut bare_log, &Stack::comments_log())?;
+        let posts = Round {
+            groups: &[authors],
+            pids: &[pop.pid],
+            others: &[gateway_pid, nats_pid],
+            text_bytes: TEXT_BYTES,
             interval,
-            context.during(),
-            1,
-            &mut |engine, text| {
-                let at = next % STREAMS;
-                next += 1;
-                engine.send(posters[at], &speech::post(&names[at], &text))
-            },
-        )?;
-        check(&measured)?;
-        let posts = (engine.counts(authors).durable - durable_before).max(1) as f64;
-        let gateway = cpu_gateway.take_ns() as f64 / posts / 1e3;
-        nats.push(cpu_nats.take_ns() as f64 / posts / 1e3);
-        let own = measured.cpu_ns / measured.posts.max(1) as f64 / 1e3;
-        pop_us.push(own);
-        gateway_us.push(gateway);
-        ours.push(own + gateway);
+            during,
+            audience: 1,
+        };
+        let sent_before = next;
+        last = posts.run(&mut engine, &mut |engine, text| {
+            let at = next % STREAMS;
+            next += 1;
+            engine.send(posters[at], &speech::post(&names[at], &text))
+        })?;
+        check(&last)?;
+        if last.counts.durable < last.posts {
+            bail!(
+                "{} of {} posts were durable 3 s after the last",
+                last.counts.durable,
+                last.posts
+            );
+        }
+        let count = last.posts.max(1) as f64 * 1e3;
+        pops.push(last.cpu_ns / count);
+        gateways.push(last.others_ns.first().copied().unwrap_or_default() / count);
+        nats.push(last.others_ns.get(1).copied().unwrap_or_default() / count);
+        let after = logged(&mut bare_log, &Stack::comments_log())?;
+        records = (after - before) as f64 / (next - sent_before).max(1) as f64;
 
-        let frame =
-            (measured.counts.comment_bytes / measured.counts.comment_frames.max(1)) as usize;
+        let frame = (last.counts.comment_bytes / last.counts.comment_frames.max(1)) as usize;
         let pace = match pace {
             Some(pace) => pace,
             None => *pace.insert(half_load(&mut side, &mut engine, frame, 1_000)?),
         };
-        w.push(
-            side.paced(&mut engine, Mode::Write, frame, pace, 0, context.during())?
-                .us(),
-        );
+        let paced = side.paced(&mut engine, Mode::Write, frame, pace, 0, during)?;
+        w.push(paced.us());
 
-        let record = record_bytes(&mut bare_log, &Stack::comments_log())?;
-        let count = u64::from(PER_S) * context.during().as_millis() as u64 / 1_000;
+        let record = vec![b'r'; last_record_bytes(&mut bare_log, &Stack::comments_log())?];
+        let mut publish = |for_ms: u128| -> Result<u64> {
+            let count = (u128::from(PER_S) * for_ms / 1_000) as u64;
+            bare_log.publish_all(BARE_SUBJECT, &record, count, PER_S.into())?;
+            Ok(count)
+        };
+        // As a round of posts: some before it counts, then quiet.
+        publish(300)?;
+        engine.settle(Duration::from_millis(250))?;
         let mut cpu = CpuMeter::start(&[nats_pid]);
-        bare_log.publish_all(
-            "bench.dev.a",
-            &vec![b'r'; record],
-            published,
-            count,
-            PER_S.into(),
-        )?;
-        published += count;
-        bare_nats.push(cpu.take_ns() as f64 / count as f64 / 1e3);
+        let count = publish(during.as_millis())?;
+        engine.settle(Duration::from_millis(250))?;
+        bare_nats.push(cpu.take().ran_ns as f64 / count as f64 / 1e3);
     }
-    let ratio = Spread::of_ratios(&ours, &w);
-    let nats_ratio = Spread::of_ratios(&nats, &bare_nats);
+    let [pops, gateways, nats, w, bare_nats] = &us;
+    let ours: Vec<f64> = pops.iter().zip(gateways).map(|(a, b)| a + b).collect();
+    let median = |values: &[f64]| format!("{:.1} µs", Spread::of(values).median);
     Ok(vec![
-        Line {
-            what: "a durable post: CPU of PoP + gateway".to_owned(),
-            target: "≤ 6 W".to_owned(),
-            measured: format!("{:.1} µs", Spread::of(&ours).median),
-            beside: format!("W {:.2} µs", Spread::of(&w).median),
-            ratio: Some(ratio),
-            limit: Some(6.0),
-            met: Met::when(ratio.median <= 6.0),
-            notes: vec![format!(
-                "PoP {:.1} µs, gateway {:.1} µs, at 1,000 posts/s on 100 streams; receipts and the delivery to the author included",
-                Spread::of(&pop_us).median,
-                Spread::of(&gateway_us).median
-            )],
-        },
-        Line {
-            what: "a durable post: NATS's own CPU".to_owned(),
-            target: "≤ 1.3 × a bare publisher's".to_owned(),
-            measured: format!("{:.1} µs", Spread::of(&nats).median),
-            beside: format!("{:.1} µs", Spread::of(&bare_nats).median),
-            ratio: Some(nats_ratio),
-            limit: Some(1.3),
-            met: Met::when(nats_ratio.median <= 1.3),
-            notes: vec![
-                "the bare publisher writes records of the same size at the same rate, pipelined, with message ids, \
-                 into a log with the same settings, republish included; nobody reads that log, while Chorus's is \
-                 followed by the gateway and consumed by persist"
-                    .to_owned(),
-            ],
-        },
+        Line::ratio(
+            (
+                "a durable post, PoP + gateway",
+                "a durable post: CPU of PoP + gateway",
+            ),
+            "≤ 6 W",
+            (
+                median(&ours),
+                format!("W {:.2} µs", Spread::of(w).median),
+            ),
+            Spread::of_ratios(&ours, w),
+            6.0,
+        )
+        .note(format!(
+            "PoP {}, gateway {}, at 1,000 posts/s on 100 streams; receipts and the delivery to the author included",
+            median(pops),
+            median(gateways)
+        ))
+        .note(last.pressure.words("in the PoP's last round")),
+        Line::ratio(
+            (
+                "a durable post, NATS",
+                "a durable post: NATS's own CPU",
+            ),
+            "≤ 1.3 × a bare publisher's",
+            (median(nats), median(bare_nats)),
+            Spread::of_ratios(nats, bare_nats),
+            1.3,
+        )
+        .note(format!(
+            "the bare publisher writes records of the same size at the same rate, pipelined, with message ids, \
+             into a log with the same settings, republish included; nobody reads that log, while Chorus's is \
+             followed by the gateway and consumed by persist; {records:.2} records of Chorus a post"
+        )),
     ])
 }
 
@@ -152,20 +164,28 @@ fn make_log_like(nats: &mut Nats, log: &str) -> Result<()> {
         &config.to_string(),
     )?;
     match made.get("error") {
-        Some(error) => anyhow::bail!("a log like {log} is refused: {error}"),
+        Some(error) => bail!("a log like {log} is refused: {error}"),
         None => Ok(()),
     }
 }
 
-/// The mean size of a log's messages' bodies: what the server counts, less subject, header and its own 20 bytes or so.
-fn record_bytes(nats: &mut Nats, log: &str) -> Result<usize> {
+/// How many messages a log has ever had.
+fn logged(nats: &mut Nats, log: &str) -> Result<u64> {
     let info = nats.request(&format!("$JS.API.STREAM.INFO.{log}"), "")?;
-    let number = |name: &str| {
-        info.get("state")
-            .and_then(|state| state.get(name))
-            .and_then(Value::as_u64)
-            .unwrap_or(0)
-    };
-    let mean = number("bytes") / number("messages").max(1);
-    Ok(mean.saturating_sub(100).max(64) as usize)
+    (info.get("state"))
+        .and_then(|state| state.get("last_seq"))
+        .and_then(Value::as_u64)
+        .with_context(|| format!("no state of {log}: {info}"))
+}
+
+/// The size of a log's last message, without its header.
+fn last_record_bytes(nats: &mut Nats, log: &str) -> Result<usize> {
+    let seq = logged(nats, log)?;
+    let ask = serde_json::json!({ "seq": seq }).to_string();
+    let answer = nats.request(&format!("$JS.API.STREAM.MSG.GET.{log}"), &ask)?;
+    let data = (answer.get("message"))
+        .and_then(|message| message.get("data"))
+        .and_then(Value::as_str)
+        .with_context(|| format!("no message {seq} of {log}: {answer}"))?;
+    Ok(STANDARD.decode(data)?.len())
 }

@@ -14,14 +14,16 @@ pub(super) fn to_ready(context: &mut Context) -> Result<Vec<Line>> {
         times.push(pop.restart()?.as_secs_f64() * 1e3);
     }
     let spread = Spread::of(&times);
-    Ok(vec![Line {
-        what: "PoP restart to ready, compiled session logic cached".to_owned(),
-        target: "≤ 300 ms".to_owned(),
-        measured: format!("{:.0} ms ({:.0}–{:.0})", spread.median, spread.min, spread.max),
-        beside: "—".to_owned(),
-        ratio: None,
-        limit: None,
-        met: Met::when(spread.median <= 300.0),
-        notes: vec!["from the start of the process to the first `/readyz` that says so, connected to its gateway".to_owned()],
-    }])
+    let mut line = Line::fact(
+        "PoP restart to ready, compiled session logic cached",
+        format!(
+            "{:.0} ms ({:.0}–{:.0})",
+            spread.median, spread.min, spread.max
+        ),
+    );
+    line.target = "≤ 300 ms".to_owned();
+    line.met = Met::when(spread.median <= 300.0);
+    Ok(vec![line.note(
+        "from the start of the process to the first `/readyz` that says so, connected to its gateway",
+    )])
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::cast::{Cast, TEXT_BYTES};
-use super::measure::post_round;
-use super::{Context, Line, Met};
-use crate::load::Engine;
+use super::measure::Round;
+use super::{Context, Line};
 use crate::stack::Wish;
 use crate::stack::speech::{self, Encoding};
 use crate::stats::Spread;
@@ -28,7 +27,7 @@ pub(super) fn bytes(context: &mut Context) -> Result<Vec<Line>> {
 }
 
 fn sizes(context: &mut Context) -> Result<Vec<Line>> {
-    let mut engine = Engine::new()?;
+    let mut engine = context.engine()?;
     let mut pop = context.pop(Wish::default())?;
     let stream = context.streams(1)?.remove(0);
     let mut cast = Cast::join(&mut engine, &mut pop, &stream, 2)?;
@@ -53,15 +52,16 @@ fn sizes(context: &mut Context) -> Result<Vec<Line>> {
             .collect();
         let author_groups = cast.groups;
         let posted_before = engine.counts(author_groups[1]).durable;
-        let measured = post_round(
-            &mut engine,
-            &author_groups,
-            &[pop.pid],
-            TEXT_BYTES,
-            Duration::from_secs(1) / per_s,
-            context.during(),
-            &mut |engine, text| cast.post(engine, &text),
-        )?;
+        let round = Round {
+            groups: &author_groups,
+            pids: &[pop.pid],
+            others: &[],
+            text_bytes: TEXT_BYTES,
+            interval: Duration::from_secs(1) / per_s,
+            during: context.during(),
+            audience: 2,
+        };
+        let measured = round.run(&mut engine, &mut |engine, text| cast.post(engine, &text))?;
         super::cast::check(&measured)?;
         let posted = (engine.counts(author_groups[1]).durable - posted_before).max(1) as f64;
         let column: Vec<f64> = groups
@@ -74,25 +74,24 @@ fn sizes(context: &mut Context) -> Result<Vec<Line>> {
     Ok(FORMS
         .iter()
         .enumerate()
-        .map(|(index, (name, _, _))| Line {
-            what: format!("bytes a comment on the wire, {name}"),
-            target: "a table".to_owned(),
-            measured: format!(
-                "{:.0} at 10/s, {:.0} at 1,000/s",
-                columns[0][index], columns[1][index]
-            ),
-            beside: format!("a text of {TEXT_BYTES} bytes"),
-            ratio: None,
-            limit: None,
-            met: Met::Fact,
-            notes: Vec::new(),
+        .map(|(index, (name, _, _))| {
+            let mut line = Line::fact(
+                format!("bytes a comment on the wire, {name}"),
+                format!(
+                    "{:.0} at 10/s, {:.0} at 1,000/s",
+                    columns[0][index], columns[1][index]
+                ),
+            );
+            line.target = "a table".to_owned();
+            line.beside = format!("a text of {TEXT_BYTES} bytes");
+            line
         })
         .collect())
 }
 
 /// CPU a delivery to 1,000 viewers with deflate beside without, batching off, at 50 comments/s.
 fn deflate_cpu(context: &mut Context) -> Result<Line> {
-    let mut engine = Engine::new()?;
+    let mut engine = context.engine()?;
     let wish = Wish {
         unbatched: true,
         ..Wish::default()
@@ -117,25 +116,24 @@ fn deflate_cpu(context: &mut Context) -> Result<Line> {
     )?;
     let interval = Duration::from_millis(20);
     let (mut with, mut without) = (Vec::new(), Vec::new());
-    for round in 0..context.rounds().min(3) {
-        context.progress(&format!("deflate: round {}", round + 1));
+    let mut round = 0;
+    while context.another_of("deflate", round, context.rounds().min(3)) {
+        round += 1;
         let measured = plain.round(&mut engine, interval, context.during())?;
         without.push(measured.cpu_ns / measured.posts.max(1) as f64 / 1e3);
         let measured = deflated.round(&mut engine, interval, context.during())?;
         with.push(measured.cpu_ns / measured.posts.max(1) as f64 / 1e3);
     }
-    let ratio = Spread::of_ratios(&with, &without);
-    Ok(Line {
-        what: "a comment to 1,000 viewers with deflate: CPU of the PoP".to_owned(),
-        target: "no CPU per viewer (≤ 1.1 × without)".to_owned(),
-        measured: format!("{:.0} µs", Spread::of(&with).median),
-        beside: format!("{:.0} µs", Spread::of(&without).median),
-        ratio: Some(ratio),
-        limit: Some(1.1),
-        met: Met::when(ratio.median <= 1.1),
-        notes: vec![
-            "800 viewers with deflate and 200 authors without, batching off, 50 comments/s"
-                .to_owned(),
-        ],
-    })
+    let us = |values: &[f64]| format!("{:.0} µs", Spread::of(values).median);
+    Ok(Line::ratio(
+        (
+            "deflate",
+            "a comment to 1,000 viewers with deflate: CPU of the PoP",
+        ),
+        "no CPU per viewer (≤ 1.1 × without)",
+        (us(&with), us(&without)),
+        Spread::of_ratios(&with, &without),
+        1.1,
+    )
+    .note("800 viewers with deflate and 200 authors without, batching off, 50 comments/s"))
 }

@@ -1,7 +1,7 @@
 //! Tokens of every algorithm a PoP takes, signed here with keys made here.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine as _;
@@ -13,8 +13,13 @@ use ring::signature::{
 };
 use toml::Table;
 
+use crate::sys::child::run_within;
+
 /// Long enough for any run, in seconds.
 const LIFE_S: i64 = 6 * 3_600;
+
+/// Signs a message.
+type Sign = Box<dyn Fn(&[u8]) -> Result<Vec<u8>>>;
 
 /// A key and how it signs.
 pub(crate) struct Signer {
@@ -22,7 +27,7 @@ pub(crate) struct Signer {
     pub(crate) algorithm: &'static str,
     /// The public key as a PoP's configuration wants it.
     pub(crate) key: Table,
-    sign: Box<dyn Fn(&[u8]) -> Result<Vec<u8>>>,
+    sign: Sign,
 }
 
 impl Signer {
@@ -122,19 +127,9 @@ fn key(algorithm: &str, fields: &[(&str, &[u8])]) -> Table {
 }
 
 fn openssl(args: &[&str], input: &[u8]) -> Result<Vec<u8>> {
-    let mut child = Command::new("openssl")
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("openssl, which makes the RSA key, is not installed")?;
-    child
-        .stdin
-        .take()
-        .context("openssl has no input")?
-        .write_all(input)?;
-    let output = child.wait_with_output()?;
+    let mut command = Command::new("openssl");
+    let output = run_within(command.args(args), input, Duration::from_secs(20))
+        .context("openssl makes the RSA key")?;
     if !output.status.success() {
         bail!("openssl made no RSA key");
     }

@@ -100,8 +100,9 @@ fn short(bytes: &mut Vec<u8>, text: &str) {
 
 /// A post. The text is one of [`crate::load::posts::Posts::next`]: nothing in it needs an escape.
 pub(crate) fn post(stream: &str, text: &str) -> Vec<u8> {
-    // The mark is unlike any other, so it serves as the idempotency key too.
-    let key = text.get(..11).unwrap_or(text);
+    // The mark's number is unlike any other, so it serves as the idempotency key too; without the mark itself, or a
+    // receipt would count as the comment.
+    let key = text.get(2..10).unwrap_or(text);
     let message = format!(
         "{{\"type\":\"post_comment\",\"payload\":{{\"stream_id\":\"{stream}\",\"client_id\":\"{key}-{:x}\",\"content\":\"{text}\"}}}}",
         std::process::id()
@@ -120,6 +121,23 @@ pub(crate) fn react(stream: &str, count: u32) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_receipt_repeats_is_no_mark() {
+        let mut posts = crate::load::posts::Posts::default();
+        posts.restart(1);
+        let text = posts.next(60, 1);
+        let mut frame = post("demo", &text);
+        let head = ws::Head::read(&frame).expect("whole");
+        let mask = head.mask.expect("masked");
+        ws::unmask(&mut frame[head.head_len..], mask);
+        let message: serde_json::Value =
+            serde_json::from_slice(&frame[head.head_len..]).expect("JSON");
+        let client_id = message["payload"]["client_id"].as_str().expect("an id");
+        assert!(client_id.len() > 8, "{client_id}");
+        assert_eq!(posts.scan(client_id.as_bytes(), 2), 0);
+        assert_eq!(posts.scan(text.as_bytes(), 2), 1);
+    }
 
     #[test]
     fn a_join_in_messagepack_is_what_the_protocol_says() {

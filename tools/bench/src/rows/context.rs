@@ -1,0 +1,208 @@
+//! What rows share: the options, the stack, and the time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::Options;
+use crate::load::Engine;
+use crate::plot::Plot;
+use crate::stack::{Pop, Stack, Wish};
+
+/// How long the whole may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// At most 15 minutes.
+    Full,
+    /// At most 3 minutes.
+    Quick,
+    /// Rows that were asked for by name: as long as they need, within [`ROW_MAX`] each.
+    Chosen,
+}
+
+/// The longest a row may take that was asked for by name or with a number of rounds.
+const ROW_MAX: Duration = Duration::from_secs(600);
+
+/// A row's share of the time.
+#[derive(Clone, Debug)]
+struct Share {
+    begun: Instant,
+    length: Duration,
+    rounds_begun: Instant,
+    cut: Option<String>,
+}
+
+/// What rows share.
+pub(crate) struct Context {
+    /// The command's options.
+    pub(crate) options: Options,
+    length: Length,
+    start: Instant,
+    share: Share,
+    stack: Option<Stack>,
+    streams: usize,
+    /// What is drawn.
+    pub(crate) plots: Vec<Plot>,
+}
+
+impl Context {
+    /// Nothing started yet.
+    pub(crate) fn new(options: Options, length: Length) -> Self {
+        let now = Instant::now();
+        Self {
+            options,
+            length,
+            start: now,
+            share: Share {
+                begun: now,
+                length: ROW_MAX,
+                rounds_begun: now,
+                cut: None,
+            },
+            stack: None,
+            streams: 0,
+            plots: Vec::new(),
+        }
+    }
+
+    /// Since the start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Begins a row with its share of the time, in seconds: of the full run and of the quick one.
+    pub(crate) fn begin(&mut self, (full_s, quick_s): (u64, u64)) {
+        let length = match self.length {
+            _ if self.options.rounds > 0 => ROW_MAX,
+            Length::Full => Duration::from_secs(full_s),
+            Length::Quick => Duration::from_secs(quick_s),
+            Length::Chosen => ROW_MAX,
+        };
+        self.share = Share {
+            begun: Instant::now(),
+            length,
+            rounds_begun: Instant::now(),
+            cut: None,
+        };
+    }
+
+    /// What the row's share of the time did not suffice for.
+    pub(crate) fn cut(&mut self) -> Option<String> {
+        self.share.cut.take()
+    }
+
+    /// What is left of the row's share of the time.
+    pub(crate) fn left(&self) -> Duration {
+        (self.share.length).saturating_sub(self.share.begun.elapsed())
+    }
+
+    /// Connections that give up when the row's share of the time is over.
+    pub(crate) fn engine(&self) -> Result<Engine> {
+        Engine::until(self.share.begun + self.share.length)
+    }
+
+    /// Rounds of each side.
+    pub(crate) fn rounds(&self) -> usize {
+        match (self.options.rounds, self.length) {
+            (0, Length::Quick) => 2,
+            (0, Length::Full | Length::Chosen) => 5,
+            (rounds, _) => rounds,
+        }
+    }
+
+    /// Whether to go on after `done` rounds of the usual number.
+    pub(crate) fn another(&mut self, what: &str, done: usize) -> bool {
+        self.another_of(what, done, self.rounds())
+    }
+
+    /// Whether to go on after `done` of so many rounds. The first is always tried; the others only when the row's
+    /// share of the time suffices for one as long as those before.
+    pub(crate) fn another_of(&mut self, what: &str, done: usize, wanted: usize) -> bool {
+        if done == 0 {
+            self.share.rounds_begun = Instant::now();
+        } else if done >= wanted {
+            return false;
+        } else {
+            let one = self.share.rounds_begun.elapsed() / u32::try_from(done).unwrap_or(u32::MAX);
+            if self.share.begun.elapsed() + one > self.share.length {
+                self.share.cut = Some(format!(
+                    "{done} of {wanted} rounds: the row's {} s were over",
+                    self.share.length.as_secs()
+                ));
+                return false;
+            }
+        }
+        self.progress(&format!("{what}: round {} of {wanted}", done + 1));
+        true
+    }
+
+    /// How long one round of one side lasts.
+    pub(crate) fn during(&self) -> Duration {
+        match self.length {
+            Length::Full | Length::Chosen => Duration::from_millis(2_000),
+            Length::Quick => Duration::from_millis(700),
+        }
+    }
+
+    /// Whether it is the short form.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.length == Length::Quick
+    }
+
+    /// A PoP as a row wishes it: the one given, or one of the bench's own.
+    pub(crate) fn pop(&mut self, wish: Wish) -> Result<Pop> {
+        if let Some(url) = &self.options.url {
+            let pid = self
+                .options
+                .pid
+                .context("--url needs --pid for its CPU and memory")?;
+            let tokens = match &self.options.tokens {
+                Some(path) => std::fs::read_to_string(path)?
+                    .lines()
+                    .map(str::to_owned)
+                    .collect(),
+                None => Vec::new(),
+            };
+            let pop = Pop::given(url, pid, tokens)?;
+            if wish.tls && pop.tls.is_none() {
+                bail!("the PoP of --url speaks no TLS");
+            }
+            return Ok(pop);
+        }
+        self.stack()?.pop(wish)
+    }
+
+    /// The stack behind the bench's own PoPs.
+    pub(crate) fn stack(&mut self) -> Result<&mut Stack> {
+        if self.options.url.is_some() {
+            bail!("it needs the log and the gateway, which --url does not name");
+        }
+        if self.stack.is_none() {
+            self.progress("starting NATS and an origin");
+            self.stack = Some(Stack::start(&self.options)?);
+        }
+        self.stack.as_mut().context("no stack")
+    }
+
+    /// Names of `count` streams nobody has used before; with `--url` there is one.
+    pub(crate) fn streams(&mut self, count: usize) -> Result<Vec<String>> {
+        if self.options.url.is_some() {
+            if count > 1 {
+                bail!("it needs {count} streams, and with --url there is one");
+            }
+            return Ok(vec![self.options.stream.clone()]);
+        }
+        let first = self.streams;
+        self.streams += count;
+        let names: Vec<String> = (first..first + count)
+            .map(|number| format!("bench-{number}"))
+            .collect();
+        self.stack()?.create_streams(&names)?;
+        Ok(names)
+    }
+
+    /// A line for who waits.
+    pub(crate) fn progress(&self, what: &str) {
+        eprintln!("[{:4.0} s] {what}", self.start.elapsed().as_secs_f64());
+    }
+}
