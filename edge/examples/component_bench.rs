@@ -123,7 +123,7 @@ fn record(config: &[u8]) -> Result<(Script, Script)> {
             data: rmp_serde::to_vec_named(what)?,
         })
     };
-    let mut tell =
+    let tell =
         |core: &mut Native, script: &mut Script, now: u64, inputs: Vec<Input>| -> Vec<Output> {
             script.push((now, inputs.clone()));
             core.handle(now, inputs)
