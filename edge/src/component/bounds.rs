@@ -40,7 +40,7 @@ impl Default for Bounds {
             call_inputs_max: 64,
             journal_inputs_max: 20_000,
             journal_bytes_max: 8 << 20,
-            journal_ms_max: 100,
+            journal_ms_max: 80,
             traps_per_call_max: 8,
             probation_s: 60,
             probation_traps_max: 3,

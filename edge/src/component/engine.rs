@@ -3,12 +3,37 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use wasmtime::{Config, Engine, OptLevel};
 
-/// How often a running call looks at its CPU time. A call overruns its deadline by at most two of these.
-pub(super) const TICK: Duration = Duration::from_millis(20);
+/// How often somebody looks whether a call is running: its deadline may begin so much late.
+const TICK: Duration = Duration::from_millis(20);
+/// How often a call that was found running looks at its CPU time. Each tick is a wake-up, so there are few without need.
+const TICK_RUNNING: Duration = Duration::from_millis(5);
+/// By how much a call may overrun its deadline.
+pub(super) const OVERRUN: Duration = Duration::from_millis(25);
+
+/// Calls that are running now, in all shards.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// A call that is running until this is dropped.
+pub(super) struct Running(());
+
+impl Running {
+    pub(super) fn start() -> Self {
+        RUNNING.fetch_add(1, Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Relaxed);
+    }
+}
 
 static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
 
@@ -41,7 +66,8 @@ fn start() -> wasmtime::Result<Engine> {
         .stack_size(64 << 10)
         .spawn(move || {
             loop {
-                std::thread::sleep(TICK);
+                let running = RUNNING.load(Relaxed) > 0;
+                std::thread::sleep(if running { TICK_RUNNING } else { TICK });
                 ticking.increment_epoch();
             }
         })?;

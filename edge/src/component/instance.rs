@@ -9,7 +9,7 @@ use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
 use super::bindings::SessionComponent;
 use super::bindings::exports::chorus::edge::session::{Guest, Input, Output};
 use super::bounds::Bounds;
-use super::engine::TICK;
+use super::engine::{OVERRUN, Running};
 use super::logic::Logic;
 
 /// How a call failed. The instance is of no use any more, but for `Refused`.
@@ -152,6 +152,7 @@ impl Instance {
         host.budget = budget;
         host.since = None;
         self.store.set_epoch_deadline(1);
+        let _running = Running::start();
         call(self.session.chorus_edge_session(), &mut self.store)
             .map_err(|error| fault(&error, budget))
     }
@@ -176,7 +177,7 @@ fn cpu() -> Duration {
 fn fault(error: &wasmtime::Error, budget: Duration) -> Fault {
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {
-            Fault::Deadline(u64::try_from((budget + TICK).as_millis()).unwrap_or(u64::MAX))
+            Fault::Deadline(u64::try_from((budget + OVERRUN).as_millis()).unwrap_or(u64::MAX))
         }
         Some(trap) => Fault::Trap(trap.to_string()),
         None => Fault::Trap(error.root_cause().to_string()),

@@ -110,6 +110,8 @@ shard_metrics! {
     queue_bytes,
     /// Whether batches go through io_uring (1) or plain sends (0)
     io_uring,
+    /// Microseconds that a turn lasts at least, by the load now
+    turn_us,
     /// TCP connections accepted
     accepted,
     /// TCP connections dropped at once because the process has too many
@@ -174,7 +176,13 @@ impl ShardMetrics {
 }
 
 /// Of the plain numbers, those that also fall.
-pub(super) const GAUGES: [&str; 4] = ["connections", "topics", "queue_bytes", "io_uring"];
+pub(super) const GAUGES: [&str; 5] = [
+    "connections",
+    "topics",
+    "queue_bytes",
+    "io_uring",
+    "turn_us",
+];
 
 #[cfg(test)]
 mod tests {

@@ -160,7 +160,7 @@ pub(super) struct Engine<B> {
     pub(super) slots: usize,
     pub(super) sequence: u64,
     pub(super) drain: Option<Drain>,
-    pace: Pace,
+    pub(super) pace: Pace,
     /// Closed in this turn; their sockets are told when the frames are sent.
     pub(super) closed_now: Vec<ConnId>,
 }

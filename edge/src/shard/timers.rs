@@ -53,6 +53,8 @@ impl<B: Brain> Engine<B> {
         let metrics = &self.spec.metrics;
         metrics.topics.set(self.topics.len() as u64);
         metrics.queue_bytes.set(self.wire.queue_bytes as u64);
+        let turn = u64::try_from(self.pace.turn().as_micros()).unwrap_or(u64::MAX);
+        metrics.turn_us.set(turn);
         metrics
             .io_uring
             .set(u64::from(self.wire.sender.name() == "io_uring"));

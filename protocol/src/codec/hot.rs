@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 
 use super::{Encoding, json, msgpack};
-use crate::client::{PostView, ReactView};
-use crate::id::{ClientId, CommentId, StreamId};
+use crate::client::{ClientMessage, PostComment, PostView, ReactView};
+use crate::id::{ClientId, CommentId, IdError, StreamId};
 
 /// A message whose texts lie in its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,30 @@ pub enum Hot<'a> {
     PostComment(PostView<'a>),
     /// React to a stream.
     React(ReactView<'a>),
+}
+
+impl Hot<'_> {
+    /// The same as [`super::decode_client`] says it.
+    ///
+    /// # Errors
+    /// An id that is none; `decode_hot` reads only ids that are.
+    pub fn message(&self) -> Result<ClientMessage, IdError> {
+        Ok(match self {
+            Self::PostComment(post) => ClientMessage::PostComment(PostComment {
+                stream_id: post.stream_id.parse()?,
+                client_id: post.client_id.parse()?,
+                content: post.content.clone().into_owned(),
+                parent_id: post.parent_id,
+                media_ms: post.media_ms,
+            }),
+            Self::React(react) => ClientMessage::React {
+                stream_id: react.stream_id.parse()?,
+                reaction_type: react.reaction_type.to_owned(),
+                comment_id: None,
+                count: react.count,
+            },
+        })
+    }
 }
 
 /// Reads a post or a reaction in its usual form; `None` says nothing about the message: see

@@ -102,7 +102,7 @@ async fn dev(args: Args) -> Result<ExitCode> {
     let parent = std::os::unix::process::parent_id();
     let house = House::find(args.app.as_deref())?;
     let nats_server = find::nats_server(args.nats_server.as_deref(), &house)?;
-    let listen = free_listen(args.listen)?;
+    let (listen, listener) = free_listen(args.listen)?;
     let dir = DataDir::open(&args.data, args.reset)?;
     let identity = Identity::open(&dir)?;
     let ports = ports::Ports::choose()?;
@@ -122,6 +122,7 @@ async fn dev(args: Args) -> Result<ExitCode> {
         Part::edge(&dir, &house, listen),
     ];
     ports.release();
+    drop(listener);
     let mut children: Vec<Child> = Vec::new();
     let started = tokio::select! {
         result = start_all(&args, &dir, parts, &mut children) => result.map(|()| None),
@@ -262,14 +263,16 @@ async fn parent_gone(asked: bool, parent: u32) {
     }
 }
 
-/// The address itself, or a free port where 0 is asked for; in use is an error.
-fn free_listen(listen: SocketAddr) -> Result<SocketAddr> {
-    if listen.port() == 0 {
-        return Ok(SocketAddr::new(listen.ip(), ports::free_tcp(listen.ip())?));
-    }
-    TcpListener::bind(listen)
-        .map(|_| listen)
-        .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))
+/// The address itself, or a free port where 0 is asked for, held until the listener is dropped; in use is an error.
+fn free_listen(listen: SocketAddr) -> Result<(SocketAddr, TcpListener)> {
+    let listener = if listen.port() == 0 {
+        ports::hold_tcp(listen.ip())?
+    } else {
+        TcpListener::bind(listen).with_context(|| {
+            format!("cannot listen on {listen}; choose another address with --listen")
+        })?
+    };
+    Ok((listener.local_addr()?, listener))
 }
 
 struct Signals {

@@ -1,7 +1,6 @@
 //! Free ports for what runs behind the PoP.
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
@@ -9,6 +8,8 @@ use anyhow::{Context, Result};
 /// the program's start.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
+/// Ports of one process at the most.
+const PORTS_MAX: u16 = 8;
 
 /// The ports, held until [`Ports::release`] so that nobody else chooses them.
 pub(crate) struct Ports {
@@ -45,23 +46,17 @@ impl Ports {
     }
 }
 
-/// A free TCP port.
-pub(crate) fn free_tcp(ip: IpAddr) -> Result<u16> {
-    Ok(hold_tcp(ip)?.local_addr()?.port())
-}
-
-fn hold_tcp(ip: IpAddr) -> Result<TcpListener> {
+/// A free TCP port, held until this is dropped.
+pub(crate) fn hold_tcp(ip: IpAddr) -> Result<TcpListener> {
     search(|port| TcpListener::bind((ip, port)).ok())
         .with_context(|| format!("no free TCP port on {ip}"))
 }
 
-/// Tries each port once, from a place that differs by process and time.
+/// Tries each port once, from a place of this process's own: between the choice and the program's start nobody holds
+/// a port, and another `chorus dev` that starts then must not come by it.
 fn search<T>(bind: impl Fn(u16) -> Option<T>) -> Option<T> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let spread = u64::from(std::process::id()).wrapping_mul(7_919) ^ u64::from(now.subsec_nanos());
-    let start = (spread % u64::from(COUNT)) as u16;
+    let places = u32::from(COUNT / PORTS_MAX);
+    let start = (std::process::id() % places) as u16 * PORTS_MAX;
     (0..COUNT).find_map(|step| bind(FIRST + (start + step) % COUNT))
 }
 
