@@ -90,7 +90,12 @@ fn read<'de, T: Deserialize<'de>>(encoding: Encoding, bytes: &'de [u8]) -> Resul
 /// # Errors
 /// [`DecodeError`] says whether the type is unknown or the body is wrong, and whose post it was.
 pub fn decode_client(encoding: Encoding, bytes: &[u8]) -> Result<ClientMessage, DecodeError> {
-    read::<ClientMessage>(encoding, bytes).map_err(|message| explain(encoding, bytes, message))
+    match read::<ClientMessage>(encoding, bytes) {
+        // A number that JSON does not have (MessagePack's NaN and infinities) reads as null, and null is no value.
+        Ok(ClientMessage::Ping(Some(serde_json::Value::Null))) => Ok(ClientMessage::Ping(None)),
+        Ok(message) => Ok(message),
+        Err(message) => Err(explain(encoding, bytes, message)),
+    }
 }
 
 /// The slow second look at a message that could not be read.
@@ -210,5 +215,15 @@ mod tests {
             Ok(ClientMessage::Ping(Some(serde_json::json!([1, "a"]))))
         );
         assert_eq!(json(r#"{"type":"ping"}"#), Ok(ClientMessage::Ping(None)));
+    }
+
+    #[test]
+    fn a_ping_of_no_number_is_a_ping_of_nothing() {
+        // Found by fuzzing: a variant by its index, and a NaN.
+        let bytes = [0x92, 0x09, 0xca, 0xff, 0xd0, 0x85, 0xff];
+        assert_eq!(
+            decode_client(Encoding::MsgPack, &bytes),
+            Ok(ClientMessage::Ping(None))
+        );
     }
 }
