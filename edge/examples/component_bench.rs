@@ -234,7 +234,7 @@ fn record(config: &[u8]) -> Result<(Script, Script)> {
 
 /// Odd users speak MessagePack.
 fn json_or_msgpack(user: u64, message: &serde_json::Value) -> Result<Input> {
-    let data = if user % 2 == 0 {
+    let data = if user.is_multiple_of(2) {
         serde_json::to_vec(message)?
     } else {
         rmp_serde::to_vec_named(message)?
