@@ -14,7 +14,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// How often a call that was found running looks at its CPU time. Each tick is a wake-up, so there are few without need.
 const TICK_RUNNING: Duration = Duration::from_millis(5);
 /// By how much a call may overrun its deadline.
-pub(super) const OVERRUN: Duration = Duration::from_millis(25);
+pub(super) const OVERRUN: Duration = TICK.saturating_add(TICK_RUNNING);
 
 /// Calls that are running now, in all shards.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);

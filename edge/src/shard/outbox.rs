@@ -61,10 +61,14 @@ impl Outbox {
         frame: FrameRef,
         write: impl FnOnce(&[u8], &mut Vec<u8>),
     ) -> FrameRef {
-        // The arena moves when it grows, so the new frame is written aside first.
+        self.build_aside(|outbox, into| write(outbox.bytes(frame), into))
+    }
+
+    /// Builds a frame out of what is in the arena. It moves when it grows, so the new frame is written aside first.
+    fn build_aside(&mut self, write: impl FnOnce(&Self, &mut Vec<u8>)) -> FrameRef {
         let mut aside = std::mem::take(&mut self.aside);
         aside.clear();
-        write(self.bytes(frame), &mut aside);
+        write(self, &mut aside);
         let built = self.build(|into| into.extend_from_slice(&aside));
         self.aside = aside;
         built
@@ -84,12 +88,10 @@ impl Outbox {
         let Some(first) = self.jobs.get(job).map(|job| job.frame) else {
             return;
         };
-        let mut aside = std::mem::take(&mut self.aside);
-        aside.clear();
-        aside.extend_from_slice(self.bytes(first));
-        aside.extend_from_slice(self.bytes(frame));
-        let both = self.build(|into| into.extend_from_slice(&aside));
-        self.aside = aside;
+        let both = self.build_aside(|outbox, into| {
+            into.extend_from_slice(outbox.bytes(first));
+            into.extend_from_slice(outbox.bytes(frame));
+        });
         if let Some(job) = self.jobs.get_mut(job) {
             job.frame = both;
         }
