@@ -11,6 +11,10 @@ use chorus_edge::shard::send::IoUring;
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+/// Messages live for milliseconds on many threads; the system's allocator gives their pages back and takes them anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A Chorus PoP: viewers connect here.
 #[derive(Debug, Parser)]
 #[command(name = "chorus-edge", version)]

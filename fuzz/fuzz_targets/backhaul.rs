@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use chorus_protocol::CommentRecord;
 use chorus_protocol::backhaul::{
     Datagram, Lane, Publish, Published, Request, Response, ToGateway, ToPop, read_frame,
-    split_frame, write_frame,
+    split_frame, split_quiet, write_frame, write_quiet,
 };
 use chorus_protocol::session::{Control, Delivery, ReplayRange, Replayed};
 use libfuzzer_sys::fuzz_target;
@@ -27,6 +27,11 @@ fuzz_target!(|bytes: &[u8]| {
     let mut rest = bytes;
     while let Ok(Some((frame, more))) = split_frame(rest) {
         read::<Lane>(frame);
+        if let Ok((stream, at)) = split_quiet(frame) {
+            let mut lane = Vec::new();
+            write_quiet(&stream, &frame[at..], &mut lane).expect("what was read can be written");
+            assert_eq!(&lane[4..], frame);
+        }
         rest = more;
     }
     read::<ToGateway>(bytes);

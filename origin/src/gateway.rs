@@ -12,6 +12,7 @@ mod lane;
 mod pace;
 mod pop;
 mod posts;
+mod quiet;
 mod tls;
 mod totals;
 

@@ -13,6 +13,10 @@ use tracing_subscriber::EnvFilter;
 /// How often the parent is looked for.
 const PARENT: Duration = Duration::from_millis(250);
 
+/// Messages live for milliseconds on many threads; the system's allocator gives their pages back and takes them anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The origin of Chorus: gateway, persist and api over NATS JetStream.
 #[derive(Parser)]
 #[command(version)]

@@ -7,9 +7,13 @@
 //! | --- | --- | --- |
 //! | `Control` | PoP, bidirectional | [`ToGateway`] up, [`ToPop`] down |
 //! | `Posts` | PoP, bidirectional | [`Publish`] up, [`Published`] down |
-//! | `Deliveries` | gateway, one way, one per stream held | [`crate::session::Delivery`] |
+//! | `Quiet` | gateway, one way | [`crate::session::Delivery`] of all streams with few comments, see [`write_quiet`] |
+//! | `Deliveries` | gateway, one way, one per busy stream | [`crate::session::Delivery`] |
 //! | `Request` | PoP, bidirectional, one per request | one [`Request`] up, one [`Response`] down |
 //! | datagrams | both | [`Datagram`]: what may be lost |
+//!
+//! A stream moves from the quiet lane to one of its own when it gets busy or the PoP reads too slowly. Deliveries of one
+//! lane come in order; one over the new lane may overtake those of the old, and waits for them at the PoP.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +24,7 @@ use crate::stream::StreamInfo;
 use crate::time::Millis;
 
 /// The version both sides speak; another is refused with [`CloseCode::Version`].
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// The ALPN name.
 pub const ALPN: &[u8] = b"chorus-backhaul/1";
 /// Bytes of one message on a lane; a longer one ends the connection.
@@ -54,6 +58,8 @@ pub enum Lane {
     },
     /// See the table above.
     Request,
+    /// See the table above.
+    Quiet,
 }
 
 /// Up on the control lane.
@@ -389,9 +395,66 @@ pub fn read_frame<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Frame
     rmp_serde::from_slice(bytes).map_err(|error| FrameError::Malformed(error.to_string()))
 }
 
+/// Appends a message of the quiet lane: after its length a byte with the length of the stream's id, the id, and the
+/// delivery, which is MessagePack already.
+///
+/// # Errors
+/// When it is longer than [`MESSAGE_BYTES_MAX`]; `into` is then as before.
+pub fn write_quiet(
+    stream: &StreamId,
+    delivery: &[u8],
+    into: &mut Vec<u8>,
+) -> Result<(), FrameError> {
+    let name = stream.as_str().as_bytes();
+    let long = || FrameError::TooLong(u32::try_from(delivery.len()).unwrap_or(u32::MAX));
+    let name_length = u8::try_from(name.len()).map_err(|_| long())?;
+    let length = u32::try_from(1 + name.len() + delivery.len()).map_err(|_| long())?;
+    if length > MESSAGE_BYTES_MAX {
+        return Err(long());
+    }
+    into.extend_from_slice(&length.to_le_bytes());
+    into.push(name_length);
+    into.extend_from_slice(name);
+    into.extend_from_slice(delivery);
+    Ok(())
+}
+
+/// Whose delivery a message of the quiet lane is, and where in it the delivery begins.
+///
+/// # Errors
+/// When it does not begin with the id of a stream.
+pub fn split_quiet(message: &[u8]) -> Result<(StreamId, usize), FrameError> {
+    let name = message
+        .split_first()
+        .and_then(|(length, rest)| rest.get(..usize::from(*length)))
+        .and_then(|name| std::str::from_utf8(name).ok())
+        .ok_or_else(|| FrameError::Malformed("no stream".to_owned()))?;
+    let stream = name
+        .parse()
+        .map_err(|error| FrameError::Malformed(format!("no stream: {error}")))?;
+    Ok((stream, 1 + name.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_delivery_survives_the_quiet_lane() {
+        let stream: StreamId = "demo".parse().expect("a stream id");
+        let mut lane = Vec::new();
+        write_quiet(&stream, b"what it is", &mut lane).expect("fits");
+        write_quiet(&stream, b"", &mut lane).expect("fits");
+        let (first, rest) = split_frame(&lane).expect("sane").expect("whole");
+        let (of, at) = split_quiet(first).expect("readable");
+        assert_eq!((of, &first[at..]), (stream.clone(), &b"what it is"[..]));
+        let (second, rest) = split_frame(rest).expect("sane").expect("whole");
+        assert_eq!(split_quiet(second), Ok((stream, second.len())));
+        assert!(rest.is_empty());
+        for cut in [&b""[..], b"\x04dem", b"\x04d mo", b"\x02\xff\xff"] {
+            assert!(split_quiet(cut).is_err(), "{cut:?}");
+        }
+    }
 
     #[test]
     fn a_frame_survives_the_lane() {

@@ -65,8 +65,10 @@ pub struct BackhaulBounds {
     pub cache_bytes_max: usize,
     /// Newest comments given to a shard that subscribes later.
     pub newest_max: usize,
-    /// Deliveries kept that come before the state they follow; beyond, the stream is asked for again.
+    /// Deliveries of a stream kept that come before what they follow; beyond, the stream is asked for again.
     pub early_max: usize,
+    /// How long they wait for what comes over another lane before the stream is asked for again.
+    pub early_ms_max: u64,
     /// Milliseconds a stream is held on after the last shard left it.
     pub release_ms: u64,
     /// Replays asked of the gateway at once; more wait.
@@ -110,6 +112,7 @@ impl Default for BackhaulBounds {
             cache_bytes_max: 2 << 20,
             newest_max: 50,
             early_max: 10_000,
+            early_ms_max: 1_000,
             release_ms: 5_000,
             replays_max: 64,
             replays_waiting_max: 4_096,
@@ -158,6 +161,7 @@ impl BackhaulConfig {
                 16,
                 1 << 20,
             ),
+            ("early_ms_max", bounds.early_ms_max, 1, 60_000),
             ("reactions_ms", bounds.reactions_ms, 10, 60_000),
             ("viewers_ms", bounds.viewers_ms, 10, 60_000),
             ("idle_ms_max", bounds.idle_ms_max, 100, 600_000),

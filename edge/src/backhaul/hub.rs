@@ -25,7 +25,7 @@ use self::counts::{CountBounds, Counts, Said};
 use self::lease::Lease;
 use self::posts::Posts;
 use self::replays::{Replays, Taken, Waiters};
-use self::streams::Streams;
+use self::streams::{EarlyBounds, Streams};
 use super::config::BackhaulBounds;
 use super::metrics::{Metrics, add, set};
 use crate::link::{PublishOutcome, ShardId, ToBackhaul, ToShard};
@@ -108,6 +108,10 @@ impl Hub {
             bytes_max: bounds.cache_bytes_max,
             newest_max: bounds.newest_max,
         };
+        let early = EarlyBounds {
+            max: bounds.early_max,
+            wait: Duration::from_millis(bounds.early_ms_max),
+        };
         let counts = CountBounds {
             reactions: Duration::from_millis(bounds.reactions_ms),
             reaction_types_max: bounds.reaction_types_max,
@@ -120,7 +124,7 @@ impl Hub {
                 shards: (0..shards).map(|_| Vec::new()).collect(),
                 ..Out::default()
             },
-            streams: Streams::new(cache, bounds.early_max, bounds.release_ms),
+            streams: Streams::new(cache, early, bounds.release_ms),
             posts: Posts::new(
                 bounds.posts_waiting_max,
                 bounds.unconfirmed_ms,
@@ -344,7 +348,7 @@ impl Hub {
         }
         let waiters = self.replays.expire(now.mono);
         self.no_replay(waiters);
-        self.streams.tick(now.mono, &mut self.out);
+        self.streams.tick(now.mono, &mut self.out, &self.metrics);
         if self.connected {
             self.flush_connected(now);
         }

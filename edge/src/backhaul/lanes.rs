@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use chorus_protocol::StreamId;
 use chorus_protocol::backhaul::{
-    CloseCode, Datagram, Lane, Published, Request, Response, ToPop, read_frame, write_frame,
+    CloseCode, Datagram, Lane, Published, Request, Response, ToPop, read_frame, split_quiet,
+    write_frame,
 };
 use chorus_protocol::session::{Delivery, Replayed};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
@@ -29,16 +30,21 @@ pub(super) type Generation = u64;
 pub(super) enum Event {
     Control(Vec<ToPop>),
     Published(Vec<Published>),
-    Delivered {
-        stream: StreamId,
-        deliveries: Vec<(Delivery, Bytes)>,
-    },
+    Delivered(Vec<Delivered>),
     Datagram(Datagram),
     /// A replay's answer; `None` when there is none. Counts whatever connection it came by.
     Asked {
         number: u64,
         replayed: Option<Replayed>,
     },
+}
+
+/// A delivery, and its bytes as they came.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    pub(super) stream: StreamId,
+    pub(super) delivery: Delivery,
+    pub(super) data: Bytes,
 }
 
 /// Where a connection's tasks put what they read. The channel is bounded: lanes wait when it is full.
@@ -131,7 +137,7 @@ async fn read_datagrams(connection: Connection, sink: Sink) {
     }
 }
 
-/// Takes the lanes the gateway opens: one per stream held.
+/// Takes the lanes the gateway opens: the quiet one and those of busy streams.
 async fn accept(connection: Connection, sink: Sink) {
     let mut lanes = JoinSet::new();
     while let Ok(lane) = connection.accept_uni().await {
@@ -149,17 +155,32 @@ async fn read_deliveries(mut lane: Frames, sink: Sink) -> Result<(), LaneError> 
     let Some(first) = lane.first(&mut frames).await? else {
         return Ok(());
     };
-    let Lane::Deliveries { stream } = read_frame(&first)? else {
-        return Err(LaneError::Cut);
+    // On a lane of its own the stream is the same for all, on the quiet lane each message names it.
+    let own = match read_frame(&first)? {
+        Lane::Deliveries { stream } => Some(stream),
+        Lane::Quiet => None,
+        Lane::Control | Lane::Posts | Lane::Request => return Err(LaneError::Cut),
     };
     loop {
-        let mut deliveries = Vec::with_capacity(frames.len());
-        for frame in frames.drain(..) {
-            deliveries.push((read_frame(&frame)?, frame));
+        let mut delivered = Vec::with_capacity(frames.len());
+        for mut data in frames.drain(..) {
+            let stream = match &own {
+                Some(stream) => stream.clone(),
+                None => {
+                    let (stream, at) = split_quiet(&data)?;
+                    data.advance(at);
+                    stream
+                }
+            };
+            let delivery = read_frame(&data)?;
+            delivered.push(Delivered {
+                stream,
+                delivery,
+                data,
+            });
         }
-        if !deliveries.is_empty() {
-            let stream = stream.clone();
-            sink.put(Event::Delivered { stream, deliveries }).await;
+        if !delivered.is_empty() {
+            sink.put(Event::Delivered(delivered)).await;
         }
         if !lane.read(&mut frames).await? {
             return Ok(());

@@ -38,6 +38,7 @@ metrics! {
     streams_held: Gauge, "Streams held at the gateway";
     deliveries: Counter, "Deliveries passed on to shards";
     deliveries_repeated: Counter, "Deliveries that brought nothing new";
+    deliveries_early: Counter, "Deliveries that overtook those before them and waited";
     holes: Counter, "Deliveries that did not follow the one before, so that the stream was asked for again";
     gaps: Counter, "Streams that could not be resumed";
     posts: Counter, "Posts taken from shards";

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::config::BackhaulConfig;
 use super::dial::{Sockets, Up, dial, wall};
 use super::hub::{Hub, Now, Out};
-use super::lanes::{self, Event, Generation, Sink, code};
+use super::lanes::{self, Delivered, Event, Generation, Sink, code};
 use super::metrics::{Metrics, add, set};
 use super::{Gateway, ShardSender, Shared};
 use crate::link::ToBackhaul;
@@ -266,8 +266,13 @@ fn take(hub: &mut Hub, now: Now, event: Event, current: bool) {
                 hub.published(now, answer);
             }
         }
-        Event::Delivered { stream, deliveries } => {
-            for (delivery, data) in deliveries {
+        Event::Delivered(deliveries) => {
+            for Delivered {
+                stream,
+                delivery,
+                data,
+            } in deliveries
+            {
                 hub.delivered(now, &stream, delivery, data);
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chorus_protocol::backhaul::{
     ALPN, Datagram, Held, Lane, Outcome, Publish, Published, Request, Response, ToGateway, ToPop,
-    read_frame, split_frame, write_frame,
+    read_frame, split_frame, write_frame, write_quiet,
 };
 use chorus_protocol::session::Delivery;
 use chorus_protocol::{Millis, StreamId};
@@ -44,6 +44,7 @@ pub(crate) struct Peer {
     seen: mpsc::UnboundedReceiver<Seen>,
     aside: Vec<Seen>,
     lanes: HashMap<StreamId, SendStream>,
+    quiet: Option<SendStream>,
 }
 
 pub(crate) struct Gateway {
@@ -136,6 +137,7 @@ impl Gateway {
                 seen,
                 aside: Vec::new(),
                 lanes: HashMap::new(),
+                quiet: None,
             };
         }
     }
@@ -233,6 +235,22 @@ impl Peer {
         }
         let lane = self.lanes.get_mut(stream).expect("just opened");
         send(lane, delivery).await;
+    }
+
+    /// Delivers over the quiet lane.
+    pub(crate) async fn deliver_quietly(&mut self, stream: &StreamId, delivery: &Delivery) {
+        let mut bytes = Vec::new();
+        let lane = match &mut self.quiet {
+            Some(lane) => lane,
+            None => {
+                write_frame(&Lane::Quiet, &mut bytes).expect("encodes");
+                let lane = self.connection.open_uni().await.expect("a lane");
+                self.quiet.insert(lane)
+            }
+        };
+        let delivery = rmp_serde::to_vec_named(delivery).expect("encodes");
+        write_quiet(stream, &delivery, &mut bytes).expect("fits");
+        lane.write_all(&bytes).await.expect("written");
     }
 
     pub(crate) async fn published(&mut self, request: u64, outcome: Outcome) {

@@ -101,6 +101,39 @@ async fn a_hole_is_asked_for_and_a_contradiction_is_a_hole() {
 }
 
 #[tokio::test]
+async fn a_stream_that_leaves_the_quiet_lane_loses_nothing_and_turns_nothing_round() {
+    let authority = Authority::new();
+    let gateway = Gateway::start(&authority);
+    let mut pop = Pop::start(&authority, &[&gateway], bounds());
+    let mut peer = gateway.peer().await;
+    let other = "other".parse().expect("a stream");
+    for stream in [demo(), other] {
+        pop.subscribe(0, &stream).await;
+        peer.hold().await;
+        peer.held(&stream, Held::Fresh(state(10, 1..=10))).await;
+        pop.shards[0].state().await.expect("known");
+        peer.deliver_quietly(&stream, &delivery(10, 11)).await;
+        assert_eq!(pop.shards[0].delivered().await.0, delivery(10, 11));
+    }
+    // Its own lane overtakes the quiet one.
+    peer.deliver(&demo(), &delivery(14, 15)).await;
+    peer.deliver(&demo(), &delivery(13, 14)).await;
+    while pop.metrics.deliveries_early.load(Relaxed) < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    peer.deliver_quietly(&demo(), &delivery(11, 13)).await;
+    for (from, to) in [(11, 13), (13, 14), (14, 15)] {
+        assert_eq!(pop.shards[0].delivered().await.0, delivery(from, to));
+    }
+    assert_eq!(pop.metrics.holes.load(Relaxed), 0);
+
+    // What does not come is asked for.
+    peer.deliver(&demo(), &delivery(16, 17)).await;
+    assert_eq!(peer.hold().await, (demo(), Some(at(15))));
+    assert_eq!(pop.metrics.holes.load(Relaxed), 1);
+}
+
+#[tokio::test]
 async fn an_unknown_stream_is_said_and_one_nobody_wants_is_released() {
     let authority = Authority::new();
     let gateway = Gateway::start(&authority);

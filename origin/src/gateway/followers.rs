@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::follower::{self, ASKS_MAX, Ask, Attached, LaneId};
 use super::pace::Pace;
+use super::quiet::Quiet;
 use crate::history::History;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
@@ -51,18 +52,21 @@ impl Followers {
         self.next_lane.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Attaches a lane to the stream's follower, starting one when there is none. Waits while the log is away.
+    /// Attaches a lane to the stream's follower, starting one when there is none; on the quiet lane, where that is
+    /// given and the stream is quiet. Waits while the log is away.
     pub(super) async fn attach(
         self: &Arc<Self>,
         stream: &StreamId,
         lane: LaneId,
         connection: &quinn::Connection,
+        quiet: Option<&Quiet>,
     ) -> Attached {
         loop {
             let (answer, attached) = oneshot::channel();
             let ask = Ask::Attach {
                 lane,
                 connection: connection.clone(),
+                quiet: quiet.cloned(),
                 answer,
             };
             if self.follower(stream).send(ask).await.is_ok()

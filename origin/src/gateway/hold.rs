@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use chorus_protocol::backhaul::{Held, Lane, StreamState, ToPop};
 use chorus_protocol::stream::StreamInfo;
-use chorus_protocol::{Offset, Position, StreamId};
+use chorus_protocol::{Position, Region, StreamId};
 use quinn::{SendStream, VarInt};
+use tokio::sync::mpsc;
 
 use super::catch_up::{Missed, missed};
-use super::follower::{Ask, Attached, Frame, LaneId, encode};
+use super::follower::{Ask, Attached, Frame, LaneId, Way, encode};
+use super::gap::Ready;
 use super::lane::{self, LaneError};
 use super::pop::Pop;
+use super::quiet::Quiet;
+use crate::metrics::Metrics;
 
 /// From one try to the next while the log is away.
 const RETRY: Duration = Duration::from_millis(200);
@@ -52,86 +56,77 @@ impl Hold {
         let Some(info) = self.info().await else {
             return self.answer(Held::Unknown).await;
         };
-        let mut attached = self.attach().await;
-        let mut cursor = match have {
+        let attached = self.attach(Some(&self.pop.quiet)).await;
+        let (cursor, missed) = match have {
             None => {
                 let at = attached.at.clone();
                 let state = self.state(&info, &attached);
                 self.answer(Held::Fresh(Box::new(state))).await?;
-                at
+                (at, Vec::new())
             }
             Some(have) => match self.missed(&have, &attached.at).await {
                 Missed::All(ranges) => {
                     self.answer(Held::Resumed).await?;
-                    let mut lane = self.open().await?;
-                    let mut cursor = have;
-                    self.write_ranges(&mut lane, ranges, &mut cursor).await?;
-                    return self.deliver(info, lane, cursor, attached).await;
+                    (have, ranges)
                 }
-                Missed::Gap => self.tell_gap(&info, &attached).await?,
+                Missed::Gap => (self.tell_gap(&info, &attached).await?, Vec::new()),
             },
         };
-        // Position of the state; the lane begins there.
-        for (region, at) in &attached.at.0 {
-            cursor.advance(region, *at);
-        }
-        let lane = self.open().await?;
-        attached = Attached {
-            newest: Vec::new(),
-            ..attached
-        };
-        self.deliver(info, lane, cursor, attached).await
+        self.deliver(info, cursor, missed, attached.way).await
     }
 
-    /// Writes what the follower hands out; catches up when it was too slow or the follower began anew.
+    /// Sees to it that everything after `cursor` gets there: what was `missed`, then what the follower hands out. The
+    /// stream begins on the quiet lane; when it leaves that, it goes on over a lane of its own.
     async fn deliver(
         &self,
         info: Arc<StreamInfo>,
-        mut lane: SendStream,
         mut cursor: Position,
-        mut attached: Attached,
+        mut missed: Vec<Range>,
+        mut way: Way,
     ) -> Result<(), LaneError> {
-        self.pop.shared.metrics.lanes.inc();
-        let result = loop {
-            let stopped = lane.stopped();
-            let ended = tokio::select! {
-                ended = pump(&mut lane, &mut attached, &mut cursor) => ended,
-                // The PoP wants no more of it.
-                _ = stopped => Err(LaneError::gone("stopped")),
-            };
-            if let Err(error) = ended {
-                break Err(error);
-            }
-            attached = self.attach().await;
-            match self.missed(&cursor, &attached.at).await {
-                Missed::All(ranges) => {
-                    if let Err(error) = self.write_ranges(&mut lane, ranges, &mut cursor).await {
-                        break Err(error);
+        let mut own = None;
+        loop {
+            match way {
+                Way::Quiet(left) => {
+                    for frame in frames(missed) {
+                        let stream = self.stream.clone();
+                        let put = self.pop.quiet.send((stream, frame)).await;
+                        put.map_err(|_| LaneError::gone("no quiet lane"))?;
                     }
+                    cursor = left.await.map_err(LaneError::gone)?;
                 }
+                Way::Own(frames) => {
+                    let lane = match &mut own {
+                        Some(lane) => lane,
+                        None => own.insert(OwnLane::open(self).await?),
+                    };
+                    lane.deliver(missed, frames, &mut cursor).await?;
+                }
+            }
+            let attached = self.attach(None).await;
+            missed = match self.missed(&cursor, &attached.at).await {
+                Missed::All(ranges) => ranges,
                 Missed::Gap => {
-                    let _ = lane.reset(REPLACED);
-                    match self.restart(&info, &attached).await {
-                        Ok((new, at)) => (lane, cursor) = (new, at),
-                        Err(error) => break Err(error),
+                    if let Some(mut lane) = own.take() {
+                        let _ = lane.stream.reset(REPLACED);
                     }
+                    cursor = self.restart(&info, &attached).await?;
+                    Vec::new()
                 }
-            }
-        };
-        self.pop.shared.metrics.lanes.dec();
-        result
+            };
+            way = attached.way;
+        }
     }
 
     async fn restart(
         &self,
         info: &Arc<StreamInfo>,
         attached: &Attached,
-    ) -> Result<(SendStream, Position), LaneError> {
+    ) -> Result<Position, LaneError> {
         // The stream may have changed since it was held first.
         let found = self.pop.shared.directory.find(&self.stream).await;
         let info = found.ok().flatten().unwrap_or_else(|| Arc::clone(info));
-        let at = self.tell_gap(&info, attached).await?;
-        Ok((self.open().await?, at))
+        self.tell_gap(&info, attached).await
     }
 
     async fn tell_gap(
@@ -158,11 +153,11 @@ impl Hold {
         }
     }
 
-    async fn attach(&self) -> Attached {
+    async fn attach(&self, quiet: Option<&Quiet>) -> Attached {
         let pop = &self.pop;
         let followers = &pop.shared.followers;
         followers
-            .attach(&self.stream, self.lane, &pop.connection)
+            .attach(&self.stream, self.lane, &pop.connection, quiet)
             .await
     }
 
@@ -194,63 +189,87 @@ impl Hold {
         let stream = self.stream.clone();
         self.pop.tell(&ToPop::Held { stream, held }).await
     }
+}
 
-    async fn open(&self) -> Result<SendStream, LaneError> {
-        let mut lane = self
+/// What a region's log holds of what was missed.
+type Range = (Region, u64, Ready);
+
+fn frames(ranges: Vec<Range>) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    for (region, epoch, ready) in ranges {
+        encode(&region, epoch, ready, &mut frames);
+    }
+    frames
+}
+
+/// A delivery lane of one stream.
+struct OwnLane<'a> {
+    stream: SendStream,
+    metrics: &'a Metrics,
+}
+
+impl<'a> OwnLane<'a> {
+    async fn open(hold: &'a Hold) -> Result<Self, LaneError> {
+        let mut stream = hold
             .pop
             .connection
             .open_uni()
             .await
             .map_err(LaneError::gone)?;
-        let stream = self.stream.clone();
-        lane::write(&mut lane, &Lane::Deliveries { stream }).await?;
-        Ok(lane)
+        let first = Lane::Deliveries {
+            stream: hold.stream.clone(),
+        };
+        lane::write(&mut stream, &first).await?;
+        let metrics = &hold.pop.shared.metrics;
+        metrics.lanes.inc();
+        Ok(Self { stream, metrics })
     }
 
-    async fn write_ranges(
-        &self,
-        lane: &mut SendStream,
-        ranges: Vec<(chorus_protocol::Region, u64, super::gap::Ready)>,
+    /// Writes what was missed, then what the follower hands out until there is no more: the lane was too slow, or the
+    /// follower ended.
+    async fn deliver(
+        &mut self,
+        missed: Vec<Range>,
+        mut frames_to_come: mpsc::Receiver<Frame>,
         cursor: &mut Position,
     ) -> Result<(), LaneError> {
-        let mut frames = Vec::new();
-        for (region, epoch, ready) in ranges {
-            encode(&region, epoch, ready, &mut frames);
+        let stopped = self.stream.stopped();
+        let deliver = async {
+            for frame in frames(missed) {
+                write(&mut self.stream, frame, cursor).await?;
+            }
+            while let Some(frame) = frames_to_come.recv().await {
+                write(&mut self.stream, frame, cursor).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            delivered = deliver => delivered,
+            // The PoP wants no more of it.
+            _ = stopped => Err(LaneError::gone("stopped")),
         }
-        for frame in frames {
-            write_frame(lane, frame, cursor).await?;
-        }
-        Ok(())
     }
 }
 
-/// Writes frames until there are no more: the lane was too slow, or the follower ended.
-async fn pump(
-    lane: &mut SendStream,
-    attached: &mut Attached,
-    cursor: &mut Position,
-) -> Result<(), LaneError> {
-    while let Some(frame) = attached.frames.recv().await {
-        write_frame(lane, frame, cursor).await?;
+impl Drop for OwnLane<'_> {
+    fn drop(&mut self) {
+        self.metrics.lanes.dec();
     }
-    Ok(())
 }
 
-async fn write_frame(
-    lane: &mut SendStream,
+async fn write(
+    stream: &mut SendStream,
     frame: Frame,
     cursor: &mut Position,
 ) -> Result<(), LaneError> {
-    let to = Offset {
-        epoch: frame.epoch,
-        seq: frame.to,
-    };
+    let to = frame.offset();
     // The PoP is ahead: it had this from another gateway.
     let known = cursor.get(&frame.region);
     if known.is_some_and(|known| known.epoch == to.epoch && known.seq >= to.seq) {
         return Ok(());
     }
-    lane.write_chunk(frame.bytes)
+    stream
+        .write_chunk(frame.bytes)
         .await
         .map_err(LaneError::gone)?;
     cursor.advance(&frame.region, to);

@@ -45,6 +45,11 @@ impl Pace {
         }
     }
 
+    /// So many more are there, which go out with those gathered before.
+    pub(super) fn note(&self, count: usize) {
+        self.counted.fetch_add(count as u64, Relaxed);
+    }
+
     fn count(&self, count: usize, now: Instant) -> Option<Instant> {
         let ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
         let counted = self.counted.fetch_add(count as u64, Relaxed) + count as u64;

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::follower::Ask;
 use super::lane::{self, LaneError, Reader};
+use super::quiet::{self, Quiet};
 use super::totals::PopProcess;
 use super::{GatewayShared, catch_up, hold, posts};
 use crate::clock;
@@ -32,6 +33,8 @@ pub(super) struct Pop {
     pub(super) shared: Arc<GatewayShared>,
     pub(super) connection: quinn::Connection,
     pub(super) id: PopProcess,
+    /// The way onto its quiet lane.
+    pub(super) quiet: Quiet,
     welcomed_at: Millis,
     control: tokio::sync::Mutex<SendStream>,
     holds: Mutex<HashMap<StreamId, AbortHandle>>,
@@ -109,6 +112,7 @@ async fn welcome(
     let pop = Arc::new(Pop {
         connection: connection.clone(),
         id,
+        quiet: quiet::start(connection.clone(), Arc::clone(&shared.pace)),
         welcomed_at,
         control: tokio::sync::Mutex::new(send),
         holds: Mutex::default(),
@@ -302,7 +306,7 @@ impl Pop {
         match reader.next::<Lane>().await? {
             Some(Lane::Posts) => posts::serve(Arc::clone(self), send, reader).await,
             Some(Lane::Request) => self.answer(send, reader).await,
-            Some(Lane::Control | Lane::Deliveries { .. }) => {
+            Some(Lane::Control | Lane::Deliveries { .. } | Lane::Quiet) => {
                 end(&self.connection, CloseCode::Malformed, "no lane to open");
                 Ok(())
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chorus_protocol::backhaul::{
     self, Datagram, Held, Lane, Outcome, Publish, Published, Request, Response, RestRequest,
-    RestResponse, ToGateway, ToPop, read_frame, split_frame, write_frame,
+    RestResponse, ToGateway, ToPop, read_frame, split_frame, split_quiet, write_frame,
 };
 use chorus_protocol::comment::post_key;
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
@@ -98,11 +98,17 @@ impl LaneReader {
     }
 
     pub async fn next<T: DeserializeOwned>(&mut self) -> Option<T> {
+        let message = self.message().await?;
+        Some(read_frame(&message).unwrap())
+    }
+
+    /// The next message's bytes.
+    pub async fn message(&mut self) -> Option<Vec<u8>> {
         loop {
             if let Some((message, rest)) = split_frame(&self.buffer).unwrap() {
-                let value = read_frame(message).unwrap();
+                let message = message.to_vec();
                 self.buffer = rest.to_vec();
-                return Some(value);
+                return Some(message);
             }
             let chunk = self.stream.read_chunk(1 << 20, true).await.ok()??;
             self.buffer.extend_from_slice(&chunk.bytes);
@@ -121,9 +127,36 @@ pub async fn send<T: Serialize>(stream: &mut SendStream, value: &T) {
 pub struct Delivered {
     pub ids: Vec<CommentId>,
     pub at: Position,
-    /// A delivery that began after what was there.
-    pub holes: Vec<(u64, u64)>,
+    /// Deliveries that begin after what is there: holes, unless what comes over another lane precedes them.
+    pub ahead: Vec<Delivery>,
     pub largest: usize,
+}
+
+impl Delivered {
+    fn take(&mut self, delivery: Delivery) {
+        self.ahead.push(delivery);
+        self.ahead.sort_by_key(|delivery| delivery.from);
+        for delivery in std::mem::take(&mut self.ahead) {
+            let at = self.at.get(&delivery.region);
+            if let Some(at) = at.filter(|at| at.epoch == delivery.epoch)
+                && delivery.from > at.seq
+            {
+                self.ahead.push(delivery);
+                continue;
+            }
+            let known = at.map_or(0, |at| at.seq);
+            self.largest = self.largest.max(delivery.items.len());
+            for item in delivery.items.iter().filter(|item| item.seq > known) {
+                let (id, _) = chorus_origin::history::glance(&item.record).unwrap();
+                self.ids.push(id);
+            }
+            let to = chorus_protocol::Offset {
+                epoch: delivery.epoch,
+                seq: delivery.to,
+            };
+            self.at.advance(&delivery.region, to);
+        }
+    }
 }
 
 pub struct Pop {
@@ -332,8 +365,12 @@ impl Pop {
         self.delivered.lock().unwrap()[stream].at.clone()
     }
 
+    /// What is missing: from where to where.
     pub fn holes(&self, stream: &StreamId) -> Vec<(u64, u64)> {
-        self.delivered.lock().unwrap()[stream].holes.clone()
+        let delivered = self.delivered.lock().unwrap();
+        let known = |ahead: &Delivery| delivered[stream].at.get(&ahead.region).map_or(0, |at| at.seq);
+        let ahead = delivered[stream].ahead.iter();
+        ahead.map(|ahead| (known(ahead), ahead.from)).collect()
     }
 
     /// Sets where deliveries of a fresh state begin.
@@ -375,30 +412,23 @@ async fn accept_lanes(
         let mut paused = paused.clone();
         tokio::spawn(async move {
             let mut reader = LaneReader::new(lane);
-            let Some(Lane::Deliveries { stream }) = reader.next().await else {
-                panic!("no delivery lane")
+            let own = match reader.next().await {
+                Some(Lane::Deliveries { stream }) => Some(stream),
+                Some(Lane::Quiet) => None,
+                other => panic!("no delivery lane: {other:?}"),
             };
-            while let Some(delivery) = reader.next::<Delivery>().await {
+            while let Some(message) = reader.message().await {
+                let (stream, delivery) = match &own {
+                    Some(stream) => (stream.clone(), &message[..]),
+                    None => {
+                        let (stream, at) = split_quiet(&message).unwrap();
+                        (stream, &message[at..])
+                    }
+                };
+                let delivery = read_frame(delivery).unwrap();
                 let _ = paused.wait_for(|paused| !paused).await;
                 let mut delivered = delivered.lock().unwrap();
-                let entry = delivered.entry(stream.clone()).or_default();
-                let at = entry.at.get(&delivery.region);
-                if let Some(at) = at.filter(|at| at.epoch == delivery.epoch)
-                    && delivery.from > at.seq
-                {
-                    entry.holes.push((at.seq, delivery.from));
-                }
-                let known = at.map_or(0, |at| at.seq);
-                entry.largest = entry.largest.max(delivery.items.len());
-                for item in delivery.items.iter().filter(|item| item.seq > known) {
-                    let (id, _) = chorus_origin::history::glance(&item.record).unwrap();
-                    entry.ids.push(id);
-                }
-                let to = chorus_protocol::Offset {
-                    epoch: delivery.epoch,
-                    seq: delivery.to,
-                };
-                entry.at.advance(&delivery.region, to);
+                delivered.entry(stream).or_default().take(delivery);
             }
         });
     }

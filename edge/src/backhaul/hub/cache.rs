@@ -28,16 +28,18 @@ pub(super) struct Known {
 }
 
 /// What a delivery is to the position.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Step {
     /// It follows.
     Next,
-    /// Part of it was there before; this is the rest.
-    Rest(Delivery),
+    /// Part of it was there before; this is the rest, as MessagePack.
+    Rest(Vec<u8>),
     /// All of it was there before.
     Old,
-    /// Something is missing before it, or it contradicts itself.
-    Hole,
+    /// Something is missing before it.
+    Ahead(Delivery),
+    /// It contradicts itself or what is known.
+    Wrong,
 }
 
 impl Known {
@@ -59,19 +61,19 @@ impl Known {
     }
 
     /// Takes the delivery in when it follows, at least in part.
-    pub(super) fn step(&mut self, delivery: &Delivery) -> Step {
-        if !sound(delivery) {
-            return Step::Hole;
+    pub(super) fn step(&mut self, mut delivery: Delivery) -> Step {
+        if !sound(&delivery) {
+            return Step::Wrong;
         }
         let at = self.state.at.get(&delivery.region);
         let seq = match at {
             Some(offset) if offset.epoch == delivery.epoch => offset.seq,
             // Another incarnation of the log: what became of the rest of the old one only the gateway can tell.
-            Some(_) => return Step::Hole,
+            Some(_) => return Step::Wrong,
             None => 0,
         };
         if delivery.from > seq {
-            return Step::Hole;
+            return Step::Ahead(delivery);
         }
         if delivery.to <= seq {
             return Step::Old;
@@ -80,27 +82,21 @@ impl Known {
             self.take(delivery);
             return Step::Next;
         }
-        let rest = Delivery {
-            from: seq,
-            items: delivery
-                .items
-                .iter()
-                .filter(|item| item.seq > seq)
-                .cloned()
-                .collect(),
-            ..delivery.clone()
-        };
-        self.take(&rest);
+        delivery.from = seq;
+        delivery.items.retain(|item| item.seq > seq);
+        // Writing into memory cannot fail.
+        let rest = rmp_serde::to_vec_named(&delivery).unwrap_or_default();
+        self.take(delivery);
         Step::Rest(rest)
     }
 
-    fn take(&mut self, delivery: &Delivery) {
-        for item in &delivery.items {
+    fn take(&mut self, delivery: Delivery) {
+        for item in delivery.items {
             if item.kind == ItemKind::Comment {
                 self.state.comment_count += 1;
             }
-            self.bytes += item_bytes(item);
-            self.items.push_back(item.clone());
+            self.bytes += item_bytes(&item);
+            self.items.push_back(item);
         }
         let to = Offset {
             epoch: delivery.epoch,

@@ -25,7 +25,7 @@ enum Phase {
     /// No gateway.
     Away,
     /// Asked for; deliveries that come before the answer wait.
-    Asked { early: Vec<(Delivery, Bytes)> },
+    Asked,
     /// Deliveries follow.
     Following,
     /// To be asked for again then.
@@ -38,6 +38,10 @@ struct Hold {
     shards: u16,
     phase: Phase,
     known: Option<Known>,
+    /// Deliveries that came before the answer, or over one lane before those of another that precede them.
+    early: Vec<(Delivery, Bytes)>,
+    /// By then what precedes them is there, or it is missing.
+    early_until: Option<Instant>,
     /// How often it broke since the last delivery that followed.
     broken: u32,
     release_at: Option<Instant>,
@@ -57,18 +61,25 @@ pub(super) struct Streams {
     due: BTreeSet<(Instant, StreamId)>,
     connected: bool,
     cache: CacheBounds,
-    early_max: usize,
+    early: EarlyBounds,
     release: Duration,
 }
 
+/// How long and how many deliveries wait for what precedes them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EarlyBounds {
+    pub(super) max: usize,
+    pub(super) wait: Duration,
+}
+
 impl Streams {
-    pub(super) fn new(cache: CacheBounds, early_max: usize, release_ms: u64) -> Self {
+    pub(super) fn new(cache: CacheBounds, early: EarlyBounds, release_ms: u64) -> Self {
         Self {
             holds: HashMap::new(),
             due: BTreeSet::new(),
             connected: false,
             cache,
-            early_max,
+            early,
             release: Duration::from_millis(release_ms),
         }
     }
@@ -98,6 +109,8 @@ impl Streams {
             shards: bit(shard),
             phase: Phase::Away,
             known: None,
+            early: Vec::new(),
+            early_until: None,
             broken: 0,
             release_at: None,
         };
@@ -132,6 +145,8 @@ impl Streams {
         self.connected = false;
         for hold in self.holds.values_mut() {
             hold.phase = Phase::Away;
+            hold.early = Vec::new();
+            hold.early_until = None;
         }
     }
 
@@ -184,16 +199,8 @@ impl Streams {
             }
             hold.known = Some(known);
         }
-        let before = std::mem::replace(&mut hold.phase, Phase::Following);
-        if let Phase::Asked { mut early } = before {
-            // They may come over the lane of this hold and of the one before it.
-            early.sort_by(|(a, _), (b, _)| {
-                (&a.region, a.epoch, a.from).cmp(&(&b.region, b.epoch, b.from))
-            });
-            for (delivery, data) in early {
-                self.delivered(now, &stream, delivery, data, out, metrics);
-            }
-        }
+        hold.phase = Phase::Following;
+        self.look_at_early(now, &stream, out, metrics);
     }
 
     pub(super) fn delivered(
@@ -205,34 +212,83 @@ impl Streams {
         out: &mut Out,
         metrics: &Metrics,
     ) {
+        if self.take(now, stream, delivery, data, out, metrics) {
+            self.look_at_early(now, stream, out, metrics);
+        }
+    }
+
+    /// Takes what waited as far as it follows now. It may have come over several lanes, so it is looked at in order.
+    fn look_at_early(
+        &mut self,
+        now: Instant,
+        stream: &StreamId,
+        out: &mut Out,
+        metrics: &Metrics,
+    ) {
         let Some(hold) = self.holds.get_mut(stream) else {
             return;
         };
-        match &mut hold.phase {
-            Phase::Away | Phase::Broken { .. } => return,
-            Phase::Asked { early } => {
+        if hold.early.is_empty() {
+            return;
+        }
+        hold.early_until = None;
+        let mut early = std::mem::take(&mut hold.early);
+        early.sort_by(|(a, _), (b, _)| {
+            (&a.region, a.epoch, a.from).cmp(&(&b.region, b.epoch, b.from))
+        });
+        for (delivery, data) in early {
+            self.take(now, stream, delivery, data, out, metrics);
+        }
+    }
+
+    /// Takes one delivery; true when it followed.
+    fn take(
+        &mut self,
+        now: Instant,
+        stream: &StreamId,
+        delivery: Delivery,
+        data: Bytes,
+        out: &mut Out,
+        metrics: &Metrics,
+    ) -> bool {
+        let Some(hold) = self.holds.get_mut(stream) else {
+            return false;
+        };
+        match hold.phase {
+            Phase::Away | Phase::Broken { .. } => return false,
+            Phase::Asked => {
                 // One more is dropped: a hole that is seen when the rest is looked through.
-                if early.len() < self.early_max {
-                    early.push((delivery, data));
+                if hold.early.len() < self.early.max {
+                    hold.early.push((delivery, data));
                 }
-                return;
+                return false;
             }
             Phase::Following => {}
         }
         let Some(known) = &mut hold.known else {
-            return;
+            return false;
         };
-        let data = match known.step(&delivery) {
+        let data = match known.step(delivery) {
             Step::Next => data,
-            Step::Rest(rest) => match rmp_serde::to_vec_named(&rest) {
-                Ok(data) => data.into(),
-                Err(_) => return self.broken(now, stream, out, metrics),
-            },
+            Step::Rest(rest) => rest.into(),
             Step::Old => {
                 add(&metrics.deliveries_repeated, 1);
-                return;
+                return false;
             }
-            Step::Hole => return self.broken(now, stream, out, metrics),
+            Step::Ahead(delivery) if hold.early.len() < self.early.max => {
+                add(&metrics.deliveries_early, 1);
+                hold.early.push((delivery, data));
+                if hold.early_until.is_none() {
+                    let until = now + self.early.wait;
+                    hold.early_until = Some(until);
+                    self.due.insert((until, stream.clone()));
+                }
+                return false;
+            }
+            Step::Ahead(_) | Step::Wrong => {
+                self.broken(now, stream, out, metrics);
+                return false;
+            }
         };
         hold.broken = 0;
         add(&metrics.deliveries, 1);
@@ -240,6 +296,7 @@ impl Streams {
             let (stream, data) = (stream.clone(), data.clone());
             out.shard(shard, ToShard::Delivered { stream, data });
         }
+        true
     }
 
     /// Something is missing: ask again from where all is known, at once the first time.
@@ -255,6 +312,8 @@ impl Streams {
         } else {
             let again = now + backoff(hold.broken, REHOLD_MS_MAX, 0);
             hold.phase = Phase::Broken { again };
+            hold.early = Vec::new();
+            hold.early_until = None;
             self.due.insert((again, stream.clone()));
         }
     }
@@ -290,7 +349,7 @@ impl Streams {
         self.holds.get(stream)?.known.as_ref()?.replay(range)
     }
 
-    pub(super) fn tick(&mut self, now: Instant, out: &mut Out) {
+    pub(super) fn tick(&mut self, now: Instant, out: &mut Out, metrics: &Metrics) {
         while let Some((at, stream)) = self.due.first().cloned()
             && at <= now
         {
@@ -305,6 +364,8 @@ impl Streams {
                 }
             } else if matches!(hold.phase, Phase::Broken { again } if again <= now) {
                 ask(&stream, hold, out);
+            } else if hold.early_until.is_some_and(|until| until <= now) {
+                self.broken(now, &stream, out, metrics);
             }
         }
     }
@@ -315,7 +376,9 @@ impl Streams {
 }
 
 fn ask(stream: &StreamId, hold: &mut Hold, out: &mut Out) {
-    hold.phase = Phase::Asked { early: Vec::new() };
+    hold.phase = Phase::Asked;
+    hold.early = Vec::new();
+    hold.early_until = None;
     out.control(&ToGateway::Hold {
         stream: stream.clone(),
         have: hold.known.as_ref().map(|known| known.at().clone()),

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
-use super::{Ask, Ended, Follower, Frame, Subscriptions};
+use super::{Ask, Ended, Follower, Frame, Out, Subscriptions};
 use crate::gateway::gap::{Heard, Ready};
 use crate::history;
 use crate::log::{Live, Log, LogError, Tail};
@@ -43,22 +43,29 @@ impl Follower {
         let now_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut repairs = FuturesUnordered::new();
         self.idle_since_ms = Some(0);
+        // One timer, set anew only when another time is due: a comment changes nothing of it.
+        let mut wake = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut set_to_ms = None;
         loop {
-            let due = self
-                .due_ms()
-                .map(|at| Duration::from_millis(at.saturating_sub(now_ms())));
-            let wake = pin!(async {
-                match due {
-                    Some(wait) => tokio::time::sleep(wait).await,
-                    None => std::future::pending().await,
-                }
-            });
+            let due_ms = self.due_ms();
+            if due_ms != set_to_ms
+                && let Some(at) = due_ms
+            {
+                wake.as_mut()
+                    .reset((started + Duration::from_millis(at)).into());
+            }
+            set_to_ms = due_ms;
             tokio::select! {
                 group = subscriptions.records.next_group(GROUP_MAX) => {
-                    self.shared.pace.gather(group.len()).await;
+                    // The quiet lane gathers for all quiet streams; one that is busy gathers by itself.
+                    let busy = self.rate.is_busy();
+                    if busy {
+                        self.shared.pace.gather(group.len()).await;
+                    }
                     if let Err(ended) = self.heard(group) { return ended }
                     // What came meanwhile goes with it.
-                    if let Some(group) = subscriptions.records.next_group(GROUP_MAX).now_or_never()
+                    if busy
+                        && let Some(group) = subscriptions.records.next_group(GROUP_MAX).now_or_never()
                         && let Err(ended) = self.heard(group)
                     {
                         return ended;
@@ -78,21 +85,23 @@ impl Follower {
                     None => return Ended::Closed,
                 },
                 Some(repair) = repairs.next(), if !repairs.is_empty() => self.repaired(repair),
-                () = wake => {}
+                () = &mut wake, if set_to_ms.is_some() => set_to_ms = None,
             }
             let now = now_ms();
             if self.totals_stale && self.read_totals().await.is_ok() {
                 self.totals_stale = false;
             }
             self.look_at_suspects(now);
-            self.forward();
+            self.forward(now);
             for (region, tracker) in &mut self.trackers {
                 if let Some(after) = tracker.wants() {
                     let log = self.shared.log.clone();
                     repairs.push(read(log, region.clone(), self.stream.clone(), after));
                 }
             }
-            self.tell(now).await;
+            if self.due_ms().is_some_and(|at| at <= now) {
+                self.tell(now).await;
+            }
             if self.idle(now) {
                 return Ended::Idle;
             }
@@ -122,8 +131,9 @@ impl Follower {
             Ask::Attach {
                 lane,
                 connection,
+                quiet,
                 answer,
-            } => self.attach(lane, connection, answer),
+            } => self.attach(lane, connection, quiet, answer),
             Ask::Detach { lane } => {
                 self.lanes.remove(&lane);
             }
@@ -173,8 +183,9 @@ impl Follower {
         }
     }
 
-    fn forward(&mut self) {
+    fn forward(&mut self, now_ms: u64) {
         let mut frames = Vec::new();
+        let mut forwarded = 0;
         for (region, tracker) in &mut self.trackers {
             let epoch = tracker.epoch;
             if let Some(ready) = tracker.take() {
@@ -186,17 +197,21 @@ impl Follower {
                         }
                     }
                 }
-                let count = ready.items.len() as u64;
-                self.comment_count += count;
-                self.shared.metrics.items_followed.inc_by(count);
+                forwarded += ready.items.len();
                 encode(region, epoch, ready, &mut frames);
             }
         }
+        self.comment_count += forwarded as u64;
+        let metrics = &self.shared.metrics;
+        metrics.items_followed.inc_by(forwarded as u64);
+        if forwarded > 0 && self.rate.count(forwarded, now_ms) {
+            // Their holds attach again, with a lane of their own.
+            self.lanes.retain(|_, lane| matches!(lane.out, Out::Own(_)));
+        }
         for frame in frames {
-            let metrics = &self.shared.metrics;
             self.lanes.retain(|_, lane| {
-                let kept = lane.frames.try_send(frame.clone());
-                if let Err(mpsc::error::TrySendError::Full(_)) = kept {
+                let kept = lane.put(&self.stream, &frame);
+                if let Err(mpsc::error::TrySendError::Full(())) = kept {
                     // What it has is written; then it catches up from the log.
                     metrics.lanes_lagged.inc();
                 }
@@ -239,8 +254,7 @@ impl Follower {
     }
 
     fn idle(&mut self, now_ms: u64) -> bool {
-        self.lanes
-            .retain(|_, lane| !lane.frames.is_closed() && lane.connection.close_reason().is_none());
+        self.lanes.retain(|_, lane| !lane.is_closed());
         if !self.lanes.is_empty() {
             self.idle_since_ms = None;
             return false;
