@@ -368,7 +368,12 @@ impl Pop {
     /// What is missing: from where to where.
     pub fn holes(&self, stream: &StreamId) -> Vec<(u64, u64)> {
         let delivered = self.delivered.lock().unwrap();
-        let known = |ahead: &Delivery| delivered[stream].at.get(&ahead.region).map_or(0, |at| at.seq);
+        let known = |ahead: &Delivery| {
+            delivered[stream]
+                .at
+                .get(&ahead.region)
+                .map_or(0, |at| at.seq)
+        };
         let ahead = delivered[stream].ahead.iter();
         ahead.map(|ahead| (known(ahead), ahead.from)).collect()
     }

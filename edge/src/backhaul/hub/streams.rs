@@ -218,13 +218,7 @@ impl Streams {
     }
 
     /// Takes what waited as far as it follows now. It may have come over several lanes, so it is looked at in order.
-    fn look_at_early(
-        &mut self,
-        now: Instant,
-        stream: &StreamId,
-        out: &mut Out,
-        metrics: &Metrics,
-    ) {
+    fn look_at_early(&mut self, now: Instant, stream: &StreamId, out: &mut Out, metrics: &Metrics) {
         let Some(hold) = self.holds.get_mut(stream) else {
             return;
         };
