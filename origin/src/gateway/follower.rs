@@ -5,7 +5,7 @@ mod serve;
 
 pub(super) use serve::encode;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::followers::Shared;
 use super::gap::Tracker;
 use super::quiet::Quiet;
 use super::totals::{PopProcess, Totals, Viewers};
-use crate::history::HistoryError;
+use crate::history::{self, HistoryError};
 use crate::log::{LiveReactions, LiveRecords, LogError, PresenceReports};
 use crate::store::Page;
 
@@ -186,7 +186,8 @@ struct Follower {
     stream: StreamId,
     shared: Arc<Shared>,
     trackers: BTreeMap<Region, Tracker>,
-    newest: BTreeMap<CommentId, Item>,
+    /// The newest in the order of the log, twice as many as are asked for: ids may be in another order.
+    newest: VecDeque<Item>,
     comment_count: u64,
     totals: Totals,
     viewers: Viewers,
@@ -251,7 +252,8 @@ impl Follower {
                 .iter()
                 .map(|(region, at)| (region.clone(), Tracker::new(at.epoch, at.seq)))
                 .collect(),
-            newest: part.items.into_iter().collect(),
+            // History is newest first.
+            newest: part.items.into_iter().rev().map(|(_, item)| item).collect(),
             comment_count: part.comment_count,
             totals: Totals::default(),
             viewers: Viewers::default(),
@@ -293,6 +295,17 @@ impl Follower {
         position
     }
 
+    /// The newest by their ids, oldest first.
+    fn newest(&self) -> Vec<Item> {
+        let ids = self.newest.iter().filter_map(|item| {
+            let (id, _) = history::glance(&item.record)?;
+            Some((id, item))
+        });
+        let by_id: BTreeMap<CommentId, &Item> = ids.collect();
+        let older = by_id.len().saturating_sub(self.shared.newest_max);
+        by_id.into_values().skip(older).cloned().collect()
+    }
+
     fn attach(
         &mut self,
         id: LaneId,
@@ -318,7 +331,7 @@ impl Follower {
         };
         let attached = Attached {
             at,
-            newest: self.newest.values().cloned().collect(),
+            newest: self.newest(),
             comment_count: self.comment_count,
             reactions: self.totals.sums(),
             viewer_count: self.viewers.sum(),

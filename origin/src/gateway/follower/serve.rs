@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use chorus_protocol::backhaul::{Datagram, write_frame};
+use chorus_protocol::backhaul::{Datagram, Item, write_frame};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::Delivery;
 use chorus_protocol::{Region, StreamId};
@@ -13,11 +13,12 @@ use tokio::sync::mpsc;
 
 use super::{Ask, Ended, Follower, Frame, Out, Subscriptions};
 use crate::gateway::gap::{Heard, Ready};
-use crate::history;
 use crate::log::{Live, Log, LogError, Tail};
 
 /// Items of one delivery.
 pub(in crate::gateway) const DELIVERY_ITEMS_MAX: usize = 500;
+/// What an item takes encoded, about: a buffer of the right size need not grow.
+const ENCODED_BYTES: usize = 384;
 /// Live messages taken together.
 const GROUP_MAX: usize = DELIVERY_ITEMS_MAX;
 /// Items read from the log at once to close a hole.
@@ -189,18 +190,13 @@ impl Follower {
         for (region, tracker) in &mut self.trackers {
             let epoch = tracker.epoch;
             if let Some(ready) = tracker.take() {
-                for item in &ready.items {
-                    if let Some((id, _)) = history::glance(&item.record) {
-                        self.newest.insert(id, item.clone());
-                        if self.newest.len() > self.shared.newest_max {
-                            self.newest.pop_first();
-                        }
-                    }
-                }
                 forwarded += ready.items.len();
-                encode(region, epoch, ready, &mut frames);
+                self.newest
+                    .extend(encode(region, epoch, ready, &mut frames));
             }
         }
+        let too_many = self.newest.len().saturating_sub(2 * self.shared.newest_max);
+        self.newest.drain(..too_many);
         self.comment_count += forwarded as u64;
         let metrics = &self.shared.metrics;
         metrics.items_followed.inc_by(forwarded as u64);
@@ -274,15 +270,16 @@ async fn read(log: Log, region: Region, stream: StreamId, after: u64) -> Repair 
     (region, tail)
 }
 
-/// Encodes what is ready, in deliveries of at most [`DELIVERY_ITEMS_MAX`] items.
+/// Encodes what is ready, in deliveries of at most [`DELIVERY_ITEMS_MAX`] items, and gives the items back.
 pub(in crate::gateway) fn encode(
     region: &Region,
     epoch: u64,
     ready: Ready,
     frames: &mut Vec<Frame>,
-) {
+) -> Vec<Item> {
     let mut from = ready.from;
     let mut items = ready.items;
+    let mut encoded = Vec::new();
     loop {
         let rest = if items.len() > DELIVERY_ITEMS_MAX {
             items.split_off(DELIVERY_ITEMS_MAX)
@@ -300,7 +297,7 @@ pub(in crate::gateway) fn encode(
             to,
             items,
         };
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(ENCODED_BYTES * (1 + delivery.items.len()));
         match write_frame(&delivery, &mut bytes) {
             Ok(()) => frames.push(Frame {
                 region: region.clone(),
@@ -311,8 +308,13 @@ pub(in crate::gateway) fn encode(
             // 500 messages of at most 1 MiB may pass the bound only if the limits were raised a hundredfold.
             Err(error) => tracing::error!(%error, "a delivery cannot be encoded"),
         }
+        if encoded.is_empty() {
+            encoded = delivery.items;
+        } else {
+            encoded.extend(delivery.items);
+        }
         if rest.is_empty() {
-            return;
+            return encoded;
         }
         from = to;
         items = rest;
