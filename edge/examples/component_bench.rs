@@ -22,6 +22,10 @@ use chorus_session_scenarios::origin::Origin;
 use chorus_session_scenarios::pop::START_MS;
 use chorus_session_scenarios::{Machine, Native, tokens};
 
+/// As in the PoP.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const STREAM: &str = "bench";
 const USERS: u64 = 200;
 const BATCH: u64 = 16;
@@ -41,6 +45,7 @@ fn main() -> Result<()> {
     let logic = Logic::load(Path::new(&path), None, &bounds).with_context(|| path.clone())?;
     let config = serde_json::to_vec(&config())?;
     let (opening, script) = record(&config)?;
+    let mut stats = host::Stats::default();
     for _ in 0..rounds {
         let mut core = Native::default();
         core.init(&config, SEED).map_err(anyhow::Error::msg)?;
@@ -72,6 +77,7 @@ fn main() -> Result<()> {
             by_component += decided.len();
         }
         print("component", began);
+        stats = shard.stats();
         ensure!(
             outputs == by_component,
             "the core decided {outputs} things, the component {by_component}"
@@ -79,7 +85,10 @@ fn main() -> Result<()> {
     }
     println!(
         "note a comment is a post, the log's answer and the delivery; {BATCH} a batch, {USERS} users, supervised with \
-         journal and snapshots"
+         journal and snapshots: {} snapshots of {:.0} KiB in a round, {:.2} µs a comment",
+        stats.snapshots,
+        stats.snapshot_bytes as f64 / 1024.0 / stats.snapshots.max(1) as f64,
+        stats.snapshot_us as f64 / (BATCH * BATCHES) as f64,
     );
     Ok(())
 }

@@ -27,7 +27,7 @@ use swap::Probation;
 pub use swap::SwapError;
 
 /// A snapshot may cost this share of the handling it saves from being replayed: one part in …
-const SNAPSHOT_SHARE: u32 = 8;
+const SNAPSHOT_SHARE: u32 = 16;
 /// Whatever a snapshot costs, the journal grows to at most this many times its bounds.
 const JOURNAL_FACTOR_MAX: usize = 4;
 /// A snapshot that fails is tried again when the journal is twice as long, up to this many times its bounds; then the
