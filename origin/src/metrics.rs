@@ -58,7 +58,7 @@ pub struct Metrics {
     pub tail_repairs: Counter,
     /// Streams followed.
     pub followers: Gauge,
-    /// Delivery lanes open.
+    /// Delivery lanes of busy streams open.
     pub lanes: Gauge,
     /// Lanes whose queue was full and that caught up from the log.
     pub lanes_lagged: Counter,
@@ -117,7 +117,7 @@ impl Metrics {
                 "Items found only by comparing last sequences",
             ),
             followers: gauge(r, "followers", "Streams followed"),
-            lanes: gauge(r, "lanes", "Delivery lanes open"),
+            lanes: gauge(r, "lanes", "Delivery lanes of busy streams open"),
             lanes_lagged: counter(
                 r,
                 "lanes_lagged",
