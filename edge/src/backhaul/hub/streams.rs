@@ -48,6 +48,13 @@ struct Hold {
 }
 
 impl Hold {
+    /// Enters a phase in which nothing waits yet: what waited is delivered again.
+    fn begin(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.early = Vec::new();
+        self.early_until = None;
+    }
+
     fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         let bits = self.shards;
         (0..16).filter(move |shard| bits & (1 << shard) != 0)
@@ -144,9 +151,7 @@ impl Streams {
     pub(super) fn disconnected(&mut self) {
         self.connected = false;
         for hold in self.holds.values_mut() {
-            hold.phase = Phase::Away;
-            hold.early = Vec::new();
-            hold.early_until = None;
+            hold.begin(Phase::Away);
         }
     }
 
@@ -305,9 +310,7 @@ impl Streams {
             ask(stream, hold, out);
         } else {
             let again = now + backoff(hold.broken, REHOLD_MS_MAX, 0);
-            hold.phase = Phase::Broken { again };
-            hold.early = Vec::new();
-            hold.early_until = None;
+            hold.begin(Phase::Broken { again });
             self.due.insert((again, stream.clone()));
         }
     }
@@ -370,9 +373,7 @@ impl Streams {
 }
 
 fn ask(stream: &StreamId, hold: &mut Hold, out: &mut Out) {
-    hold.phase = Phase::Asked;
-    hold.early = Vec::new();
-    hold.early_until = None;
+    hold.begin(Phase::Asked);
     out.control(&ToGateway::Hold {
         stream: stream.clone(),
         have: hold.known.as_ref().map(|known| known.at().clone()),
