@@ -202,7 +202,14 @@ impl Bell {
 
     /// The shard is awake and is about to look at its channel.
     pub fn heard(&self) {
-        self.rung.store(false, Ordering::Release);
+        // A swap and no store: whatever was put into the channel before a ring that this takes back is seen.
+        self.rung.swap(false, Ordering::AcqRel);
+    }
+
+    /// The shard rests for a moment and looks at its channel then in any case, once it has [`Self::heard`]: until then
+    /// nobody needs to wake it.
+    pub fn rest(&self) {
+        self.rung.swap(true, Ordering::AcqRel);
     }
 }
 

@@ -15,6 +15,7 @@ mod down;
 mod ending;
 mod engine;
 mod flush;
+mod held;
 mod intake;
 mod outbox;
 mod pace;

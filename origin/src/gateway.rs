@@ -16,7 +16,7 @@ mod quiet;
 mod tls;
 mod totals;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,7 +110,8 @@ impl Gateway {
     ) -> Result<Self, GatewayError> {
         let server = tls::server_config(config)?;
         let address = config.listen;
-        let endpoint = Endpoint::server(server, address)
+        let endpoint = UdpSocket::bind(address)
+            .and_then(|socket| chorus_quic::endpoint(Some(server), socket))
             .map_err(|source| GatewayError::Listen { address, source })?;
         let id = format!("{:016x}", clock::draw());
         let pace = Arc::new(Pace::new());

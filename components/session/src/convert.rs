@@ -73,11 +73,13 @@ pub(crate) fn output(output: core::Output) -> wit::Output {
             head,
             blob,
             tail,
+            patient,
         } => wit::Output::Send(wit::Send {
             connection,
             head,
             blob,
             tail,
+            patient,
         }),
         core::Output::Broadcast {
             topic,

@@ -7,7 +7,7 @@ use chorus_protocol::Millis;
 use chorus_protocol::backhaul::{
     CloseCode, Lane, ToGateway, ToPop, VERSION, read_frame, write_frame,
 };
-use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime};
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -91,12 +91,7 @@ fn endpoint(address: IpAddr) -> std::io::Result<Endpoint> {
     let _ = socket.set_recv_buffer_size(SOCKET_BYTES);
     let _ = socket.set_send_buffer_size(SOCKET_BYTES);
     socket.bind(&address.into())?;
-    Endpoint::new(
-        EndpointConfig::default(),
-        None,
-        socket.into(),
-        std::sync::Arc::new(TokioRuntime),
-    )
+    chorus_quic::endpoint(None, socket.into())
 }
 
 /// Dials all gateways at once and takes the first that answers and welcomes this process: the nearest.

@@ -6,17 +6,13 @@ use std::time::Duration;
 
 use chorus_protocol::backhaul::ALPN;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{AckFrequencyConfig, ClientConfig, TransportConfig, VarInt};
+use quinn::{ClientConfig, TransportConfig, VarInt};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::config::BackhaulConfig;
 
-/// Packets the gateway may wait with its acknowledgement: acknowledging each costs both sides CPU.
-const ACK_EVERY: u32 = 8;
-/// How long it may wait.
-const ACK_DELAY_MAX: Duration = Duration::from_millis(25);
 /// Bytes of datagrams waiting each way; the oldest goes.
 const DATAGRAM_BYTES: usize = 4 << 20;
 
@@ -84,9 +80,6 @@ fn transport(config: &BackhaulConfig) -> Result<TransportConfig, TlsError> {
     let idle = Duration::from_millis(bounds.idle_ms_max)
         .try_into()
         .map_err(|_| TlsError::Config("idle_ms_max is too long".to_owned()))?;
-    let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY))
-        .max_ack_delay(Some(ACK_DELAY_MAX));
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(idle))
@@ -99,6 +92,6 @@ fn transport(config: &BackhaulConfig) -> Result<TransportConfig, TlsError> {
         .datagram_receive_buffer_size(Some(DATAGRAM_BYTES))
         .datagram_send_buffer_size(DATAGRAM_BYTES)
         .initial_mtu(bounds.initial_mtu)
-        .ack_frequency_config(Some(acks));
+        .ack_frequency_config(Some(chorus_quic::acks()));
     Ok(transport)
 }

@@ -142,6 +142,8 @@ shard_metrics! {
     broadcasts,
     /// Sends of the session to one viewer
     sends,
+    /// Sends of the session that waited for what else their viewer gets
+    sends_held,
     /// Frames that a socket did not take whole at once
     sends_short,
     /// Viewers closed with 4408 because their queue was full

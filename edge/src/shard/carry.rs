@@ -103,6 +103,14 @@ impl<B: Brain> Engine<B> {
             });
         let whole = blob.map_or(&[][..], |blob| &blob.data);
         let length = send.head.len() + whole.len() + send.tail.len();
+        let patient = send.patient && blob.is_none() && self.pace.is_busy();
+        if patient && self.wire.can_hold(id.slot()) {
+            return self.wire.hold(id.slot(), self.turns, |into| {
+                frame::write_header(opcode, false, length, into);
+                into.extend_from_slice(&send.head);
+                into.extend_from_slice(&send.tail);
+            });
+        }
         let frame = self.wire.outbox.build(|into| match deflated {
             Some(deflated) => {
                 let mut message =

@@ -22,6 +22,8 @@ impl<B: Brain> Engine<B> {
         if !self.leave(id, code) {
             return;
         }
+        // Whatever the viewer was told before comes before the close frame.
+        self.wire.release(id.slot());
         let frame = self
             .wire
             .outbox

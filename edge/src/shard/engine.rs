@@ -154,6 +154,8 @@ pub(super) struct Engine<B> {
     pub(super) now: Millis,
     pub(super) began: Instant,
     pub(super) turn: Instant,
+    /// How many there were.
+    pub(super) turns: u64,
     pub(super) next_tick: Instant,
     pub(super) ticks: usize,
     /// One more than the highest slot that was ever used.
@@ -199,6 +201,7 @@ impl<B: Brain> Engine<B> {
                 conns: Slab::new(),
                 outbox: Default::default(),
                 sender,
+                held: Default::default(),
                 short: Vec::new(),
                 doomed: Vec::new(),
                 bounds: spec.queue,
@@ -231,6 +234,7 @@ impl<B: Brain> Engine<B> {
             now: Millis(0),
             began: now,
             turn: now,
+            turns: 0,
             next_tick: now,
             ticks: 0,
             sequence: 0,
@@ -270,10 +274,14 @@ impl<B: Brain> Engine<B> {
             if self.accept_again {
                 self.accept();
             }
+            let mut worked = !events.is_empty();
             self.down_again = true;
             for _ in 0..DOWN_MAX {
                 match self.down.try_recv() {
-                    Ok(message) => self.told(message),
+                    Ok(message) => {
+                        worked = true;
+                        self.told(message);
+                    }
                     Err(_) => {
                         self.down_again = false;
                         break;
@@ -282,23 +290,30 @@ impl<B: Brain> Engine<B> {
             }
             self.timers();
             self.pace.count(self.turn, self.inputs.len());
+            self.turns += 1;
+            self.wire.release_due(self.turns);
             self.decide();
             self.flush();
             self.send_up();
-            self.rest();
+            if worked {
+                self.rest();
+            }
         }
         Ok(())
     }
 
     /// Lets more come together when the shard is busy and nothing of this turn is left.
-    fn rest(&self) {
+    fn rest(&mut self) {
         let turn = self.pace.turn();
         if turn.is_zero() || self.timeout().is_zero() {
             return;
         }
         let rest = turn.saturating_sub(self.turn.elapsed());
         if !rest.is_zero() {
+            self.bell.rest();
             std::thread::sleep(rest);
+            self.bell.heard();
+            self.down_again = true;
         }
     }
 
@@ -375,6 +390,9 @@ impl<B: Brain> Engine<B> {
         }
         if self.drain.is_some() || !self.up_waiting.is_empty() {
             until = until.min(Duration::from_millis(50));
+        }
+        if !self.wire.held.is_empty() {
+            until = until.min(self.spec.turn_max);
         }
         until
     }

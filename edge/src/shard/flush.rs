@@ -8,8 +8,9 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::brain::Brain;
-use super::conn::{Conn, ConnId, DEFLATE, IN_BATCH, Phase, WRITE_LATER};
+use super::conn::{Conn, ConnId, DEFLATE, HELD, IN_BATCH, Phase, WRITE_LATER};
 use super::engine::Engine;
+use super::held::HeldFrames;
 use super::outbox::{FrameRef, Job, Outbox};
 use super::queue::{Piece, Queue, QueueBounds};
 use super::send::{BatchSend, Short};
@@ -32,6 +33,8 @@ pub(super) struct Wire {
     pub(super) conns: Slab<Conn>,
     pub(super) outbox: Outbox,
     pub(super) sender: Box<dyn BatchSend>,
+    /// What waits for what else its connection gets.
+    pub(super) held: HeldFrames,
     pub(super) short: Vec<Short>,
     pub(super) doomed: Vec<(ConnId, Doom)>,
     pub(super) bounds: QueueBounds,
@@ -65,6 +68,15 @@ impl Wire {
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };
+        let mut frame = frame;
+        if conn.flags.has(HELD) {
+            conn.flags.clear(HELD);
+            let held = self.held.take(slot).unwrap_or_default();
+            frame = self.outbox.build_from(frame, |bytes, into| {
+                into.extend_from_slice(&held);
+                into.extend_from_slice(bytes);
+            });
+        }
         let job = conn.flags.has(IN_BATCH).then_some(conn.job as usize);
         let fits = job.is_none_or(|job| self.outbox.can_join(job, frame));
         if conn.queue.is_none() && fits {
@@ -98,6 +110,46 @@ impl Wire {
         }
         if self.outbox.is_full() {
             self.flush();
+        }
+    }
+
+    /// Whether a frame may wait: it has to be the first that does.
+    pub(super) fn can_hold(&self, slot: usize) -> bool {
+        let conn = self.conns.get(slot);
+        self.held.has_room() && conn.is_some_and(|conn| !conn.flags.has(HELD))
+    }
+
+    /// Lets a frame wait for what else this connection gets in this turn or the next ones.
+    pub(super) fn hold(&mut self, slot: usize, turn: u64, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return;
+        };
+        conn.flags.set(HELD);
+        let metrics = &self.metrics;
+        self.held.add(slot, turn, |into| {
+            write(into);
+            metrics.sends_held.add(1);
+            metrics.frames_out.add(1);
+            metrics.bytes_out.add(into.len() as u64);
+        });
+    }
+
+    /// What waits for this connection goes now.
+    pub(super) fn release(&mut self, slot: usize) {
+        let Some(held) = self.held.take(slot) else {
+            return;
+        };
+        if let Some(conn) = self.conns.get_mut(slot) {
+            conn.flags.clear(HELD);
+        }
+        let frame = self.outbox.build(|into| into.extend_from_slice(&held));
+        self.put(slot, frame);
+    }
+
+    /// What has waited for long enough goes now.
+    pub(super) fn release_due(&mut self, turn: u64) {
+        while let Some(slot) = self.held.due(turn) {
+            self.release(slot);
         }
     }
 
@@ -216,6 +268,9 @@ impl Wire {
     /// Takes a connection out of the slab; what it had queued is gone.
     pub(super) fn take_out(&mut self, slot: usize) -> Option<Conn> {
         let conn = self.conns.try_remove(slot)?;
+        if conn.flags.has(HELD) {
+            self.held.take(slot);
+        }
         let queued = conn.queue.as_ref().map_or(0, |queue| queue.bytes());
         self.queue_bytes = self.queue_bytes.saturating_sub(queued);
         Some(conn)

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Inputs a second up to which each is taken as soon as it is there.
-const QUIET_PER_S: u64 = 250;
+/// Inputs a second up to which each is taken as soon as it is there; a comment has three.
+const QUIET_PER_S: u64 = 750;
 /// Inputs a second from which a turn has its full length.
 const BUSY_PER_S: u64 = 3_000;
 /// How often the rate is looked at.
@@ -43,6 +43,11 @@ impl Pace {
         self.per_s = u64::midpoint(self.per_s, per_s);
         self.since = turn;
         self.inputs = 0;
+    }
+
+    /// Turns last so long now that what one brings can wait for the next.
+    pub(super) fn is_busy(&self) -> bool {
+        self.turn() * 4 >= self.turn_max && !self.turn_max.is_zero()
     }
 
     /// What a turn lasts at least, now.

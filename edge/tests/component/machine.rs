@@ -134,11 +134,13 @@ fn output(output: wit::Output) -> core::Output {
             head,
             blob,
             tail,
+            patient,
         }) => core::Output::Send {
             connection,
             head,
             blob,
             tail,
+            patient,
         },
         wit::Output::Broadcast(broadcast) => core::Output::Broadcast {
             topic: broadcast.topic,

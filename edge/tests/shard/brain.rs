@@ -20,7 +20,7 @@ pub(crate) const STREAM: &str = "demo";
 /// What the shard told the brain, for tests to look at.
 pub(crate) type Heard = Arc<Mutex<Vec<String>>>;
 
-/// Everyone who opens joins the topic. `say X` goes to all, `me X` to the sender alone, `blob` sends head, blob and
+/// Everyone who opens joins the topic. `say X` goes to all, `me X` to the sender alone, `later X` too, patiently; `blob` sends head, blob and
 /// tail, `leave`, `close`, `post` and `nonsense` do what they say, `reset` loses the state.
 #[derive(Default)]
 pub(crate) struct Puppet {
@@ -81,11 +81,19 @@ impl Puppet {
                 head: head.into(),
                 blob,
                 tail: tail.into(),
+                patient: false,
             })
         };
         match text.split_once(' ').unwrap_or((text, "")) {
             ("say", what) => Self::say(what, outputs),
             ("me", what) => outputs.push(send(what, None, "")),
+            ("later", what) => outputs.push(Output::Send(Send {
+                connection,
+                head: what.into(),
+                blob: None,
+                tail: Vec::new(),
+                patient: true,
+            })),
             ("blob", _) => outputs.push(send("<", Some(BLOB), ">")),
             ("leave", _) => outputs.push(Output::Leave(Leave {
                 connection,

@@ -186,3 +186,40 @@ fn several_frames_of_one_turn_keep_their_order() {
         assert_eq!(client.word(), text(&n.to_string()));
     }
 }
+
+#[test]
+fn what_may_wait_comes_first_and_comes_at_all() {
+    let shard = start();
+    let mut client = open(shard.address);
+    let frame = |word: &str| crate::client::frame(0x81, word.as_bytes());
+    let nothing = frame("nothing").repeat(200);
+    eventually("a busy shard lets something wait", || {
+        client.raw(&nothing);
+        client.say("later alone");
+        // Nothing follows it, and it comes.
+        assert_eq!(client.word(), text("alone"));
+        shard.metrics.sends_held.get() > 0
+    });
+    let mut bytes = Vec::new();
+    for n in 0..300 {
+        for word in ["later", "me", "later", "later", "say"] {
+            bytes.extend(frame(&format!("{word} {n}")));
+        }
+    }
+    client.raw(&bytes);
+    for n in 0..300 {
+        for _ in 0..5 {
+            assert_eq!(client.word(), text(&n.to_string()));
+        }
+    }
+    client.raw(&nothing);
+    client.raw(&[frame("later the last"), frame("close")].concat());
+    assert_eq!(client.word(), text("the last"));
+    assert_eq!(client.word(), Got::Close(4403));
+    // One that is gone takes what waited for it along.
+    let mut other = open(shard.address);
+    other.raw(&nothing);
+    other.say("later never");
+    drop(other);
+    eventually("both are gone", || shard.metrics.connections.get() == 0);
+}

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Outcomes and items a second up to which each goes out at once.
-const QUIET_PER_S: u64 = 250;
+/// Outcomes and items a second up to which each goes out at once: a comment has two of them, which then come out of the
+/// log together and leave in one packet. A wait of a millisecond would part them.
+const QUIET_PER_S: u64 = 500;
 /// Outcomes and items a second from which the grid has its full period.
 const BUSY_PER_S: u64 = 2_000;
 /// The longest period of the grid.

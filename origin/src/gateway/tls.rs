@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chorus_protocol::backhaul;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{AckFrequencyConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -18,10 +18,6 @@ use crate::config::Gateway;
 const IDLE_MS: u32 = 6_000;
 /// How often a quiet connection is kept alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// Packets a PoP may wait with its acknowledgement.
-const ACK_EVERY: u32 = 8;
-/// How long it may wait.
-const ACK_DELAY_MAX: Duration = Duration::from_millis(25);
 /// Request and posts lanes a PoP may have open at once; at the bound it waits.
 const LANES_BOTH_WAYS_MAX: u32 = 1_024;
 /// Bytes a PoP may send on a lane before they are read.
@@ -59,13 +55,9 @@ pub(super) fn server_config(config: &Gateway) -> Result<ServerConfig, GatewayErr
 }
 
 fn transport() -> TransportConfig {
-    // A PoP need not answer each packet: an acknowledgement of its own costs it as much as the packet did.
-    let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY))
-        .max_ack_delay(Some(ACK_DELAY_MAX));
     let mut transport = TransportConfig::default();
     transport
-        .ack_frequency_config(Some(acks))
+        .ack_frequency_config(Some(chorus_quic::acks()))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MS))))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_concurrent_bidi_streams(VarInt::from_u32(LANES_BOTH_WAYS_MAX))

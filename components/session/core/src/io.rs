@@ -141,6 +141,8 @@ pub enum Output {
         blob: Option<BlobId>,
         /// The last bytes.
         tail: Vec<u8>,
+        /// It may wait a moment for what else goes to this connection.
+        patient: bool,
     },
     /// A message to all members of one encoding.
     Broadcast {

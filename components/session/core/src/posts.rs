@@ -13,27 +13,36 @@ const REMEMBERED_MS: u64 = 600_000;
 /// Connections told of one post at the most; the oldest goes.
 const TELL_MAX: usize = 4;
 
-/// One post.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A post whose outcome is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Post {
     pub(crate) id: CommentId,
     /// The last publication of it.
     pub(crate) request: RequestId,
     pub(crate) state: PostState,
-    /// When it came, and later when it was answered.
+    /// When it came, and later when it was found unconfirmed.
     pub(crate) at: Millis,
 }
 
 /// How a post stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum PostState {
     /// The log has not answered.
     Waiting { client_id: ClientId, tell: Tell },
     /// The log did not answer in time. It still may, and the sender may try again under the same id.
     Unconfirmed { client_id: ClientId, tell: Tell },
-    /// The log holds it.
-    Durable,
 }
+
+/// A post that the log holds. There are many: they are kept small and apart from the few that are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Durable {
+    pub(crate) id: CommentId,
+    /// When it was answered.
+    pub(crate) at: Millis,
+}
+
+/// A post's place among those that were answered: when, its key, and its id when it is durable since then.
+pub(crate) type Answered = (Millis, u128, Option<CommentId>);
 
 /// Whether a post came before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,11 +114,12 @@ impl TryFrom<Vec<ConnectionId>> for Tell {
 #[derive(Clone, Debug)]
 pub(crate) struct Posts {
     pub(crate) by_key: Map<u128, Post>,
+    pub(crate) durable: Map<u128, Durable>,
     pub(crate) by_request: Map<RequestId, u128>,
     /// In the order in which they will have waited too long.
     pub(crate) waiting: VecDeque<(Millis, u128)>,
     /// In the order in which they may be forgotten.
-    pub(crate) answered: VecDeque<(Millis, u128)>,
+    answered: VecDeque<(Millis, u128)>,
     /// How many are `Waiting`.
     pub(crate) waiting_count: u32,
 }
@@ -118,6 +128,7 @@ impl Posts {
     pub(crate) fn new(keyed: &Keyed) -> Self {
         Self {
             by_key: keyed.map(),
+            durable: keyed.map(),
             by_request: keyed.map(),
             waiting: VecDeque::new(),
             answered: VecDeque::new(),
@@ -128,7 +139,10 @@ impl Posts {
     /// Looks whether a post came before; if its answer is still to come, this connection is told too.
     pub(crate) fn repeat(&mut self, key: u128, connection: ConnectionId) -> Repeat {
         let Some(post) = self.by_key.get_mut(&key) else {
-            return Repeat::New;
+            return match self.durable.get(&key) {
+                Some(durable) => Repeat::Durable(durable.id),
+                None => Repeat::New,
+            };
         };
         match &mut post.state {
             PostState::Unconfirmed { .. } => Repeat::Unconfirmed(post.id),
@@ -136,7 +150,6 @@ impl Posts {
                 tell.also(connection);
                 Repeat::Waiting
             }
-            PostState::Durable => Repeat::Durable(post.id),
         }
     }
 
@@ -191,16 +204,32 @@ impl Posts {
         Some((key, post))
     }
 
-    /// Remembers a post with its outcome. Says how many had to be forgotten early.
-    pub(crate) fn remember(
+    /// Remembers a post whose outcome is not known. Says how many had to be forgotten early, as does
+    /// [`Self::remember_durable`].
+    pub(crate) fn remember_unconfirmed(
         &mut self,
         key: u128,
-        mut post: Post,
+        post: Post,
         now: Millis,
         posts_max: u32,
     ) -> u64 {
-        post.at = now;
-        self.by_key.insert(key, post);
+        self.by_key.insert(key, Post { at: now, ..post });
+        self.answered(key, now, posts_max)
+    }
+
+    /// Remembers a post that the log holds.
+    pub(crate) fn remember_durable(
+        &mut self,
+        key: u128,
+        id: CommentId,
+        now: Millis,
+        posts_max: u32,
+    ) -> u64 {
+        self.durable.insert(key, Durable { id, at: now });
+        self.answered(key, now, posts_max)
+    }
+
+    fn answered(&mut self, key: u128, now: Millis, posts_max: u32) -> u64 {
         self.answered.push_back((now, key));
         let mut evicted = 0;
         while let Some(&(at, oldest)) = self.answered.front() {
@@ -210,16 +239,41 @@ impl Posts {
             }
             self.answered.pop_front();
             // A later answer to the same key has its own place in the queue.
-            if let Some(post) = self.by_key.get(&oldest)
+            let forgotten = if self.durable_since(oldest, at).is_some() {
+                self.durable.remove(&oldest).is_some()
+            } else if let Some(post) = self.by_key.get(&oldest)
                 && post.at == at
-                && !matches!(post.state, PostState::Waiting { .. })
+                && matches!(post.state, PostState::Unconfirmed { .. })
             {
                 self.by_request.remove(&post.request);
-                self.by_key.remove(&oldest);
-                evicted += u64::from(!aged);
-            }
+                self.by_key.remove(&oldest).is_some()
+            } else {
+                false
+            };
+            evicted += u64::from(forgotten && !aged);
         }
         evicted
+    }
+
+    fn durable_since(&self, key: u128, at: Millis) -> Option<CommentId> {
+        let durable = self.durable.get(&key)?;
+        (durable.at == at).then_some(durable.id)
+    }
+
+    /// Those that were answered, in the order in which they may be forgotten.
+    pub(crate) fn all_answered(&self) -> impl ExactSizeIterator<Item = Answered> + '_ {
+        let answered = self.answered.iter();
+        answered.map(|&(at, key)| (at, key, self.durable_since(key, at)))
+    }
+
+    /// Takes back what [`Self::all_answered`] gave.
+    pub(crate) fn restore_answered(&mut self, answered: impl Iterator<Item = Answered>) {
+        for (at, key, id) in answered {
+            self.answered.push_back((at, key));
+            if let Some(id) = id {
+                self.durable.insert(key, Durable { id, at });
+            }
+        }
     }
 
     fn waits_since(&self, key: u128, at: Millis) -> bool {

@@ -3,14 +3,14 @@
 
 use std::collections::VecDeque;
 
-use chorus_protocol::{Millis, StreamId, UserId};
+use chorus_protocol::{ClientId, CommentId, Millis, StreamId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, ConfigError};
 use crate::conn::Conn;
 use crate::io::{BlobId, ConnectionId, RequestId, TopicId};
 use crate::mint::Mint;
-use crate::posts::{Post, PostState};
+use crate::posts::{Answered, Durable, Post, PostState, Tell};
 use crate::rate::Meter;
 use crate::session::Session;
 use crate::stream::Stream;
@@ -18,8 +18,8 @@ use crate::timers::Timer;
 use crate::users::Used;
 
 /// The form written here.
-const FORM: u32 = 1;
-/// The oldest form whose readers understand it.
+const FORM: u32 = 2;
+/// The oldest form whose readers understand it. Those of form 1 forget which posts are durable, which the log knows.
 const READABLE_BY: u32 = 1;
 
 /// Why a snapshot cannot be taken over.
@@ -61,7 +61,9 @@ struct Written<'a> {
     posts: Vec<(Halves, &'a Post)>,
     requests: Vec<(RequestId, Halves)>,
     posts_waiting: Vec<(Millis, Halves)>,
-    posts_answered: Vec<(Millis, Halves)>,
+    /// Many: packed, see [`pack`].
+    #[serde(with = "serde_bytes")]
+    answered: Vec<u8>,
     mint: &'a Mint,
     timers: Vec<(u64, Timer)>,
     announced: Option<u64>,
@@ -88,13 +90,16 @@ struct Read {
     #[serde(default)]
     users: Vec<(UserId, Used)>,
     #[serde(default)]
-    posts: Vec<(Halves, Post)>,
+    posts: Vec<(Halves, ReadPost)>,
     #[serde(default)]
     requests: Vec<(RequestId, Halves)>,
     #[serde(default)]
     posts_waiting: Vec<(Millis, Halves)>,
+    /// Of form 1.
     #[serde(default)]
     posts_answered: Vec<(Millis, Halves)>,
+    #[serde(default, with = "serde_bytes")]
+    answered: Vec<u8>,
     #[serde(default)]
     mint: Mint,
     #[serde(default)]
@@ -113,6 +118,45 @@ struct Read {
     next_ticket: u32,
 }
 
+/// A [`Post`], or what form 1 made of one that is durable.
+#[derive(Deserialize)]
+struct ReadPost {
+    id: CommentId,
+    request: RequestId,
+    state: ReadState,
+    at: Millis,
+}
+
+#[derive(Deserialize)]
+enum ReadState {
+    Waiting { client_id: ClientId, tell: Tell },
+    Unconfirmed { client_id: ClientId, tell: Tell },
+    Durable,
+}
+
+/// Bytes of one answered post: when (8), its key (16) and its id, 0 when it is not known to be durable (8), all
+/// little-endian.
+const PACKED_BYTES: usize = 32;
+
+fn pack(answered: impl ExactSizeIterator<Item = Answered>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(answered.len() * PACKED_BYTES);
+    for (at, key, id) in answered {
+        bytes.extend_from_slice(&at.0.to_le_bytes());
+        bytes.extend_from_slice(&key.to_le_bytes());
+        bytes.extend_from_slice(&id.map_or(0, |id| id.0).to_le_bytes());
+    }
+    bytes
+}
+
+fn unpack(bytes: &[u8]) -> impl Iterator<Item = Answered> + '_ {
+    bytes.as_chunks::<PACKED_BYTES>().0.iter().map(|packed| {
+        let (words, _) = packed.as_chunks::<8>();
+        let [at, low, high, id] = [0, 1, 2, 3].map(|i| u64::from_le_bytes(words[i]));
+        let id = (id != 0).then_some(CommentId(id));
+        (Millis(at), whole((high, low)), id)
+    })
+}
+
 impl Session {
     /// Everything it knows. Two sessions that know the same write the same bytes.
     #[must_use]
@@ -122,9 +166,6 @@ impl Session {
             pairs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
             pairs
         }
-        let queue = |queue: &VecDeque<(Millis, u128)>| {
-            queue.iter().map(|&(at, key)| (at, halves(key))).collect()
-        };
         let written = Written {
             form: FORM,
             readable_by: READABLE_BY,
@@ -146,8 +187,10 @@ impl Session {
                     .iter()
                     .map(|(&request, &key)| (request, halves(key))),
             ),
-            posts_waiting: queue(&self.posts.waiting),
-            posts_answered: queue(&self.posts.answered),
+            posts_waiting: (self.posts.waiting.iter())
+                .map(|&(at, key)| (at, halves(key)))
+                .collect(),
+            answered: pack(self.posts.all_answered()),
             mint: &self.mint,
             timers: self.timers.all(),
             announced: self.timers.announced,
@@ -188,24 +231,39 @@ impl Session {
             session.streams.insert(topic, stream);
         }
         session.users.by_id.extend(read.users);
+        let posts = &mut session.posts;
         for (key, post) in read.posts {
-            session.posts.waiting_count +=
-                u32::from(matches!(post.state, PostState::Waiting { .. }));
-            session.posts.by_key.insert(whole(key), post);
+            let ReadPost {
+                id, request, at, ..
+            } = post;
+            let state = match post.state {
+                ReadState::Waiting { client_id, tell } => {
+                    posts.waiting_count += 1;
+                    PostState::Waiting { client_id, tell }
+                }
+                ReadState::Unconfirmed { client_id, tell } => {
+                    PostState::Unconfirmed { client_id, tell }
+                }
+                ReadState::Durable => {
+                    posts.durable.insert(whole(key), Durable { id, at });
+                    continue;
+                }
+            };
+            let post = Post {
+                id,
+                request,
+                state,
+                at,
+            };
+            posts.by_key.insert(whole(key), post);
         }
         let requests = read.requests.into_iter();
-        session
-            .posts
-            .by_request
-            .extend(requests.map(|(request, key)| (request, whole(key))));
-        let queue = |queue: Vec<(Millis, Halves)>| {
-            queue
-                .into_iter()
-                .map(|(at, key)| (at, whole(key)))
-                .collect()
-        };
-        session.posts.waiting = queue(read.posts_waiting);
-        session.posts.answered = queue(read.posts_answered);
+        (posts.by_request).extend(requests.map(|(request, key)| (request, whole(key))));
+        let places = |(at, key)| (at, whole(key));
+        posts.waiting = read.posts_waiting.into_iter().map(places).collect();
+        let of_form_1 = read.posts_answered.into_iter().map(places);
+        posts.restore_answered(of_form_1.map(|(at, key)| (at, key, None)));
+        posts.restore_answered(unpack(&read.answered));
         session.mint = read.mint;
         for (at, timer) in read.timers {
             session.timers.set(timer, Some(at));

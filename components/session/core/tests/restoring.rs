@@ -167,3 +167,61 @@ fn fields_of_a_newer_version_are_passed_over() {
         Err(RestoreError::TooNew(2))
     ));
 }
+
+/// What a map of a snapshot holds under a name.
+fn field<'a>(value: &'a mut rmpv::Value, name: &str) -> &'a mut rmpv::Value {
+    let rmpv::Value::Map(fields) = value else {
+        panic!("a map")
+    };
+    let at = fields
+        .iter()
+        .position(|(field, _)| field.as_str() == Some(name));
+    &mut fields[at.unwrap_or_else(|| panic!("{name}"))].1
+}
+
+#[test]
+fn a_snapshot_of_form_1_is_read() {
+    let (load, batches) = inputs(7);
+    let mut session = Session::init(&load.config, 7).expect("starts");
+    for (now, inputs) in load.setup.iter().chain(batches.iter().take(400)) {
+        handle(&mut session, *now, inputs);
+    }
+    let snapshot = session.snapshot();
+    let mut value = rmpv::decode::read_value(&mut snapshot.as_slice()).expect("reads");
+    let packed = std::mem::replace(field(&mut value, "answered"), rmpv::Value::Nil);
+    let packed = packed.as_slice().expect("bytes");
+    let (mut posts, mut answered) = (Vec::new(), Vec::new());
+    for entry in packed.chunks(32) {
+        let word = |at: usize| u64::from_le_bytes(entry[at..at + 8].try_into().expect("eight"));
+        let (at, id) = (word(0), word(24));
+        let key = rmpv::Value::Array(vec![word(16).into(), word(8).into()]);
+        answered.push(rmpv::Value::Array(vec![at.into(), key.clone()]));
+        if id != 0 {
+            let post = [
+                ("id", id.into()),
+                ("request", 1.into()),
+                ("state", "Durable".into()),
+                ("at", at.into()),
+            ];
+            let post = post.map(|(name, value)| (name.into(), value));
+            posts.push(rmpv::Value::Array(vec![key, rmpv::Value::Map(post.into())]));
+        }
+    }
+    assert!(posts.len() > 50, "{} durable posts", posts.len());
+    let rmpv::Value::Array(all) = field(&mut value, "posts") else {
+        panic!("a list")
+    };
+    all.append(&mut posts);
+    *field(&mut value, "form") = 1.into();
+    let rmpv::Value::Map(fields) = &mut value else {
+        panic!("a map")
+    };
+    fields.retain(|(name, _)| name.as_str() != Some("answered"));
+    fields.push(("posts_answered".into(), rmpv::Value::Array(answered)));
+    let mut older = Vec::new();
+    rmpv::encode::write_value(&mut older, &value).expect("writes");
+    assert_eq!(
+        Session::restore(&older).expect("restores").snapshot(),
+        snapshot
+    );
+}

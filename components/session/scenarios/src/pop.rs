@@ -171,6 +171,7 @@ impl<'a> Pop<'a> {
                 head,
                 blob,
                 tail,
+                patient: _,
             } => {
                 let mut bytes = head;
                 if let Some(blob) = blob {

@@ -6,7 +6,7 @@ use chorus_protocol::server::ReceiptStatus;
 use chorus_protocol::{ClientId, CommentId, Encoding, Millis, StreamId};
 
 use super::Session;
-use super::replies::{Refusal, send};
+use super::replies::{Refusal, send, send_patiently};
 use crate::config::Config;
 use crate::conn::{Conn, Standing};
 use crate::content::{ContentError, checked, mentioned};
@@ -233,15 +233,8 @@ impl Session {
             return;
         };
         self.wait_for_posts();
-        let (client_id, tell) = match post.state {
-            PostState::Waiting { client_id, tell } | PostState::Unconfirmed { client_id, tell } => {
-                (client_id, tell)
-            }
-            PostState::Durable => {
-                self.posts.by_key.insert(key, post);
-                return;
-            }
-        };
+        let (PostState::Waiting { client_id, tell } | PostState::Unconfirmed { client_id, tell }) =
+            post.state;
         match outcome {
             Outcome::Stored { id, .. } => {
                 let id = CommentId(id);
@@ -250,14 +243,9 @@ impl Session {
                         out.push(durable(connection, encoding, &client_id, id));
                     }
                 }
-                self.remember(
-                    key,
-                    Post {
-                        id,
-                        state: PostState::Durable,
-                        ..post
-                    },
-                );
+                let posts_max = self.config.values.limits.remembered_posts_max;
+                self.stats.posts_evicted +=
+                    self.posts.remember_durable(key, id, self.now, posts_max);
             }
             Outcome::Refused {
                 reason,
@@ -283,11 +271,6 @@ impl Session {
         }
     }
 
-    fn remember(&mut self, key: u128, post: Post) {
-        let posts_max = self.config.values.limits.remembered_posts_max;
-        self.stats.posts_evicted += self.posts.remember(key, post, self.now, posts_max);
-    }
-
     /// Nobody knows whether the post is stored.
     fn unconfirmed(&mut self, key: u128, post: Post, out: &mut Vec<Output>) {
         let PostState::Waiting { client_id, tell } = post.state else {
@@ -297,13 +280,13 @@ impl Session {
         let refusal = unconfirmed_error(client_id.as_str());
         tell.iter()
             .for_each(|connection| self.refuse(connection, refusal, out));
-        self.remember(
-            key,
-            Post {
-                state: PostState::Unconfirmed { client_id, tell },
-                ..post
-            },
-        );
+        let post = Post {
+            state: PostState::Unconfirmed { client_id, tell },
+            ..post
+        };
+        let posts_max = self.config.values.limits.remembered_posts_max;
+        self.stats.posts_evicted +=
+            (self.posts).remember_unconfirmed(key, post, self.now, posts_max);
     }
 
     /// Posts that waited too long.
@@ -372,7 +355,8 @@ fn charge(
 
 fn accepted(connection: ConnectionId, encoding: Encoding, client_id: &ClientId) -> Output {
     let receipt = ReceiptOut::new(client_id.as_str(), ReceiptStatus::Accepted);
-    send(connection, receipt.message(encoding))
+    // The log's answer comes within milliseconds.
+    send_patiently(connection, receipt.message(encoding))
 }
 
 fn durable(

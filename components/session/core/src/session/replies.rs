@@ -44,6 +44,18 @@ pub(crate) fn send(connection: ConnectionId, head: Vec<u8>) -> Output {
         head,
         blob: None,
         tail: Vec::new(),
+        patient: false,
+    }
+}
+
+/// A message that more will follow soon, most likely: it need not have a packet of its own.
+pub(crate) fn send_patiently(connection: ConnectionId, head: Vec<u8>) -> Output {
+    Output::Send {
+        connection,
+        head,
+        blob: None,
+        tail: Vec::new(),
+        patient: true,
     }
 }
 

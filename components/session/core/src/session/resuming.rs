@@ -469,6 +469,7 @@ impl Session {
                 head: Vec::new(),
                 blob: Some(blob),
                 tail: Vec::new(),
+                patient: false,
             }));
         }
         out.extend(held.into_iter().map(Output::Forget));
@@ -517,6 +518,7 @@ impl Session {
             head,
             blob,
             tail,
+            patient: false,
         });
     }
 }
