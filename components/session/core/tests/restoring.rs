@@ -157,14 +157,14 @@ fn fields_of_a_newer_version_are_passed_over() {
     };
     for (name, field) in &mut fields {
         if name.as_str() == Some("readable_by") {
-            *field = 2.into();
+            *field = 99.into();
         }
     }
     let mut newer = Vec::new();
     rmpv::encode::write_value(&mut newer, &rmpv::Value::Map(fields)).expect("writes");
     assert!(matches!(
         Session::restore(&newer),
-        Err(RestoreError::TooNew(2))
+        Err(RestoreError::TooNew(99))
     ));
 }
 
