@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Inputs a second up to which each is taken as soon as it is there; a comment has three.
 const QUIET_PER_S: u64 = 750;
 /// Inputs a second from which a turn has its full length.
-const BUSY_PER_S: u64 = 3_000;
+const BUSY_PER_S: u64 = 2_000;
 /// How often the rate is looked at.
 const WINDOW: Duration = Duration::from_millis(50);
 
@@ -76,7 +76,7 @@ mod tests {
         };
         // A quiet second is one input each fourth millisecond; whole milliseconds are what the test can say.
         assert_eq!(run(0), Duration::ZERO);
-        let between = run(2_000);
+        let between = run(1_500);
         assert!(between > Duration::from_millis(4) && between < Duration::from_millis(6));
         assert_eq!(run(50_000), Duration::from_millis(8));
         assert_eq!(run(0), Duration::ZERO);
