@@ -61,7 +61,7 @@ pub(crate) const PEER_ENDED: u8 = 1 << 4;
 pub(crate) const COUNTED: u8 = 1 << 5;
 /// The queue is to be written once the batch is.
 pub(crate) const WRITE_LATER: u8 = 1 << 6;
-/// Frames wait for what else it gets.
+/// A frame waits for what else it gets.
 pub(crate) const HELD: u8 = 1 << 7;
 
 impl Flags {

@@ -136,12 +136,11 @@ impl Wire {
 
     /// What waits for this connection goes now.
     pub(super) fn release(&mut self, slot: usize) {
-        let Some(held) = self.held.take(slot) else {
+        let Some(conn) = self.conns.get_mut(slot).filter(|it| it.flags.has(HELD)) else {
             return;
         };
-        if let Some(conn) = self.conns.get_mut(slot) {
-            conn.flags.clear(HELD);
-        }
+        conn.flags.clear(HELD);
+        let held = self.held.take(slot).unwrap_or_default();
         let frame = self.outbox.build(|into| into.extend_from_slice(&held));
         self.put(slot, frame);
     }

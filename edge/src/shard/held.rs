@@ -14,9 +14,9 @@ const HELD_MAX: usize = 1_024;
 #[derive(Debug)]
 struct Held {
     slot: u32,
-    /// The turn in which the first of it came.
+    /// The turn in which it came.
     turn: u64,
-    /// Whole frames, not yet sealed.
+    /// The whole frame, not yet sealed.
     bytes: Vec<u8>,
 }
 
