@@ -68,15 +68,13 @@ impl Wire {
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };
-        let mut frame = frame;
-        if conn.flags.has(HELD) {
-            conn.flags.clear(HELD);
-            let held = self.held.take(slot).unwrap_or_default();
-            frame = self.outbox.build_from(frame, |bytes, into| {
+        let frame = match take_held(conn, slot, &mut self.held) {
+            None => frame,
+            Some(held) => self.outbox.build_from(frame, |bytes, into| {
                 into.extend_from_slice(&held);
                 into.extend_from_slice(bytes);
-            });
-        }
+            }),
+        };
         let job = conn.flags.has(IN_BATCH).then_some(conn.job as usize);
         let fits = job.is_none_or(|job| self.outbox.can_join(job, frame));
         if conn.queue.is_none() && fits {
@@ -136,13 +134,11 @@ impl Wire {
 
     /// What waits for this connection goes now.
     pub(super) fn release(&mut self, slot: usize) {
-        let Some(conn) = self.conns.get_mut(slot).filter(|it| it.flags.has(HELD)) else {
-            return;
-        };
-        conn.flags.clear(HELD);
-        let held = self.held.take(slot).unwrap_or_default();
-        let frame = self.outbox.build(|into| into.extend_from_slice(&held));
-        self.put(slot, frame);
+        let conn = self.conns.get_mut(slot);
+        if let Some(held) = conn.and_then(|conn| take_held(conn, slot, &mut self.held)) {
+            let frame = self.outbox.build(|into| into.extend_from_slice(&held));
+            self.put(slot, frame);
+        }
     }
 
     /// What has waited for long enough goes now.
@@ -266,10 +262,8 @@ impl Wire {
 
     /// Takes a connection out of the slab; what it had queued is gone.
     pub(super) fn take_out(&mut self, slot: usize) -> Option<Conn> {
-        let conn = self.conns.try_remove(slot)?;
-        if conn.flags.has(HELD) {
-            self.held.take(slot);
-        }
+        let mut conn = self.conns.try_remove(slot)?;
+        take_held(&mut conn, slot, &mut self.held);
         let queued = conn.queue.as_ref().map_or(0, |queue| queue.bytes());
         self.queue_bytes = self.queue_bytes.saturating_sub(queued);
         Some(conn)
@@ -281,6 +275,15 @@ impl Wire {
             .get(slot)
             .is_some_and(|conn| conn.flags.has(DEFLATE))
     }
+}
+
+/// Takes what waits for a connection; most have nothing, which their flag says.
+fn take_held(conn: &mut Conn, slot: usize, held: &mut HeldFrames) -> Option<Vec<u8>> {
+    if !conn.flags.has(HELD) {
+        return None;
+    }
+    conn.flags.clear(HELD);
+    held.take(slot)
 }
 
 fn write_all(conn: &mut Conn, queue: &mut Queue) -> io::Result<()> {

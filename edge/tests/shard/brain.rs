@@ -20,8 +20,8 @@ pub(crate) const STREAM: &str = "demo";
 /// What the shard told the brain, for tests to look at.
 pub(crate) type Heard = Arc<Mutex<Vec<String>>>;
 
-/// Everyone who opens joins the topic. `say X` goes to all, `me X` to the sender alone, `later X` too, patiently; `blob` sends head, blob and
-/// tail, `leave`, `close`, `post` and `nonsense` do what they say, `reset` loses the state.
+/// Everyone who opens joins the topic. `say X` goes to all, `me X` to the sender alone, `later X` too, patiently; `blob`
+/// sends head, blob and tail, `leave`, `close`, `post` and `nonsense` do what they say, `reset` loses the state.
 #[derive(Default)]
 pub(crate) struct Puppet {
     pub(crate) heard: Heard,
@@ -75,25 +75,20 @@ impl Puppet {
     }
 
     fn told(&mut self, connection: u64, text: &str, outputs: &mut Vec<Output>) -> Verdict {
-        let send = |head: &str, blob, tail: &str| {
+        let told = |head: &str, blob, tail: &str, patient| {
             Output::Send(Send {
                 connection,
                 head: head.into(),
                 blob,
                 tail: tail.into(),
-                patient: false,
+                patient,
             })
         };
+        let send = |head: &str, blob, tail: &str| told(head, blob, tail, false);
         match text.split_once(' ').unwrap_or((text, "")) {
             ("say", what) => Self::say(what, outputs),
             ("me", what) => outputs.push(send(what, None, "")),
-            ("later", what) => outputs.push(Output::Send(Send {
-                connection,
-                head: what.into(),
-                blob: None,
-                tail: Vec::new(),
-                patient: true,
-            })),
+            ("later", what) => outputs.push(told(what, None, "", true)),
             ("blob", _) => outputs.push(send("<", Some(BLOB), ">")),
             ("leave", _) => outputs.push(Output::Leave(Leave {
                 connection,

@@ -234,9 +234,12 @@ impl Session {
         let posts = &mut session.posts;
         for (key, post) in read.posts {
             let ReadPost {
-                id, request, at, ..
+                id,
+                request,
+                state,
+                at,
             } = post;
-            let state = match post.state {
+            let state = match state {
                 ReadState::Waiting { client_id, tell } => {
                     posts.waiting_count += 1;
                     PostState::Waiting { client_id, tell }

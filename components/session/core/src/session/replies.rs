@@ -39,23 +39,21 @@ impl<'a> Refusal<'a> {
 }
 
 pub(crate) fn send(connection: ConnectionId, head: Vec<u8>) -> Output {
-    Output::Send {
-        connection,
-        head,
-        blob: None,
-        tail: Vec::new(),
-        patient: false,
-    }
+    whole(connection, head, false)
 }
 
 /// A message that more will follow soon, most likely: it need not have a packet of its own.
 pub(crate) fn send_patiently(connection: ConnectionId, head: Vec<u8>) -> Output {
+    whole(connection, head, true)
+}
+
+fn whole(connection: ConnectionId, head: Vec<u8>, patient: bool) -> Output {
     Output::Send {
         connection,
         head,
         blob: None,
         tail: Vec::new(),
-        patient: true,
+        patient,
     }
 }
 
