@@ -44,6 +44,33 @@ pub(crate) struct Durable {
 /// A post's place among those that were answered: when, its key, and its id when it is durable since then.
 pub(crate) type Answered = (Millis, u128, Option<CommentId>);
 
+/// The same in 32 bytes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: Millis,
+    /// The key's halves, the upper one first.
+    key: [u64; 2],
+    /// 0 is none.
+    id: u64,
+}
+
+impl Place {
+    fn new((at, key, id): Answered) -> Self {
+        Self {
+            at,
+            key: [(key >> 64) as u64, key as u64],
+            id: id.map_or(0, |id| id.0),
+        }
+    }
+
+    fn answered(self) -> Answered {
+        let [upper, lower] = self.key;
+        let key = u128::from(upper) << 64 | u128::from(lower);
+        let id = (self.id != 0).then_some(CommentId(self.id));
+        (self.at, key, id)
+    }
+}
+
 /// Whether a post came before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
@@ -119,7 +146,7 @@ pub(crate) struct Posts {
     /// In the order in which they will have waited too long.
     pub(crate) waiting: VecDeque<(Millis, u128)>,
     /// In the order in which they may be forgotten.
-    answered: VecDeque<(Millis, u128)>,
+    answered: VecDeque<Place>,
     /// How many are `Waiting`.
     pub(crate) waiting_count: u32,
 }
@@ -214,7 +241,7 @@ impl Posts {
         posts_max: u32,
     ) -> u64 {
         self.by_key.insert(key, Post { at: now, ..post });
-        self.answered(key, now, posts_max)
+        self.answered((now, key, None), posts_max)
     }
 
     /// Remembers a post that the log holds.
@@ -226,20 +253,22 @@ impl Posts {
         posts_max: u32,
     ) -> u64 {
         self.durable.insert(key, Durable { id, at: now });
-        self.answered(key, now, posts_max)
+        self.answered((now, key, Some(id)), posts_max)
     }
 
-    fn answered(&mut self, key: u128, now: Millis, posts_max: u32) -> u64 {
-        self.answered.push_back((now, key));
+    fn answered(&mut self, answered: Answered, posts_max: u32) -> u64 {
+        self.answered.push_back(Place::new(answered));
+        let (now, ..) = answered;
         let mut evicted = 0;
-        while let Some(&(at, oldest)) = self.answered.front() {
+        while let Some(&place) = self.answered.front() {
+            let (at, oldest, _) = place.answered();
             let aged = now.since(at) >= REMEMBERED_MS;
             if !aged && self.answered.len() <= posts_max as usize {
                 break;
             }
             self.answered.pop_front();
             // A later answer to the same key has its own place in the queue.
-            let forgotten = if self.durable_since(oldest, at).is_some() {
+            let forgotten = if self.durable.get(&oldest).is_some_and(|it| it.at == at) {
                 self.durable.remove(&oldest).is_some()
             } else if let Some(post) = self.by_key.get(&oldest)
                 && post.at == at
@@ -255,21 +284,15 @@ impl Posts {
         evicted
     }
 
-    fn durable_since(&self, key: u128, at: Millis) -> Option<CommentId> {
-        let durable = self.durable.get(&key)?;
-        (durable.at == at).then_some(durable.id)
-    }
-
-    /// Those that were answered, in the order in which they may be forgotten.
+    /// Those that were answered, in the order in which they may be forgotten. Of one key the last one counts.
     pub(crate) fn all_answered(&self) -> impl ExactSizeIterator<Item = Answered> + '_ {
-        let answered = self.answered.iter();
-        answered.map(|&(at, key)| (at, key, self.durable_since(key, at)))
+        self.answered.iter().map(|place| place.answered())
     }
 
     /// Takes back what [`Self::all_answered`] gave.
     pub(crate) fn restore_answered(&mut self, answered: impl Iterator<Item = Answered>) {
         for (at, key, id) in answered {
-            self.answered.push_back((at, key));
+            self.answered.push_back(Place::new((at, key, id)));
             if let Some(id) = id {
                 self.durable.insert(key, Durable { id, at });
             }

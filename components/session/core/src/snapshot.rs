@@ -264,8 +264,13 @@ impl Session {
         (posts.by_request).extend(requests.map(|(request, key)| (request, whole(key))));
         let places = |(at, key)| (at, whole(key));
         posts.waiting = read.posts_waiting.into_iter().map(places).collect();
-        let of_form_1 = read.posts_answered.into_iter().map(places);
-        posts.restore_answered(of_form_1.map(|(at, key)| (at, key, None)));
+        let with_id = |(at, key)| {
+            let durable = posts.durable.get(&key).filter(|it| it.at == at);
+            (at, key, durable.map(|it| it.id))
+        };
+        let of_form_1 = read.posts_answered.into_iter().map(places).map(with_id);
+        let of_form_1: Vec<Answered> = of_form_1.collect();
+        posts.restore_answered(of_form_1.into_iter());
         posts.restore_answered(unpack(&read.answered));
         session.mint = read.mint;
         for (at, timer) in read.timers {
