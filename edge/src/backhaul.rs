@@ -21,6 +21,7 @@ use chorus_protocol::backhaul::{
     REST_BODY_BYTES_MAX, Request, Response, RestRequest, RestResponse,
 };
 use chorus_protocol::{Millis, Region};
+use chorus_quic::Pace;
 use quinn::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -121,7 +122,8 @@ pub struct Handle {
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
-/// Starts the backhaul on the current Tokio runtime. Shard `n` of `shards` is [`crate::link::ShardId`] `n`.
+/// Starts the backhaul on the current Tokio runtime. Shard `n` of `shards` is [`crate::link::ShardId`] `n`; `pace` is
+/// told how much there is to do.
 ///
 /// # Errors
 /// When the configuration, the keys or the socket are no good; a gateway that does not answer is no error.
@@ -130,6 +132,7 @@ pub fn start(
     shards: Vec<Arc<dyn ShardSender>>,
     asked: mpsc::Receiver<ToBackhaul>,
     metrics: Arc<Metrics>,
+    pace: Arc<Pace>,
 ) -> Result<Handle, BackhaulError> {
     config.check().map_err(BackhaulError::Config)?;
     // Said now rather than at each attempt to connect.
@@ -148,6 +151,7 @@ pub fn start(
         shards,
         asked,
         metrics: Arc::clone(&metrics),
+        pace,
         shared: Arc::clone(&shared),
         stop: stopped,
     };

@@ -44,7 +44,8 @@ pub struct Config {
     pub drain_s: u64,
     /// Whether frames go out through `io_uring`: `auto` or `off`.
     pub io_uring: IoUring,
-    /// Milliseconds that a turn of a busy shard lasts at least, 0 to 20: what comes meanwhile is done in one go.
+    /// Milliseconds that a turn of a busy shard, or of the backhaul's thread, lasts at least, 0 to 20: what comes meanwhile
+    /// is done in one go.
     pub turn_ms_max: u64,
     /// Pages that may connect and call, as `Origin`s; without it any.
     pub allowed_origins: Option<Vec<String>>,
@@ -77,7 +78,7 @@ impl Default for Config {
             connections_max: 50_000,
             drain_s: 30,
             io_uring: IoUring::Auto,
-            turn_ms_max: 8,
+            turn_ms_max: 16,
             allowed_origins: None,
             tls: None,
             backhaul: None,

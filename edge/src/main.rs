@@ -4,10 +4,12 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use chorus_edge::config::Config;
 use chorus_edge::shard::send::IoUring;
+use chorus_quic::Pace;
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -115,11 +117,14 @@ fn serve(cli: &Cli) -> anyhow::Result<()> {
     let config = cli.config()?;
     // Shards have threads of their own; this thread has the backhaul and the HTTP server. One is enough for both, and a
     // message that crosses no further thread costs no further wake-up.
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let pace = Pace::new(Duration::from_millis(config.turn_ms_max));
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    pace.of(&mut runtime);
+    let runtime = runtime
         .enable_all()
         .build()
         .context("the runtime cannot be set up")?;
-    let served = runtime.block_on(chorus_edge::pop::run(config, cli.exit_with_parent));
+    let served = runtime.block_on(chorus_edge::pop::run(config, cli.exit_with_parent, pace));
     runtime.shutdown_background();
     Ok(served?)
 }

@@ -76,6 +76,9 @@ pub struct Config {
     /// thread to thread.
     #[serde(default)]
     pub threads: usize,
+    /// Milliseconds that a turn of a busy thread lasts at least, 0 to 20: what comes meanwhile is done in one go.
+    #[serde(default = "turn_ms_max")]
+    pub turn_ms_max: u64,
     /// Where `/healthz`, `/readyz` and `/metrics` answer.
     #[serde(default = "admin_listen")]
     pub admin_listen: SocketAddr,
@@ -205,6 +208,10 @@ fn all_roles() -> Vec<Role> {
     vec![Role::Gateway, Role::Persist, Role::Api]
 }
 
+fn turn_ms_max() -> u64 {
+    16
+}
+
 fn admin_listen() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 7480).into()
 }
@@ -265,6 +272,7 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         within("threads", self.threads as u64, 0, 64)?;
+        within("turn_ms_max", self.turn_ms_max, 0, 20)?;
         if self.roles.is_empty() {
             return Err("roles: at least one".to_owned());
         }

@@ -9,7 +9,6 @@ mod followers;
 mod gap;
 mod hold;
 mod lane;
-mod pace;
 mod pop;
 mod posts;
 mod quiet;
@@ -23,12 +22,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chorus_protocol::backhaul::CloseCode;
+use chorus_quic::Pace;
 use quinn::{Endpoint, VarInt};
 use tokio::sync::{Semaphore, watch};
 
 use self::directory::Directory;
 use self::followers::{Followers, Shared};
-use self::pace::Pace;
 use crate::clock;
 use crate::config;
 use crate::history::History;
@@ -107,6 +106,7 @@ impl Gateway {
         history: History,
         metrics: Arc<Metrics>,
         running: Arc<AtomicBool>,
+        pace: Arc<Pace>,
     ) -> Result<Self, GatewayError> {
         let server = tls::server_config(config)?;
         let address = config.listen;
@@ -114,7 +114,6 @@ impl Gateway {
             .and_then(|socket| chorus_quic::endpoint(Some(server), socket))
             .map_err(|source| GatewayError::Listen { address, source })?;
         let id = format!("{:016x}", clock::draw());
-        let pace = Arc::new(Pace::new());
         let followers = Followers::new(Arc::new(Shared {
             log: log.clone(),
             history,

@@ -3,12 +3,16 @@
 //! The store is read first, with its position of the same moment; then the log after that position. A comment only
 //! ever moves from the log to the store, so none is missed between the two.
 
+mod posted;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chorus_protocol::backhaul::Item;
 use chorus_protocol::{CommentId, CommentRecord, Offset, Position, StreamId};
 use serde::Deserialize;
+
+pub use posted::{Posted, posted};
 
 use crate::log::{Log, LogError};
 use crate::store::{Page, Store, StoreError};

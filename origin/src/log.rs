@@ -16,7 +16,7 @@ mod read;
 mod replies;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use chorus_protocol::Region;
 use chorus_protocol::backhaul::{Item, ItemKind};
@@ -28,7 +28,7 @@ pub use control::{Life, Lives};
 pub use lease::{Lease, Leases};
 pub use live::{Live, LiveReactions, LiveRecords};
 pub use presence::{PresenceReport, PresenceReports};
-pub use publish::{Ack, Waiter};
+pub use publish::{Ack, Tag, Waiter};
 pub use read::Tail;
 
 use crate::config::Nats;
@@ -123,16 +123,27 @@ impl Log {
     /// The regions whose logs can be read here and what is known of them.
     #[must_use]
     pub fn regions(&self) -> BTreeMap<Region, RegionLog> {
-        match self.inner.regions.read() {
-            Ok(regions) => regions.clone(),
-            Err(poisoned) => poisoned.into_inner().clone(),
-        }
+        self.known_regions().clone()
     }
 
     /// A region's incarnation.
     #[must_use]
     pub fn epoch(&self, region: &Region) -> Option<u64> {
-        self.regions().get(region).map(|log| log.epoch)
+        self.known_regions().get(region).map(|log| log.epoch)
+    }
+
+    /// The region of that name, where its log can be read here, and its incarnation.
+    fn region_named(&self, name: &str) -> Option<(Region, u64)> {
+        let regions = self.known_regions();
+        let (region, log) = regions.get_key_value(name)?;
+        Some((region.clone(), log.epoch))
+    }
+
+    fn known_regions(&self) -> RwLockReadGuard<'_, BTreeMap<Region, RegionLog>> {
+        self.inner
+            .regions
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn all_regions(&self) -> impl Iterator<Item = &Region> {

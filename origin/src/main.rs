@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chorus_origin::config::{Config, Role};
+use chorus_quic::Pace;
 use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -61,6 +62,8 @@ fn main() -> anyhow::Result<()> {
     if config.threads > 1 {
         runtime.worker_threads(config.threads);
     }
+    let pace = Pace::new(Duration::from_millis(config.turn_ms_max));
+    pace.of(&mut runtime);
     let runtime = runtime.enable_all().build()?;
     let result = runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
@@ -71,7 +74,7 @@ fn main() -> anyhow::Result<()> {
             }
             stop.send_replace(true);
         });
-        chorus_origin::run::run(config, stopped).await
+        chorus_origin::run::run(config, pace, stopped).await
     });
     // Threads of the store that are in a statement need not be waited for: its log is crash-safe.
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -66,6 +66,8 @@ pub struct Metrics {
     pub items_followed: Counter,
     /// PoPs connected.
     pub pops: Gauge,
+    /// Microseconds that a turn of a thread lasts at least, by the load now.
+    pub turn_us: Gauge,
     refused: Family<ReasonLabels, Counter>,
     /// Worker numbers leased by this process's connections.
     pub leases: Gauge,
@@ -125,6 +127,11 @@ impl Metrics {
             ),
             items_followed: counter(r, "items_followed", "Items forwarded by followers"),
             pops: gauge(r, "pops", "PoPs connected"),
+            turn_us: gauge(
+                r,
+                "turn_us",
+                "Microseconds that a turn of a thread lasts at least, by the load now",
+            ),
             refused: register(
                 r,
                 "posts_refused",

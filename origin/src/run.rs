@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chorus_quic::Pace;
 use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
@@ -26,12 +27,16 @@ const WORKERS: Duration = Duration::from_secs(30);
 /// How long roles get to stop.
 const STOPPING: Duration = Duration::from_secs(10);
 
-/// Runs the configured roles until `stop` says otherwise.
+/// Runs the configured roles until `stop` says otherwise. `pace` is told what this runtime's threads have to do.
 ///
 /// # Errors
 /// What makes a start senseless: an address that is taken, a certificate or store that cannot be used. That NATS is
 /// away is none of it.
-pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    pace: Arc<Pace>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let roles: Vec<(Role, Arc<AtomicBool>)> = config
         .roles
@@ -48,7 +53,7 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<
         roles: roles.clone(),
     });
     let admin = tokio::spawn(admin.serve(listener));
-    let result = serve(&config, &metrics, &roles, &log_cell, stop).await;
+    let result = serve(&config, &metrics, &roles, &pace, &log_cell, stop).await;
     admin.abort();
     result
 }
@@ -57,6 +62,7 @@ async fn serve(
     config: &Config,
     metrics: &Arc<Metrics>,
     roles: &[(Role, Arc<AtomicBool>)],
+    pace: &Arc<Pace>,
     log_cell: &OnceCell<Log>,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -91,7 +97,8 @@ async fn serve(
             Role::Gateway => {
                 let gateway = config.gateway.as_ref().context("no [gateway]")?;
                 let history = History::new(log.clone(), store);
-                let gateway = Gateway::bind(gateway, log, history, metrics, running)?;
+                let gateway =
+                    Gateway::bind(gateway, log, history, metrics, running, Arc::clone(pace))?;
                 tracing::info!(address = %gateway.address()?, "the gateway listens");
                 tasks.spawn(gateway.run(stop));
             }

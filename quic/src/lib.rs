@@ -1,5 +1,7 @@
-//! What both ends of the backhaul ask of QUIC: the socket and the rhythm of acknowledgements.
+//! What both ends of the backhaul ask of QUIC and of the thread it runs on: the socket, the rhythm of
+//! acknowledgements, and its pace.
 
+mod pace;
 mod socket;
 
 use std::io;
@@ -9,6 +11,7 @@ use std::time::Duration;
 
 use quinn::{AckFrequencyConfig, Endpoint, EndpointConfig, ServerConfig, TokioRuntime, VarInt};
 
+pub use self::pace::Pace;
 use self::socket::Socket;
 
 /// Packets the other end may wait with its acknowledgement: one of its own costs it as much as the packet did.

@@ -17,6 +17,9 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+/// Bytes the kernel keeps for the socket each way, as far as it allows.
+const SOCKET_BYTES: usize = 8 << 20;
+
 #[derive(Debug)]
 pub(super) struct Socket {
     io: AsyncFd<std::net::UdpSocket>,
@@ -29,6 +32,9 @@ impl Socket {
     pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         // This makes it non-blocking.
         let state = UdpSocketState::new((&socket).into())?;
+        // The kernel may give less: then more is lost while the thread rests or is held up, and sent again.
+        let _ = state.set_recv_buffer_size((&socket).into(), SOCKET_BYTES);
+        let _ = state.set_send_buffer_size((&socket).into(), SOCKET_BYTES);
         let io = register(socket, Interest::READABLE)?;
         Ok(Self {
             io,

@@ -17,9 +17,6 @@ use super::frames::Frames;
 use super::lanes::code;
 use super::tls;
 
-/// Bytes the kernel keeps for the backhaul's socket each way, as far as it allows.
-const SOCKET_BYTES: usize = 8 << 20;
-
 /// This machine's clock.
 pub(super) fn wall() -> Millis {
     let since = SystemTime::now()
@@ -87,9 +84,6 @@ fn endpoint(address: IpAddr) -> std::io::Result<Endpoint> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // The kernel may give less: then more is lost when the process is held up, and sent again.
-    let _ = socket.set_recv_buffer_size(SOCKET_BYTES);
-    let _ = socket.set_send_buffer_size(SOCKET_BYTES);
     socket.bind(&address.into())?;
     chorus_quic::endpoint(None, socket.into())
 }

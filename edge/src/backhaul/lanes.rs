@@ -39,6 +39,20 @@ pub(super) enum Event {
     },
 }
 
+impl Event {
+    /// How much of the log it brings: outcomes and items.
+    pub(super) fn messages(&self) -> usize {
+        match self {
+            Self::Published(outcomes) => outcomes.len(),
+            Self::Delivered(deliveries) => {
+                let items = deliveries.iter().map(|it| it.delivery.items.len());
+                items.sum()
+            }
+            Self::Control(_) | Self::Datagram(_) | Self::Asked { .. } => 0,
+        }
+    }
+}
+
 /// A delivery, and its bytes as they came.
 #[derive(Debug)]
 pub(super) struct Delivered {

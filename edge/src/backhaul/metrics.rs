@@ -33,6 +33,7 @@ metrics! {
     connects: Counter, "Connections to a gateway that were welcomed";
     connect_failures: Counter, "Attempts to connect that failed";
     rtt_us: Gauge, "Round trip to the gateway in microseconds";
+    turn_us: Gauge, "Microseconds that a turn of the backhaul's thread lasts at least, by the load now";
     lease_worker: Gauge, "The worker id leased";
     lease_until_ms: Gauge, "Until when it is leased, milliseconds since 1970 by this machine's clock";
     streams_held: Gauge, "Streams held at the gateway";

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chorus_protocol::backhaul::CloseCode;
+use chorus_quic::Pace;
 use quinn::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -43,8 +44,13 @@ pub(super) struct Runner {
     pub(super) shards: Vec<Arc<dyn ShardSender>>,
     pub(super) asked: mpsc::Receiver<ToBackhaul>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) pace: Arc<Pace>,
     pub(super) shared: Arc<Shared>,
     pub(super) stop: oneshot::Receiver<()>,
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn now() -> Now {
@@ -128,16 +134,15 @@ impl Runner {
             }
             let current = link.as_ref().map(|link| link.generation);
             for (generation, event) in happened.drain(..) {
+                self.pace.count(event.messages());
                 take(&mut hub, now, event, current == Some(generation));
             }
             for wish in wishes.drain(..) {
                 hub.shard(now, wish);
             }
+            set(&self.metrics.turn_us, micros(self.pace.turn()));
             if let Some(link) = &mut link {
-                set(
-                    &self.metrics.rtt_us,
-                    u64::try_from(link.connection.rtt().as_micros()).unwrap_or(u64::MAX),
-                );
+                set(&self.metrics.rtt_us, micros(link.connection.rtt()));
                 while link.tasks.try_join_next().is_some() {}
             }
             let out = hub.flush(now);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chorus_protocol::Millis;
+use chorus_quic::Pace;
 use tokio::sync::mpsc;
 
 use super::listen::{listeners, raise_files_limit};
@@ -69,11 +70,11 @@ pub enum PopError {
     System(std::io::Error),
 }
 
-/// Runs a PoP until a signal ends it.
+/// Runs a PoP until a signal ends it. `pace` is told what this runtime's thread has to do.
 ///
 /// # Errors
 /// When it cannot start, or a shard failed.
-pub async fn run(config: Config, exit_with_parent: bool) -> Result<(), PopError> {
+pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Result<(), PopError> {
     let mut signals = Signals::new(exit_with_parent).map_err(PopError::System)?;
     let manifest = Manifest::read(&config.app, |name| std::env::var(name).ok())?;
     let checked = Checked::try_new(config, &manifest.variables)?;
@@ -156,6 +157,7 @@ pub async fn run(config: Config, exit_with_parent: bool) -> Result<(), PopError>
         senders,
         asked,
         Arc::clone(&backhaul_metrics),
+        pace,
     )?);
     let server = HttpServer {
         files,

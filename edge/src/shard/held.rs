@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-/// Turns that a frame waits at most.
-const TURNS_MAX: u64 = 2;
+/// Turns that a frame waits at most: the backhaul's thread, the gateway's and the shard's own each take up to one.
+const TURNS_MAX: u64 = 3;
 /// Connections with frames that wait; at the bound those of others are sent at once.
 const HELD_MAX: usize = 1_024;
 
@@ -64,12 +64,12 @@ mod tests {
         let mut held = HeldFrames::default();
         held.add(5, 1, |into| into.extend_from_slice(b"a"));
         held.add(6, 2, |into| into.extend_from_slice(b"b"));
-        assert_eq!(held.due(2), None);
-        assert_eq!(held.due(3), Some(5));
+        assert_eq!(held.due(3), None);
+        assert_eq!(held.due(4), Some(5));
         assert_eq!(held.take(5), Some(b"a".to_vec()));
         assert_eq!(held.take(5), None);
-        assert_eq!(held.due(3), None);
-        assert_eq!(held.due(4), Some(6));
+        assert_eq!(held.due(4), None);
+        assert_eq!(held.due(5), Some(6));
         assert_eq!(held.take(6), Some(b"b".to_vec()));
         assert!(held.is_empty());
     }

@@ -1,6 +1,7 @@
 //! A backhaul with shards that only listen, and the items they are to hear of.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chorus_edge::backhaul::{BackhaulBounds, BackhaulConfig, Handle, Metrics, ShardSender, start};
@@ -10,6 +11,7 @@ use chorus_protocol::server::Reactions;
 use chorus_protocol::session::Delivery;
 use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
 use chorus_protocol::{Comment, CommentId, CommentRecord, Millis, Offset, Position, StreamId};
+use chorus_quic::Pace;
 use tokio::sync::mpsc;
 
 use crate::gateway::{Gateway, PATIENCE};
@@ -140,7 +142,8 @@ impl Pop {
                 (Arc::new(Ear(sender)) as Arc<dyn ShardSender>, shard)
             })
             .unzip();
-        let handle = start(config, senders, asked, Arc::clone(&metrics)).expect("starts");
+        let pace = Pace::new(Duration::ZERO);
+        let handle = start(config, senders, asked, Arc::clone(&metrics), pace).expect("starts");
         Self {
             ask,
             shards,

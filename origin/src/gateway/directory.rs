@@ -34,12 +34,9 @@ impl Directory {
 
     /// The stream, or `None` when there is none.
     pub(super) async fn find(&self, stream: &StreamId) -> Result<Found, LogError> {
-        let remembered = self.lock().get(stream).cloned();
-        if let Some((found, at)) = &remembered {
-            let lasts = if found.is_some() { KNOWN } else { UNKNOWN };
-            if at.elapsed() < lasts {
-                return Ok(found.clone());
-            }
+        let (remembered, lasts) = self.remembered(stream);
+        if lasts {
+            return Ok(remembered);
         }
         match self.log.life(stream).await {
             Ok(life) => {
@@ -49,9 +46,20 @@ impl Directory {
             }
             // While the log is away the last word stands.
             Err(error) => match remembered {
-                Some((Some(info), _)) => Ok(Some(info)),
-                Some((None, _)) | None => Err(error),
+                Some(info) => Ok(Some(info)),
+                None => Err(error),
             },
+        }
+    }
+
+    /// The last word on a stream, and whether it still counts.
+    fn remembered(&self, stream: &StreamId) -> (Found, bool) {
+        match self.lock().get(stream) {
+            Some((found, at)) => {
+                let lasts = if found.is_some() { KNOWN } else { UNKNOWN };
+                (found.clone(), at.elapsed() < lasts)
+            }
+            None => (None, false),
         }
     }
 

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use chorus_protocol::{Region, StreamId};
+use chorus_quic::Pace;
 use tokio::sync::{mpsc, oneshot};
 
 use super::follower::{self, ASKS_MAX, Ask, Attached, LaneId};
-use super::pace::Pace;
 use super::quiet::Quiet;
 use crate::history::History;
 use crate::log::{Log, LogError};
@@ -142,6 +142,9 @@ impl Followers {
                 _ = tick.tick() => {}
                 changed = link.changed() => if changed.is_err() { return },
             }
+            let turn_us = self.shared.pace.turn().as_micros();
+            let turn_us = i64::try_from(turn_us).unwrap_or(i64::MAX);
+            self.shared.metrics.turn_us.set(turn_us);
             let now = *link.borrow_and_update();
             if !now.connected {
                 continue;

@@ -66,7 +66,16 @@ impl Tracker {
     /// Takes a live message: its item and the sequence of the one before it on the subject.
     pub(super) fn hear(&mut self, item: Item, previous: u64) -> Heard {
         let seq = item.seq;
-        if seq <= self.at || self.waiting.contains_key(&seq) {
+        if seq <= self.at {
+            return Heard::Old;
+        }
+        // Nearly every message: it follows on the last one and nothing waits.
+        if previous <= self.at && self.waiting.is_empty() {
+            self.at = seq;
+            self.ready.push(item);
+            return Heard::Next;
+        }
+        if self.waiting.contains_key(&seq) {
             return Heard::Old;
         }
         self.waiting.insert(seq, (previous, item));

@@ -165,8 +165,9 @@ impl Pop {
     /// Ids minted before this connection came by another gateway's lease: the PoP sends again what was under way.
     pub(super) fn minted_rightly(&self, id: CommentId) -> bool {
         let minted = id.minted_at();
-        let mut workers = lock(&self.workers).clone().into_iter();
-        workers.any(|(worker, until)| worker == id.worker() && minted <= until)
+        lock(&self.workers)
+            .iter()
+            .any(|(worker, until)| *worker == id.worker() && minted <= *until)
             || minted < self.welcomed_at.plus(CLOCKS_MS)
     }
 

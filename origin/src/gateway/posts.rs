@@ -14,12 +14,11 @@ use chorus_protocol::{CommentId, StreamId, subject};
 use quinn::SendStream;
 use tokio::sync::{Semaphore, mpsc};
 
-use self::outcomes::Sent;
 use super::lane::{LaneError, Reader};
 use super::pop::{CLOCKS_MS, Pop};
 use crate::clock;
 use crate::history;
-use crate::log::Waiter;
+use crate::log::{Ack, Tag, Waiter};
 
 /// Publications of one posts lane waiting for the log; at the bound the lane is read no further.
 const IN_FLIGHT_MAX: usize = 8_192;
@@ -35,19 +34,19 @@ pub(super) async fn serve(
     mut reader: Reader,
 ) -> Result<(), LaneError> {
     let room = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-    let (sent, sents) = mpsc::unbounded_channel();
+    let (refused, refusals) = mpsc::unbounded_channel();
     let (acks, acked) = mpsc::unbounded_channel();
     let answers = outcomes::write(
         Arc::clone(&pop.shared),
         send,
-        sents,
+        refusals,
         acked,
         Arc::clone(&room),
     );
     let answers = tokio::spawn(answers);
     let mut lane = Posts {
         pop,
-        sent,
+        refused,
         acks,
         next: 0,
     };
@@ -72,8 +71,9 @@ pub(super) async fn serve(
 
 struct Posts {
     pop: Arc<Pop>,
-    sent: mpsc::UnboundedSender<Sent>,
-    acks: mpsc::UnboundedSender<(u64, crate::log::Ack)>,
+    /// What is answered without the log.
+    refused: mpsc::UnboundedSender<Published>,
+    acks: mpsc::UnboundedSender<(Tag, Ack)>,
     next: u64,
 }
 
@@ -114,22 +114,19 @@ impl Posts {
     }
 
     fn waiter(&mut self, request: u64, id: Option<CommentId>, parts: usize) -> Waiter {
-        let tag = self.next;
-        self.next += 1;
-        let _ = self.sent.send(Sent::Under {
-            tag,
+        let tag = Tag {
+            number: self.next,
             request,
             id,
             parts,
-        });
-        Waiter {
-            to: self.acks.clone(),
-            tag,
-        }
+        };
+        self.next += 1;
+        let to = self.acks.clone();
+        Waiter { to, tag }
     }
 
     fn answer(&self, request: u64, outcome: Outcome) {
-        let _ = self.sent.send(Sent::Known(Published { request, outcome }));
+        let _ = self.refused.send(Published { request, outcome });
     }
 
     fn refuse(&self, reason: &'static str, retry_after_ms: Option<u64>) -> Outcome {
@@ -147,13 +144,9 @@ impl Posts {
         id: CommentId,
         record: &[u8],
     ) -> Result<(), Outcome> {
-        let Some(decoded) = history::decode(record) else {
-            return Err(self.refuse("invalid", None));
-        };
-        let comment = &decoded.comment;
-        let whole = comment.id == id
-            && comment.stream_id == *stream
-            && post_key(stream, &comment.user_id, &decoded.client_id) == key;
+        let whole = history::posted(record, stream).is_some_and(|posted| {
+            posted.id == id && post_key(stream, &posted.user_id, &posted.client_id) == key
+        });
         if !whole {
             return Err(self.refuse("invalid", None));
         }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use chorus_protocol::StreamId;
 use chorus_protocol::backhaul::{Lane, write_frame, write_quiet};
+use chorus_quic::Pace;
 use tokio::sync::mpsc;
 
 use super::follower::Frame;
 use super::lane::LaneError;
-use super::pace::Pace;
 
 /// Deliveries waiting for one PoP's quiet lane; at the bound a stream goes on over a lane of its own.
 const WAITING_MAX: usize = 8_192;
@@ -40,14 +40,7 @@ async fn write(
     let mut group = Vec::with_capacity(GROUP_MAX);
     let mut lane = None;
     while waiting.recv_many(&mut group, GROUP_MAX).await > 0 {
-        pace.gather(group.len()).await;
-        let gathered = group.len();
-        while group.len() < GROUP_MAX
-            && let Ok(delivery) = waiting.try_recv()
-        {
-            group.push(delivery);
-        }
-        pace.note(group.len() - gathered);
+        pace.count(group.len());
         let mut bytes = Vec::new();
         let lane = match &mut lane {
             Some(lane) => lane,

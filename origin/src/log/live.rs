@@ -76,19 +76,18 @@ impl Log {
 }
 
 impl LiveRecords {
-    /// Waits for one and takes up to `max - 1` more that are there already. Empty: closed for good.
-    pub async fn next_group(&mut self, max: usize) -> Vec<Live> {
-        let mut group = Vec::new();
+    /// Waits for one and takes up to `max - 1` more that are there already, into an empty group. It stays empty:
+    /// closed for good.
+    pub async fn next_group(&mut self, max: usize, group: &mut Vec<Live>) {
         let Some(first) = self.subscriber.next().await else {
-            return group;
+            return;
         };
-        self.take(&first, &mut group);
+        self.take(&first, group);
         while group.len() < max
             && let Some(Some(message)) = self.subscriber.next().now_or_never()
         {
-            self.take(&message, &mut group);
+            self.take(&message, group);
         }
-        group
     }
 
     fn take(&self, message: &Message, group: &mut Vec<Live>) {
@@ -100,10 +99,9 @@ impl LiveRecords {
     }
 
     fn read(&self, message: &Message) -> Option<Live> {
-        let region: Region = message.subject.split('.').nth(2)?.parse().ok()?;
+        let (region, epoch) = self.log.region_named(message.subject.split('.').nth(2)?)?;
         let seq = header_number(message, "Nats-Sequence")?;
         let previous = header_number(message, "Nats-Last-Sequence")?;
-        let epoch = self.log.epoch(&region)?;
         Some(Live {
             item: comment_item(region, epoch, seq, &message.payload),
             previous,

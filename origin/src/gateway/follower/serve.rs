@@ -7,8 +7,8 @@ use chorus_protocol::backhaul::{Datagram, Item, write_frame};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::Delivery;
 use chorus_protocol::{Region, StreamId};
+use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::{Ask, Ended, Follower, Frame, Out, Subscriptions};
@@ -21,6 +21,10 @@ pub(in crate::gateway) const DELIVERY_ITEMS_MAX: usize = 500;
 const ENCODED_BYTES: usize = 384;
 /// Live messages taken together.
 const GROUP_MAX: usize = DELIVERY_ITEMS_MAX;
+/// Live messages whose room is kept for the next ones; a follower of a quiet stream needs no more.
+const GROUP_KEPT: usize = 32;
+/// Groups of live messages taken before what else there may be is looked at first.
+const AHEAD_MAX: usize = 8;
 /// Items read from the log at once to close a hole.
 const REPAIR_ITEMS_MAX: usize = 2_000;
 /// How long live messages get before a last sequence that is ahead of them counts as a loss.
@@ -47,8 +51,12 @@ impl Follower {
         // One timer, set anew only when another time is due: a comment changes nothing of it.
         let mut wake = pin!(tokio::time::sleep(Duration::ZERO));
         let mut set_to_ms = None;
+        let mut said_ms = self.said_due_ms();
+        let mut group = Vec::new();
+        let mut frames = Vec::new();
+        let mut ahead = 0;
         loop {
-            let due_ms = self.due_ms();
+            let due_ms = self.due_ms(said_ms);
             if due_ms != set_to_ms
                 && let Some(at) = due_ms
             {
@@ -56,24 +64,19 @@ impl Follower {
                     .reset((started + Duration::from_millis(at)).into());
             }
             set_to_ms = due_ms;
+            // Live messages are nearly all that comes: trying them first leaves the others alone at most wake-ups.
+            // Those are not starved: after some groups they go first, and in a flood they take turns with it. Among
+            // them the rare and bounded ones are first. Every turn looks at deadlines, whatever it is for.
+            let mut live = false;
             tokio::select! {
-                group = subscriptions.records.next_group(GROUP_MAX) => {
-                    // The quiet lane gathers for all quiet streams; one that is busy gathers by itself.
-                    let busy = self.rate.is_busy();
-                    if busy {
-                        self.shared.pace.gather(group.len()).await;
-                    }
-                    if let Err(ended) = self.heard(group) { return ended }
-                    // What came meanwhile goes with it.
-                    if busy
-                        && let Some(group) = subscriptions.records.next_group(GROUP_MAX).now_or_never()
-                        && let Err(ended) = self.heard(group)
-                    {
-                        return ended;
-                    }
+                biased;
+                () = subscriptions.records.next_group(GROUP_MAX, &mut group), if ahead < AHEAD_MAX => {
+                    live = true;
+                    if let Err(ended) = self.hear(&mut group) { return ended }
                 }
-                reaction = subscriptions.reactions.next() => match reaction {
-                    Some((region, kind, total)) => self.totals.note(region, kind, total),
+                Some(repair) = repairs.next(), if !repairs.is_empty() => self.repaired(repair),
+                ask = asks.recv() => match ask {
+                    Some(ask) => self.asked(ask, now_ms()),
                     None => return Ended::Closed,
                 },
                 report = subscriptions.presence.next() => match report {
@@ -81,27 +84,43 @@ impl Follower {
                     Some(report) => self.viewers.elsewhere(report.gateway, report.viewers, now_ms()),
                     None => return Ended::Closed,
                 },
-                ask = asks.recv() => match ask {
-                    Some(ask) => self.asked(ask, now_ms()),
+                reaction = subscriptions.reactions.next() => match reaction {
+                    Some((region, kind, total)) => self.totals.note(region, kind, total),
                     None => return Ended::Closed,
                 },
-                Some(repair) = repairs.next(), if !repairs.is_empty() => self.repaired(repair),
                 () = &mut wake, if set_to_ms.is_some() => set_to_ms = None,
+                () = std::future::ready(()), if ahead >= AHEAD_MAX => {
+                    // None of the others has anything.
+                    ahead = 0;
+                    continue;
+                }
             }
+            ahead = if live {
+                ahead + 1
+            } else {
+                ahead.saturating_sub(1)
+            };
             let now = now_ms();
-            if self.totals_stale && self.read_totals().await.is_ok() {
-                self.totals_stale = false;
+            // Live messages change nothing of the totals.
+            let mut changed = !live;
+            if self.totals_stale {
+                changed = true;
+                self.totals_stale = self.read_totals().await.is_err();
             }
             self.look_at_suspects(now);
-            self.forward(now);
+            self.forward(now, &mut frames);
             for (region, tracker) in &mut self.trackers {
                 if let Some(after) = tracker.wants() {
                     let log = self.shared.log.clone();
                     repairs.push(read(log, region.clone(), self.stream.clone(), after));
                 }
             }
-            if self.due_ms().is_some_and(|at| at <= now) {
+            if changed {
+                said_ms = self.said_due_ms();
+            }
+            if said_ms.is_some_and(|at| at <= now) {
                 self.tell(now).await;
+                said_ms = self.said_due_ms();
             }
             if self.idle(now) {
                 return Ended::Idle;
@@ -109,11 +128,22 @@ impl Follower {
         }
     }
 
-    fn heard(&mut self, group: Vec<Live>) -> Result<(), Ended> {
+    /// Takes a group of live messages.
+    fn hear(&mut self, group: &mut Vec<Live>) -> Result<(), Ended> {
+        // The quiet lane counts for all quiet streams.
+        if self.rate.is_busy() {
+            self.shared.pace.count(group.len());
+        }
+        self.heard(group)?;
+        group.shrink_to(GROUP_KEPT);
+        Ok(())
+    }
+
+    fn heard(&mut self, group: &mut Vec<Live>) -> Result<(), Ended> {
         if group.is_empty() {
             return Err(Ended::Closed);
         }
-        for live in group {
+        for live in group.drain(..) {
             let Some(tracker) = self.trackers.get_mut(&live.item.region) else {
                 return Err(Ended::Regions);
             };
@@ -184,15 +214,14 @@ impl Follower {
         }
     }
 
-    fn forward(&mut self, now_ms: u64) {
-        let mut frames = Vec::new();
+    /// Hands on what is ready; `frames` is empty before and after.
+    fn forward(&mut self, now_ms: u64, frames: &mut Vec<Frame>) {
         let mut forwarded = 0;
         for (region, tracker) in &mut self.trackers {
             let epoch = tracker.epoch;
             if let Some(ready) = tracker.take() {
                 forwarded += ready.items.len();
-                self.newest
-                    .extend(encode(region, epoch, ready, &mut frames));
+                self.newest.extend(encode(region, epoch, ready, frames));
             }
         }
         let too_many = self.newest.len().saturating_sub(2 * self.shared.newest_max);
@@ -204,7 +233,7 @@ impl Follower {
             // Their holds attach again, with a lane of their own.
             self.lanes.retain(|_, lane| matches!(lane.out, Out::Own(_)));
         }
-        for frame in frames {
+        for frame in frames.drain(..) {
             self.lanes.retain(|_, lane| {
                 let kept = lane.put(&self.stream, &frame);
                 if let Err(mpsc::error::TrySendError::Full(())) = kept {
@@ -236,17 +265,17 @@ impl Follower {
         }
     }
 
-    fn due_ms(&self) -> Option<u64> {
+    /// When [`Follower::tell`] has something to do.
+    fn said_due_ms(&self) -> Option<u64> {
+        let due = [self.totals.due_ms(), self.viewers.due_ms()];
+        due.into_iter().flatten().min()
+    }
+
+    /// When there is something to do without a message.
+    fn due_ms(&self, said_ms: Option<u64>) -> Option<u64> {
         let idle = self.idle_since_ms.map(|since| since + LINGER_MS);
-        [
-            self.totals.due_ms(),
-            self.viewers.due_ms(),
-            self.suspect_at_ms,
-            idle,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let due = [said_ms, self.suspect_at_ms, idle];
+        due.into_iter().flatten().min()
     }
 
     fn idle(&mut self, now_ms: u64) -> bool {

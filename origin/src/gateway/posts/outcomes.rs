@@ -13,114 +13,64 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::gateway::GatewayShared;
 use crate::history;
-use crate::log::{Ack, Log};
+use crate::log::{Ack, Log, Tag};
 
 /// Outcomes written at once.
 const GROUP_MAX: usize = 1_024;
 /// Repeats whose first message is being read; more wait.
 const LOOK_UPS_MAX: usize = 64;
 
-/// What became of a publication on its way to the log.
-pub(super) enum Sent {
-    /// It is on its way, in so many parts.
-    Under {
-        tag: u64,
-        request: u64,
-        id: Option<CommentId>,
-        parts: usize,
-    },
-    /// It was answered without the log.
-    Known(Published),
-}
-
-struct Under {
-    request: u64,
-    id: Option<CommentId>,
-    parts: usize,
-    ack: Ack,
-}
+/// Publications in several parts, some of them acknowledged: by number, how many are not and what the others came to.
+type Partly = HashMap<u64, (usize, Ack)>;
 
 /// Writes outcomes until all are written and no more can come, or the PoP is gone.
 pub(super) async fn write(
     shared: Arc<GatewayShared>,
     mut send: SendStream,
-    mut sent: mpsc::UnboundedReceiver<Sent>,
-    mut acked: mpsc::UnboundedReceiver<(u64, Ack)>,
+    mut refused: mpsc::UnboundedReceiver<Published>,
+    mut acked: mpsc::UnboundedReceiver<(Tag, Ack)>,
     room: Arc<Semaphore>,
 ) {
-    let mut under: HashMap<u64, Under> = HashMap::new();
+    let mut partly = Partly::new();
     let mut look_ups: FuturesUnordered<BoxFuture<'static, Published>> = FuturesUnordered::new();
-    let mut sents = Vec::new();
+    let mut known = Vec::new();
     let mut acks = Vec::new();
-    let mut open = true;
     let mut bytes = Vec::new();
-    while open || !under.is_empty() || !look_ups.is_empty() {
-        let mut known = Vec::new();
+    // Refusals come until the lane is read to its end, acknowledgements until all that is under way has one.
+    let (mut open, mut under) = (true, true);
+    while open || under || !look_ups.is_empty() {
         tokio::select! {
-            count = sent.recv_many(&mut sents, GROUP_MAX), if open => open = count > 0,
-            count = acked.recv_many(&mut acks, GROUP_MAX), if look_ups.len() < LOOK_UPS_MAX => {
-                if count == 0 { break }
+            count = refused.recv_many(&mut known, GROUP_MAX), if open => open = count > 0,
+            count = acked.recv_many(&mut acks, GROUP_MAX), if under && look_ups.len() < LOOK_UPS_MAX => {
+                under = count > 0;
             }
             Some(found) = look_ups.next(), if !look_ups.is_empty() => known.push(found),
         }
         if !acks.is_empty() {
-            shared.pace.gather(acks.len()).await;
-            while acks.len() < GROUP_MAX
-                && let Ok(ack) = acked.try_recv()
-            {
-                acks.push(ack);
-            }
+            shared.pace.count(acks.len());
         }
-        // What was sent is heard of before its acknowledgement.
-        while let Ok(sent) = sent.try_recv() {
-            sents.push(sent);
-        }
-        for sent in sents.drain(..) {
-            match sent {
-                Sent::Known(published) => known.push(published),
-                Sent::Under {
-                    tag,
-                    request,
-                    id,
-                    parts,
-                } => {
-                    let ack = Ack::Stored {
-                        seq: 0,
-                        duplicate: true,
-                    };
-                    under.insert(
-                        tag,
-                        Under {
-                            request,
-                            id,
-                            parts,
-                            ack,
-                        },
-                    );
-                }
-            }
+        while let Ok(published) = refused.try_recv() {
+            known.push(published);
         }
         for (tag, ack) in acks.drain(..) {
-            let Some(done) = settle(&mut under, tag, ack) else {
+            let Some(ack) = settle(&mut partly, tag, ack) else {
                 continue;
             };
-            match outcome(&done) {
-                Some(outcome) => known.push(Published {
-                    request: done.request,
-                    outcome,
-                }),
-                None => look_ups.push(Box::pin(first(shared.log.clone(), done))),
+            let request = tag.request;
+            match outcome(tag.id, &ack) {
+                Some(outcome) => known.push(Published { request, outcome }),
+                None => look_ups.push(Box::pin(first(shared.log.clone(), request, ack))),
             }
         }
         if known.is_empty() {
             continue;
         }
-        bytes.clear();
-        for published in &known {
-            // An outcome is a few words: it always fits.
-            let _ = write_frame(published, &mut bytes);
-        }
         room.add_permits(known.len());
+        bytes.clear();
+        for published in known.drain(..) {
+            // An outcome is a few words: it always fits.
+            let _ = write_frame(&published, &mut bytes);
+        }
         if send.write_all(&bytes).await.is_err() {
             break;
         }
@@ -130,16 +80,22 @@ pub(super) async fn write(
     let _ = send.finish();
 }
 
-/// Takes a part's acknowledgement; the publication when it was the last.
-fn settle(under: &mut HashMap<u64, Under>, tag: u64, ack: Ack) -> Option<Under> {
-    let entry = under.get_mut(&tag)?;
-    entry.parts -= 1;
-    entry.ack = worse(&entry.ack, ack);
-    if entry.parts == 0 {
-        under.remove(&tag)
-    } else {
-        None
+/// Takes a part's acknowledgement; that of the whole publication when it was the last.
+fn settle(partly: &mut Partly, tag: Tag, ack: Ack) -> Option<Ack> {
+    if tag.parts <= 1 {
+        return Some(ack);
     }
+    let all = Ack::Stored {
+        seq: 0,
+        duplicate: true,
+    };
+    let (left, worst) = partly.entry(tag.number).or_insert((tag.parts, all));
+    *left -= 1;
+    *worst = worse(worst, ack);
+    if *left > 0 {
+        return None;
+    }
+    partly.remove(&tag.number).map(|(_, worst)| worst)
 }
 
 /// Of several parts the one that says least counts.
@@ -158,15 +114,15 @@ fn worse(one: &Ack, other: Ack) -> Ack {
 }
 
 /// The outcome, or `None` when the first message under the key must be read.
-fn outcome(done: &Under) -> Option<Outcome> {
-    match done.ack {
+fn outcome(id: Option<CommentId>, ack: &Ack) -> Option<Outcome> {
+    match *ack {
         Ack::Unknown => Some(Outcome::Unknown),
         // An earlier try may be stored; the log itself says what it does not take.
         Ack::Refused => Some(Outcome::Refused {
             reason: "unavailable".to_owned(),
             retry_after_ms: Some(1_000),
         }),
-        Ack::Stored { duplicate, .. } => match done.id {
+        Ack::Stored { duplicate, .. } => match id {
             Some(_) if duplicate => None,
             Some(id) => Some(Outcome::Stored { id, duplicate }),
             // Reactions have no id of their own.
@@ -179,8 +135,8 @@ fn outcome(done: &Under) -> Option<Outcome> {
 }
 
 /// A repeat is known by the id of the first.
-async fn first(log: Log, done: Under) -> Published {
-    let seq = match done.ack {
+async fn first(log: Log, request: u64, ack: Ack) -> Published {
+    let seq = match ack {
         Ack::Stored { seq, .. } => seq,
         Ack::Refused | Ack::Unknown => 0,
     };
@@ -195,8 +151,47 @@ async fn first(log: Log, done: Under) -> Published {
         // It is stored, but by which id cannot be said now.
         Ok(None) | Err(_) => Outcome::Unknown,
     };
-    Published {
-        request: done.request,
-        outcome,
+    Published { request, outcome }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag(number: u64, parts: usize) -> Tag {
+        Tag {
+            number,
+            parts,
+            ..Tag::default()
+        }
+    }
+
+    fn stored(duplicate: bool) -> Ack {
+        Ack::Stored { seq: 7, duplicate }
+    }
+
+    #[test]
+    fn a_publication_is_settled_by_its_last_part_and_the_worst_one_counts() {
+        let mut partly = Partly::new();
+        assert_eq!(
+            settle(&mut partly, tag(0, 1), stored(false)),
+            Some(stored(false))
+        );
+        assert!(partly.is_empty(), "one part waits for no other");
+        for (parts, whole) in [
+            ([stored(true), stored(true), stored(true)], stored(true)),
+            ([stored(true), stored(false), stored(true)], stored(false)),
+            ([stored(false), Ack::Refused, stored(false)], Ack::Refused),
+            ([Ack::Refused, Ack::Unknown, stored(false)], Ack::Unknown),
+        ] {
+            let [first, second, third] = parts;
+            assert_eq!(settle(&mut partly, tag(1, 3), first), None);
+            assert_eq!(settle(&mut partly, tag(1, 3), second), None);
+            // Another one in between is another one.
+            assert_eq!(settle(&mut partly, tag(2, 2), stored(true)), None);
+            assert_eq!(settle(&mut partly, tag(1, 3), third), Some(whole));
+            assert!(settle(&mut partly, tag(2, 2), stored(true)).is_some());
+            assert!(partly.is_empty());
+        }
     }
 }

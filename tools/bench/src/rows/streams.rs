@@ -16,7 +16,7 @@ use crate::stats::Spread;
 const STREAMS: usize = 1_000;
 const VIEWERS_EACH: usize = 10;
 /// A turn of a busy shard.
-const TURN: Duration = Duration::from_millis(8);
+const TURN: Duration = Duration::from_millis(16);
 
 /// 1,000 streams × 10 viewers × 1 comment/s: one viewer of each stream posts.
 pub(super) fn many(context: &mut Context) -> Result<Vec<Line>> {
@@ -107,7 +107,7 @@ pub(super) fn many(context: &mut Context) -> Result<Vec<Line>> {
         ));
     }
     let mut shape = Line::fact(
-        "the same over a bare io_uring loop of that shape: each 8 ms 80 frames to 80 of 10,000 sockets",
+        "the same over a bare io_uring loop of that shape: each 16 ms 160 frames to 160 of 10,000 sockets",
         us(&ours),
     );
     shape.beside = format!(
