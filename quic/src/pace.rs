@@ -125,7 +125,7 @@ mod tests {
         let sum: u64 = runtime.block_on(async {
             let mut sum = 0;
             for number in 0..200 {
-                pace.count(100);
+                pace.count(10_000);
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 sum += tokio::spawn(async move { number }).await.expect("runs");
                 rested |= pace.per_s.load(Relaxed) >= BUSY_PER_S;
