@@ -63,11 +63,11 @@ impl Pace {
         self.counted.fetch_add(messages as u64, Relaxed);
     }
 
-    /// What a turn lasts at least, now.
+    /// Microseconds that a turn lasts at least, now.
     #[must_use]
-    pub fn turn(&self) -> Duration {
+    pub fn turn_us(&self) -> u64 {
         let over = self.per_s.load(Relaxed).clamp(QUIET_PER_S, BUSY_PER_S) - QUIET_PER_S;
-        Duration::from_micros(self.turn_us_max * over / (BUSY_PER_S - QUIET_PER_S))
+        self.turn_us_max * over / (BUSY_PER_S - QUIET_PER_S)
     }
 
     fn now_us(&self) -> u64 {
@@ -85,8 +85,8 @@ impl Pace {
             let smooth = u64::midpoint(self.per_s.load(Relaxed), per_s);
             self.per_s.store(smooth, Relaxed);
         }
-        let passed = now_us.saturating_sub(self.woke_us.load(Relaxed));
-        self.turn().saturating_sub(Duration::from_micros(passed))
+        let passed_us = now_us.saturating_sub(self.woke_us.load(Relaxed));
+        Duration::from_micros(self.turn_us().saturating_sub(passed_us))
     }
 }
 

@@ -49,10 +49,6 @@ pub(super) struct Runner {
     pub(super) stop: oneshot::Receiver<()>,
 }
 
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
 fn now() -> Now {
     Now {
         mono: Instant::now(),
@@ -140,9 +136,12 @@ impl Runner {
             for wish in wishes.drain(..) {
                 hub.shard(now, wish);
             }
-            set(&self.metrics.turn_us, micros(self.pace.turn()));
+            set(&self.metrics.turn_us, self.pace.turn_us());
             if let Some(link) = &mut link {
-                set(&self.metrics.rtt_us, micros(link.connection.rtt()));
+                set(
+                    &self.metrics.rtt_us,
+                    u64::try_from(link.connection.rtt().as_micros()).unwrap_or(u64::MAX),
+                );
                 while link.tasks.try_join_next().is_some() {}
             }
             let out = hub.flush(now);

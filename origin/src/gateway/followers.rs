@@ -142,8 +142,7 @@ impl Followers {
                 _ = tick.tick() => {}
                 changed = link.changed() => if changed.is_err() { return },
             }
-            let turn_us = self.shared.pace.turn().as_micros();
-            let turn_us = i64::try_from(turn_us).unwrap_or(i64::MAX);
+            let turn_us = i64::try_from(self.shared.pace.turn_us()).unwrap_or(i64::MAX);
             self.shared.metrics.turn_us.set(turn_us);
             let now = *link.borrow_and_update();
             if !now.connected {

@@ -44,12 +44,22 @@ pub(crate) struct Durable {
 /// A post's place among those that were answered: when, its key, and its id when it is durable since then.
 pub(crate) type Answered = (Millis, u128, Option<CommentId>);
 
-/// The same in 32 bytes.
+/// A 128-bit key as its halves, the upper one first: MessagePack has no such number, and it needs no alignment to 16.
+pub(crate) type Halves = (u64, u64);
+
+pub(crate) fn halves(key: u128) -> Halves {
+    ((key >> 64) as u64, key as u64)
+}
+
+pub(crate) fn whole((high, low): Halves) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
+}
+
+/// [`Answered`] in 32 bytes.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     at: Millis,
-    /// The key's halves, the upper one first.
-    key: [u64; 2],
+    key: Halves,
     /// 0 is none.
     id: u64,
 }
@@ -58,16 +68,14 @@ impl Place {
     fn new((at, key, id): Answered) -> Self {
         Self {
             at,
-            key: [(key >> 64) as u64, key as u64],
+            key: halves(key),
             id: id.map_or(0, |id| id.0),
         }
     }
 
     fn answered(self) -> Answered {
-        let [upper, lower] = self.key;
-        let key = u128::from(upper) << 64 | u128::from(lower);
         let id = (self.id != 0).then_some(CommentId(self.id));
-        (self.at, key, id)
+        (self.at, whole(self.key), id)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::{Config, ConfigError};
 use crate::conn::Conn;
 use crate::io::{BlobId, ConnectionId, RequestId, TopicId};
 use crate::mint::Mint;
-use crate::posts::{Answered, Durable, Post, PostState, Tell};
+use crate::posts::{Answered, Durable, Halves, Post, PostState, Tell, halves, whole};
 use crate::rate::Meter;
 use crate::session::Session;
 use crate::stream::Stream;
@@ -34,17 +34,6 @@ pub enum RestoreError {
     /// Its configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-}
-
-/// A 128-bit key as its halves: MessagePack has no such number.
-type Halves = (u64, u64);
-
-fn halves(key: u128) -> Halves {
-    ((key >> 64) as u64, key as u64)
-}
-
-fn whole((high, low): Halves) -> u128 {
-    u128::from(high) << 64 | u128::from(low)
 }
 
 #[derive(Serialize)]

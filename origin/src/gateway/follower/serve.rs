@@ -130,18 +130,12 @@ impl Follower {
 
     /// Takes a group of live messages.
     fn hear(&mut self, group: &mut Vec<Live>) -> Result<(), Ended> {
+        if group.is_empty() {
+            return Err(Ended::Closed);
+        }
         // The quiet lane counts for all quiet streams.
         if self.rate.is_busy() {
             self.shared.pace.count(group.len());
-        }
-        self.heard(group)?;
-        group.shrink_to(GROUP_KEPT);
-        Ok(())
-    }
-
-    fn heard(&mut self, group: &mut Vec<Live>) -> Result<(), Ended> {
-        if group.is_empty() {
-            return Err(Ended::Closed);
         }
         for live in group.drain(..) {
             let Some(tracker) = self.trackers.get_mut(&live.item.region) else {
@@ -154,6 +148,7 @@ impl Follower {
                 self.shared.metrics.gaps_seen.inc();
             }
         }
+        group.shrink_to(GROUP_KEPT);
         Ok(())
     }
 
