@@ -18,6 +18,7 @@ mod replies;
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
+use async_nats::HeaderName;
 use chorus_protocol::Region;
 use chorus_protocol::backhaul::{Item, ItemKind};
 use tokio::sync::watch;
@@ -97,7 +98,8 @@ struct Inner {
     /// Bumped whenever a region's log was found to be another one.
     regions: RwLock<BTreeMap<Region, RegionLog>>,
     replies: replies::Replies,
-    publisher: publish::Publisher,
+    publisher: Arc<publish::Publisher>,
+    followed: live::Followed,
     metrics: Arc<Metrics>,
 }
 
@@ -161,7 +163,7 @@ fn comment_item(region: Region, epoch: u64, seq: u64, record: &[u8]) -> Item {
     }
 }
 
-fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a str> {
+fn header_text(message: &async_nats::Message, name: HeaderName) -> Option<&str> {
     message
         .headers
         .as_ref()
@@ -169,6 +171,6 @@ fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a str> {
         .map(async_nats::HeaderValue::as_str)
 }
 
-fn header_number(message: &async_nats::Message, name: &str) -> Option<u64> {
-    header(message, name)?.parse().ok()
+fn header_number(message: &async_nats::Message, name: HeaderName) -> Option<u64> {
+    header_text(message, name)?.parse().ok()
 }

@@ -41,6 +41,8 @@ pub struct Metrics {
     registry: Registry,
     /// Messages published.
     pub publishes: Counter,
+    /// Comments that did not come back live in time and were published again.
+    pub publishes_unproved: Counter,
     acks: Family<AckLabels, Counter>,
     /// From publishing to the acknowledgement.
     pub ack_seconds: Histogram,
@@ -97,6 +99,11 @@ impl Metrics {
         let seconds = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
         Self {
             publishes: counter(r, "publishes", "Messages published to the log"),
+            publishes_unproved: counter(
+                r,
+                "publishes_unproved",
+                "Comments that did not come back live in time and were published again",
+            ),
             acks: register(r, "acks", "Acknowledgements by outcome", Family::default()),
             ack_seconds: register(
                 r,

@@ -7,6 +7,7 @@ use async_nats::{ConnectOptions, Event, jetstream};
 use chorus_protocol::Region;
 use tokio::sync::watch;
 
+use super::live::Followed;
 use super::{Inner, Link, Log, LogError, publish, replies};
 use crate::config::Nats;
 use crate::metrics::Metrics;
@@ -81,6 +82,7 @@ impl Log {
                 regions: RwLock::default(),
                 replies,
                 publisher,
+                followed: Followed::default(),
                 metrics,
             }),
         })

@@ -117,7 +117,7 @@ impl Lives {
     pub async fn next(&mut self) -> Option<Life> {
         loop {
             let message = self.subscriber.next().await?;
-            let seq = header_number(&message, "Nats-Sequence");
+            let seq = header_number(&message, header::NATS_SEQUENCE);
             let info = serde_json::from_slice(&message.payload).ok();
             if let (Some(info), Some(seq)) = (info, seq) {
                 return Some(Life { info, seq });

@@ -2,7 +2,10 @@
 //!
 //! Live messages may be lost, repeated or reordered; the reader applies the gap rule.
 
-use async_nats::{Message, Subscriber};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use async_nats::{Message, Subscriber, header};
 use chorus_protocol::backhaul::Item;
 use chorus_protocol::{Region, StreamId};
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -18,10 +21,43 @@ pub struct Live {
     pub previous: u64,
 }
 
-/// A stream's comments of all regions, live.
+/// A stream's comments of all regions, live. Comments that are published here count as stored when they are read here.
 pub struct LiveRecords {
     log: Log,
+    stream: StreamId,
     subscriber: Subscriber,
+    /// Somebody reads: messages only wait before.
+    read: bool,
+}
+
+/// The streams whose comments are read live, and how often.
+#[derive(Default)]
+pub(super) struct Followed(Mutex<HashMap<StreamId, usize>>);
+
+impl Followed {
+    pub(super) fn contains(&self, stream: &StreamId) -> bool {
+        self.lock().contains_key(stream)
+    }
+
+    fn add(&self, stream: &StreamId) {
+        *self.lock().entry(stream.clone()).or_default() += 1;
+    }
+
+    fn remove(&self, stream: &StreamId) {
+        let mut followed = self.lock();
+        if let Some(times) = followed.get_mut(stream) {
+            *times -= 1;
+            if *times == 0 {
+                followed.remove(stream);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<StreamId, usize>> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 /// A stream's reaction totals of all regions, live.
@@ -38,7 +74,9 @@ impl Log {
         let subscriber = self.subscribe(format!("live.comment.*.{stream}")).await?;
         Ok(LiveRecords {
             log: self.clone(),
+            stream: stream.clone(),
             subscriber,
+            read: false,
         })
     }
 
@@ -79,6 +117,10 @@ impl LiveRecords {
     /// Waits for one and takes up to `max - 1` more that are there already, into an empty group. It stays empty:
     /// closed for good.
     pub async fn next_group(&mut self, max: usize, group: &mut Vec<Live>) {
+        if !self.read {
+            self.read = true;
+            self.log.inner.followed.add(&self.stream);
+        }
         let Some(first) = self.subscriber.next().await else {
             return;
         };
@@ -92,6 +134,9 @@ impl LiveRecords {
 
     fn take(&self, message: &Message, group: &mut Vec<Live>) {
         if let Some(live) = self.read(message) {
+            if live.item.region == self.log.inner.region {
+                self.log.inner.publisher.came_back(message, live.item.seq);
+            }
             group.push(live);
         } else {
             self.log.inner.metrics.live_unreadable.inc();
@@ -100,12 +145,20 @@ impl LiveRecords {
 
     fn read(&self, message: &Message) -> Option<Live> {
         let (region, epoch) = self.log.region_named(message.subject.split('.').nth(2)?)?;
-        let seq = header_number(message, "Nats-Sequence")?;
-        let previous = header_number(message, "Nats-Last-Sequence")?;
+        let seq = header_number(message, header::NATS_SEQUENCE)?;
+        let previous = header_number(message, header::NATS_LAST_SEQUENCE)?;
         Some(Live {
             item: comment_item(region, epoch, seq, &message.payload),
             previous,
         })
+    }
+}
+
+impl Drop for LiveRecords {
+    fn drop(&mut self) {
+        if self.read {
+            self.log.inner.followed.remove(&self.stream);
+        }
     }
 }
 

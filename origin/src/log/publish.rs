@@ -2,25 +2,38 @@
 //!
 //! A publication costs a place in a queue and a message; no subscription, task or timer of its own. An acknowledgement
 //! that does not come, "no responders" and a lost connection are all [`Ack::Unknown`]: the message may be stored.
+//!
+//! Comments of a stream that is read live here go without an acknowledgement: the log repeats a message after it stored
+//! it, so the comment's coming back says the same, one message of three less. What does not come back in time is
+//! published again, with an acknowledgement; its message id makes that a repeat.
 
-use std::collections::VecDeque;
+mod pending;
+
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use async_nats::{HeaderMap, Message, header};
+use async_nats::{HeaderMap, Message, Subject, header};
 use bytes::Bytes;
 use chorus_protocol::{CommentId, Region, StreamId, subject};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
-use super::{Link, Log, LogError, replies};
+use self::pending::{Comment, Pending, Table};
+use super::{Link, Log, LogError, header_text, replies};
 use crate::metrics::{AckLabel, Metrics};
 
 /// An acknowledgement that takes longer is [`Ack::Unknown`].
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often late acknowledgements are looked for.
+/// A comment that has not come back live by then is asked for.
+const PROOF_TIMEOUT: Duration = Duration::from_millis(250);
+/// Comments that did not come back at one sweep from which the next ones go with an acknowledgement: fewer are repeats,
+/// which never do.
+const DOUBT_MIN: usize = 8;
+/// For how long they go with one.
+const DOUBT: Duration = Duration::from_secs(5);
+/// How often late acknowledgements and comments are looked for.
 const SWEEP: Duration = Duration::from_millis(250);
 /// How long a publication may wait for room in the connection's queue.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -76,55 +89,12 @@ impl Waiter {
     }
 }
 
-struct Pending {
-    since: Instant,
-    waiter: Waiter,
-}
-
-/// Publications whose acknowledgement is waited for, numbered in the order of sending. Most are acknowledged in it, so
-/// a queue finds them by their place.
-#[derive(Default)]
-struct Table {
-    /// The number of the first in the queue.
-    first: u64,
-    /// The place of one that was acknowledged before an older one stays, empty; for [`ACK_TIMEOUT`] at most.
-    pending: VecDeque<Option<Pending>>,
-}
-
-impl Table {
-    fn add(&mut self, pending: Pending) -> u64 {
-        self.pending.push_back(Some(pending));
-        self.first + self.pending.len() as u64 - 1
-    }
-
-    fn remove(&mut self, token: u64) -> Option<Pending> {
-        let place = usize::try_from(token.checked_sub(self.first)?).ok()?;
-        let pending = self.pending.get_mut(place)?.take();
-        while let Some(None) = self.pending.front() {
-            self.pending.pop_front();
-            self.first += 1;
-        }
-        pending
-    }
-
-    /// Takes the oldest, where it was sent before `then`.
-    fn pop_late(&mut self, then: Instant) -> Option<Pending> {
-        match self.pending.front() {
-            Some(Some(oldest)) if oldest.since < then => self.remove(self.first),
-            Some(_) | None => None,
-        }
-    }
-
-    fn take_all(&mut self) -> impl Iterator<Item = Pending> + use<> {
-        self.first += self.pending.len() as u64;
-        std::mem::take(&mut self.pending).into_iter().flatten()
-    }
-}
-
 pub(super) struct Publisher {
+    client: async_nats::Client,
     /// Of the reply subjects, with its dot; the token follows.
     prefix: String,
-    table: Arc<Mutex<Table>>,
+    table: Mutex<Table>,
+    metrics: Arc<Metrics>,
 }
 
 impl Publisher {
@@ -132,41 +102,179 @@ impl Publisher {
         client: &async_nats::Client,
         link: watch::Receiver<Link>,
         metrics: &Arc<Metrics>,
-    ) -> Result<Self, LogError> {
+    ) -> Result<Arc<Self>, LogError> {
         let prefix = format!("{}.", client.new_inbox());
         let inbox = client
             .subscribe(format!("{prefix}*"))
             .await
             .map_err(LogError::away)?;
-        let table = Arc::new(Mutex::new(Table::default()));
-        tokio::spawn(route(inbox, Arc::clone(&table), link, Arc::clone(metrics)));
-        Ok(Self { prefix, table })
+        let this = Arc::new(Self {
+            client: client.clone(),
+            prefix,
+            table: Mutex::default(),
+            metrics: Arc::clone(metrics),
+        });
+        tokio::spawn(Arc::clone(&this).route(inbox, link));
+        Ok(this)
     }
 
-    async fn publish(
-        &self,
-        client: &async_nats::Client,
-        subject: String,
-        headers: HeaderMap,
-        payload: Bytes,
-        waiter: Waiter,
-    ) {
-        let token = {
-            let mut table = lock(&self.table);
-            // Under the lock: whoever has the higher number is the younger.
-            let since = Instant::now();
-            table.add(Pending { since, waiter })
-        };
+    async fn publish(&self, subject: Subject, headers: HeaderMap, payload: Bytes, waiter: Waiter) {
+        let token = self.add(waiter, None);
         let mut reply = String::with_capacity(self.prefix.len() + TOKEN_DIGITS_MAX);
         reply.push_str(&self.prefix);
         // Writing to a string cannot fail.
         let _ = write!(reply, "{token}");
+        let client = &self.client;
         let sent = client.publish_with_reply_and_headers(subject, reply, headers, payload);
-        if !matches!(tokio::time::timeout(SEND_TIMEOUT, sent).await, Ok(Ok(())))
-            && let Some(pending) = lock(&self.table).remove(token)
+        self.sent(token, tokio::time::timeout(SEND_TIMEOUT, sent).await);
+    }
+
+    /// Publishes a comment without an acknowledgement: its coming back is one.
+    async fn publish_unacknowledged(&self, comment: Comment, waiter: Waiter) {
+        let Comment {
+            subject, record, ..
+        } = comment.clone();
+        let headers = comment.headers();
+        let token = self.add(waiter, Some(comment));
+        let sent = self.client.publish_with_headers(subject, headers, record);
+        self.sent(token, tokio::time::timeout(SEND_TIMEOUT, sent).await);
+    }
+
+    fn add(&self, waiter: Waiter, comment: Option<Comment>) -> u64 {
+        let mut table = self.lock();
+        // Under the lock: whoever has the higher number is the younger.
+        let since = Instant::now();
+        table.add(Pending {
+            since,
+            waiter,
+            comment,
+        })
+    }
+
+    fn sent<T, E>(&self, token: u64, sent: Result<Result<T, E>, tokio::time::error::Elapsed>) {
+        if !matches!(sent, Ok(Ok(_)))
+            && let Some(pending) = self.lock().remove(token)
         {
             pending.waiter.tell(Ack::Unknown);
         }
+    }
+
+    /// A comment came back live: whoever published it is told, where that was here.
+    pub(super) fn came_back(&self, message: &Message, seq: u64) {
+        if !self.lock().looks_for_any() {
+            return;
+        }
+        let key = header_text(message, header::NATS_MESSAGE_ID)
+            .and_then(|key| u128::from_str_radix(key, 16).ok());
+        let Some(key) = key else { return };
+        let found = self.lock().remove_comment(key, &message.payload);
+        if let Some(pending) = found {
+            let duplicate = false;
+            self.tell(pending, Ack::Stored { seq, duplicate });
+        }
+    }
+
+    async fn route(
+        self: Arc<Self>,
+        mut inbox: async_nats::Subscriber,
+        mut link: watch::Receiver<Link>,
+    ) {
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = inbox.next() => {
+                    let Some(message) = message else { return };
+                    self.acknowledged(&message);
+                    // They come in groups; an end of the subscription is seen at the next turn.
+                    for _ in 1..GROUP_MAX {
+                        let Some(Some(message)) = inbox.next().now_or_never() else { break };
+                        self.acknowledged(&message);
+                    }
+                }
+                changed = link.changed() => {
+                    if changed.is_err() { return }
+                    if !link.borrow_and_update().connected {
+                        // Acknowledgements on their way are lost with the connection.
+                        let lost = self.lock().take_all();
+                        self.give_up(lost);
+                    }
+                }
+                _ = sweep.tick() => self.sweep(),
+            }
+        }
+    }
+
+    fn acknowledged(&self, message: &Message) {
+        let pending = replies::token(&message.subject).and_then(|token| self.lock().remove(token));
+        if let Some(pending) = pending {
+            self.tell(pending, read_ack(message));
+        }
+    }
+
+    /// Gives up what is late, and asks for the comments that did not come back.
+    fn sweep(self: &Arc<Self>) {
+        let now = Instant::now();
+        let (late, unproved) = {
+            let mut table = self.lock();
+            let unproved = now
+                .checked_sub(PROOF_TIMEOUT)
+                .map(|then| table.take_unproved(then))
+                .unwrap_or_default();
+            if unproved.len() >= DOUBT_MIN {
+                table.doubt_until(now + DOUBT);
+            }
+            let then = now.checked_sub(ACK_TIMEOUT);
+            let late: Vec<Pending> = std::iter::from_fn(|| table.pop_late(then?)).collect();
+            (late, unproved)
+        };
+        self.give_up(late.into_iter());
+        if unproved.is_empty() {
+            return;
+        }
+        self.metrics
+            .publishes_unproved
+            .inc_by(unproved.len() as u64);
+        let this = Arc::clone(self);
+        // Room in the connection's queue is waited for elsewhere: acknowledgements go on being read.
+        tokio::spawn(async move {
+            for pending in unproved {
+                if let Some(comment) = pending.comment {
+                    let headers = comment.headers();
+                    this.publish(comment.subject, headers, comment.record, pending.waiter)
+                        .await;
+                }
+            }
+        });
+    }
+
+    fn give_up(&self, lost: impl Iterator<Item = Pending>) {
+        for pending in lost {
+            count(&self.metrics, &Ack::Unknown);
+            pending.waiter.tell(Ack::Unknown);
+        }
+    }
+
+    fn tell(&self, pending: Pending, ack: Ack) {
+        count(&self.metrics, &ack);
+        self.metrics
+            .ack_seconds
+            .observe(pending.since.elapsed().as_secs_f64());
+        pending.waiter.tell(ack);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Comment {
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::NATS_MESSAGE_ID, message_id(self.key));
+        headers
     }
 }
 
@@ -179,10 +287,21 @@ impl Log {
         record: Vec<u8>,
         waiter: Waiter,
     ) {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::NATS_MESSAGE_ID, format!("{key:032x}"));
-        let subject = subject::comment(&self.inner.region, stream);
-        self.publish(subject, headers, record.into(), waiter).await;
+        let comment = Comment {
+            subject: subject::comment(&self.inner.region, stream).into(),
+            key,
+            record: record.into(),
+        };
+        let publisher = &self.inner.publisher;
+        if self.inner.followed.contains(stream) && publisher.lock().may_look_for(key) {
+            if self.may_publish(&waiter) {
+                publisher.publish_unacknowledged(comment, waiter).await;
+            }
+            return;
+        }
+        let headers = comment.headers();
+        self.publish(comment.subject, headers, comment.record, waiter)
+            .await;
     }
 
     /// Adds to a reaction's total under a message id; the waiter is told how it came out.
@@ -195,13 +314,12 @@ impl Log {
         waiter: Waiter,
     ) {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            header::NATS_MESSAGE_ID,
-            format!("{key:032x}.{reaction_type}"),
-        );
+        let id = format!("{}.{reaction_type}", message_id(key));
+        headers.insert(header::NATS_MESSAGE_ID, id);
         headers.insert("Nats-Incr", format!("+{by}"));
         let subject = subject::reaction(&self.inner.region, stream, reaction_type);
-        self.publish(subject, headers, Bytes::new(), waiter).await;
+        self.publish(subject.into(), headers, Bytes::new(), waiter)
+            .await;
     }
 
     /// Publishes what could not be worked on, and waits until it is stored.
@@ -235,7 +353,7 @@ impl Log {
         let (to, mut answer) = mpsc::unbounded_channel();
         let tag = Tag::default();
         let waiter = Waiter { to, tag };
-        self.publish(subject, headers, payload, waiter).await;
+        self.publish(subject.into(), headers, payload, waiter).await;
         match answer.recv().await {
             Some((_, Ack::Stored { seq, .. })) => Ok(seq),
             Some((_, Ack::Refused)) => Err(LogError::Refused("not stored".to_owned())),
@@ -243,76 +361,28 @@ impl Log {
         }
     }
 
-    async fn publish(&self, subject: String, headers: HeaderMap, payload: Bytes, waiter: Waiter) {
-        // Without a connection the client would keep it and send it some time: the sender is told at once instead.
-        if !self.connected() {
-            waiter.tell(Ack::Unknown);
-            return;
-        }
-        self.inner.metrics.publishes.inc();
-        self.inner
-            .publisher
-            .publish(&self.inner.client, subject, headers, payload, waiter)
-            .await;
-    }
-}
-
-async fn route(
-    mut inbox: async_nats::Subscriber,
-    table: Arc<Mutex<Table>>,
-    mut link: watch::Receiver<Link>,
-    metrics: Arc<Metrics>,
-) {
-    let mut sweep = tokio::time::interval(SWEEP);
-    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            message = inbox.next() => {
-                let Some(message) = message else { return };
-                acknowledged(&message, &table, &metrics);
-                // They come in groups; an end of the subscription is seen at the next turn.
-                for _ in 1..GROUP_MAX {
-                    let Some(Some(message)) = inbox.next().now_or_never() else { break };
-                    acknowledged(&message, &table, &metrics);
-                }
-            }
-            changed = link.changed() => {
-                if changed.is_err() { return }
-                if !link.borrow_and_update().connected {
-                    // Acknowledgements on their way are lost with the connection.
-                    let lost = lock(&table).take_all();
-                    give_up(lost, &metrics);
-                }
-            }
-            _ = sweep.tick() => {
-                let late: Vec<Pending> = {
-                    let mut table = lock(&table);
-                    let then = Instant::now().checked_sub(ACK_TIMEOUT);
-                    std::iter::from_fn(|| table.pop_late(then?)).collect()
-                };
-                give_up(late.into_iter(), &metrics);
-            }
+    async fn publish(&self, subject: Subject, headers: HeaderMap, payload: Bytes, waiter: Waiter) {
+        if self.may_publish(&waiter) {
+            let publisher = &self.inner.publisher;
+            publisher.publish(subject, headers, payload, waiter).await;
         }
     }
-}
 
-fn acknowledged(message: &Message, table: &Mutex<Table>, metrics: &Metrics) {
-    let pending = replies::token(&message.subject).and_then(|token| lock(table).remove(token));
-    if let Some(pending) = pending {
-        let ack = read_ack(message);
-        count(metrics, &ack);
-        metrics
-            .ack_seconds
-            .observe(pending.since.elapsed().as_secs_f64());
-        pending.waiter.tell(ack);
+    /// Counts a publication. Without a connection the client would keep it and send it some time: the sender is told
+    /// at once instead.
+    fn may_publish(&self, waiter: &Waiter) -> bool {
+        let connected = self.connected();
+        if connected {
+            self.inner.metrics.publishes.inc();
+        } else {
+            waiter.clone().tell(Ack::Unknown);
+        }
+        connected
     }
 }
 
-fn give_up(lost: impl Iterator<Item = Pending>, metrics: &Metrics) {
-    for pending in lost {
-        count(metrics, &Ack::Unknown);
-        pending.waiter.tell(Ack::Unknown);
-    }
+fn message_id(key: u128) -> String {
+    data_encoding::HEXLOWER.encode(&key.to_be_bytes())
 }
 
 fn count(metrics: &Metrics, ack: &Ack) {
@@ -359,71 +429,5 @@ fn read_ack(message: &Message) -> Ack {
             duplicate,
         }) => Ack::Stored { seq, duplicate },
         Ok(_) | Err(_) => Ack::Unknown,
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn pending(number: u64, since: Instant) -> Pending {
-        let (to, _) = mpsc::unbounded_channel();
-        let tag = Tag {
-            number,
-            ..Tag::default()
-        };
-        let waiter = Waiter { to, tag };
-        Pending { since, waiter }
-    }
-
-    fn number(pending: &Pending) -> u64 {
-        pending.waiter.tag.number
-    }
-
-    proptest! {
-        /// Whatever order they are acknowledged in, each is found once, by its own number, as in a map.
-        #[test]
-        fn a_table_finds_what_a_map_finds(steps in prop::collection::vec((0_u8..12, 0_u64..40), 0..200)) {
-            let start = Instant::now();
-            let at = |ms: u64| start + Duration::from_millis(ms);
-            let mut table = Table::default();
-            let mut map = BTreeMap::new();
-            for (now, (kind, value)) in (0..).zip(steps) {
-                match kind {
-                    0..5 => {
-                        let token = table.add(pending(now, at(now)));
-                        prop_assert!(map.insert(token, now).is_none(), "a token of its own");
-                    }
-                    5..10 => {
-                        let found = table.remove(value).as_ref().map(number);
-                        prop_assert_eq!(found, map.remove(&value));
-                    }
-                    10 => {
-                        let then = now.saturating_sub(value);
-                        let late: Vec<u64> =
-                            std::iter::from_fn(|| table.pop_late(at(then))).map(|late| number(&late)).collect();
-                        let expected: Vec<u64> =
-                            map.extract_if(.., |_, since| *since < then).map(|(_, since)| since).collect();
-                        prop_assert_eq!(late, expected);
-                    }
-                    _ => {
-                        let all: Vec<u64> = table.take_all().map(|lost| number(&lost)).collect();
-                        prop_assert_eq!(all, std::mem::take(&mut map).into_values().collect::<Vec<u64>>());
-                    }
-                }
-                let empty = map.is_empty();
-                prop_assert_eq!(table.pending.is_empty(), empty, "no place is kept for nothing");
-            }
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_nats::{Message, StatusCode};
+use async_nats::{Message, StatusCode, header};
 use bytes::Bytes;
 use chorus_protocol::backhaul::Item;
 use chorus_protocol::server::Reactions;
@@ -11,7 +11,7 @@ use chorus_protocol::{Region, StreamId, subject};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Log, LogError, comment_item, header, header_number};
+use super::{Log, LogError, comment_item, header_number, header_text};
 
 /// Messages asked for at once.
 const BATCH: usize = 1_000;
@@ -241,7 +241,7 @@ impl Log {
     ) -> Result<Option<(u64, Bytes)>, LogError> {
         let message = self.direct(log, &json!({"last_by_subj": subject})).await?;
         Ok(message.and_then(|message| {
-            let seq = header_number(&message, "Nats-Sequence")?;
+            let seq = header_number(&message, header::NATS_SEQUENCE)?;
             Some((seq, message.payload))
         }))
     }
@@ -348,9 +348,9 @@ impl Log {
 }
 
 fn raw(message: Message) -> Result<Raw, LogError> {
-    let seq = header_number(&message, "Nats-Sequence")
+    let seq = header_number(&message, header::NATS_SEQUENCE)
         .ok_or_else(|| LogError::Malformed("no sequence".to_owned()))?;
-    let subject = header(&message, "Nats-Subject")
+    let subject = header_text(&message, header::NATS_SUBJECT)
         .unwrap_or_default()
         .to_owned();
     Ok(Raw {
