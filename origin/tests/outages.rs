@@ -303,3 +303,63 @@ async fn a_poisoned_message_goes_to_the_dead_letters_and_holds_nothing_up() {
     assert_eq!(dead.get_info().await.unwrap().state.messages, 3);
     assert_eq!(pop.history(&demo).await.len(), 1);
 }
+
+#[tokio::test]
+async fn comments_that_do_not_come_back_live_are_asked_for() {
+    let region = Region::start().await;
+    let demo = region.stream();
+    let mut author = pop(&region, 1).await;
+    follow(&mut author, &region).await;
+    // The stream is followed once its first comment is seen.
+    let first = author.comment(&demo, "ada", "c0");
+    assert_eq!(author.post(&first).await, stored(first.comment.id));
+    until("delivered", SOON, async || !author.seen(&demo).is_empty()).await;
+    let unproved = "chorus_origin_publishes_unproved_total";
+    let second = author.comment(&demo, "ada", "c1");
+    assert_eq!(author.post(&second).await, stored(second.comment.id));
+    assert!(
+        region.metric(unproved).await < 0.5,
+        "coming back is proof enough"
+    );
+
+    // From now on the log repeats nothing live.
+    let nats = format!("nats://127.0.0.1:{}", region.nats_port);
+    let jetstream = async_nats::jetstream::new(async_nats::connect(nats).await.unwrap());
+    let log = chorus_protocol::subject::comments_log(&"dev".parse().unwrap());
+    let mut config = jetstream
+        .get_stream(&log)
+        .await
+        .unwrap()
+        .cached_info()
+        .config
+        .clone();
+    config.republish = None;
+    jetstream.update_stream(config).await.unwrap();
+    let mut ids = vec![first.comment.id, second.comment.id];
+    for round in 0..2 {
+        let mut requests = Vec::new();
+        for number in 0..20_u64 {
+            let said = author.comment(&demo, "ada", &format!("r{round}.{number}"));
+            let request = 1_000 * (round + 1) + number;
+            author.publish(request, &said).await;
+            requests.push((request, said.comment.id));
+        }
+        for (request, id) in requests {
+            // The second try is the one that is told of the first: durable, and once.
+            let duplicate = round == 0;
+            assert_eq!(
+                author.outcome(request).await,
+                Outcome::Stored { id, duplicate }
+            );
+            ids.push(id);
+        }
+    }
+    let asked = region.metric(unproved).await;
+    assert!(
+        (19.5..20.5).contains(&asked),
+        "{asked}: doubted after the first round"
+    );
+    // The comparison of last sequences finds what did not come.
+    until("delivered", SOON, async || author.seen(&demo) == ids).await;
+    assert_eq!(author.holes(&demo), []);
+}

@@ -18,7 +18,7 @@ pub mod subject;
 pub mod time;
 
 pub use codec::{DecodeError, Encoding};
-pub use comment::{Comment, CommentRecord};
+pub use comment::{Comment, CommentRecord, CommentView};
 pub use id::{ClientId, CommentId, IdError, PopId, Region, StreamId, UserId};
 pub use position::{Offset, Position};
 pub use time::Millis;

@@ -1,9 +1,7 @@
 //! A post's record as the gateway looks at it: all of it is read, next to nothing of it is kept.
 
-use std::fmt;
-
-use chorus_protocol::{ClientId, CommentId, Millis, StreamId, UserId};
-use serde::de::{self, Deserialize, Deserializer};
+use chorus_protocol::{ClientId, CommentId, CommentView, StreamId, UserId};
+use serde::Deserialize;
 
 /// What a record says of the post it was made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,73 +17,25 @@ pub struct Posted {
 /// What [`super::decode`] reads, without a copy of its texts; `None` also where the record is of another stream.
 #[must_use]
 pub fn posted(record: &[u8], stream: &StreamId) -> Option<Posted> {
+    /// [`chorus_protocol::CommentRecord`], borrowed.
+    #[derive(Deserialize)]
+    struct Record<'a> {
+        #[serde(borrow)]
+        comment: CommentView<'a>,
+        client_id: ClientId,
+    }
     let Record { comment, client_id } = rmp_serde::from_slice(record).ok()?;
-    (comment.stream_id.0 == stream.as_str()).then_some(Posted {
+    let user_id = comment.user_id.parse().ok()?;
+    (comment.stream_id == stream.as_str()).then_some(Posted {
         id: comment.id,
-        user_id: comment.user_id,
+        user_id,
         client_id,
     })
 }
 
-/// [`chorus_protocol::CommentRecord`], borrowed.
-#[derive(serde::Deserialize)]
-struct Record<'a> {
-    #[serde(borrow)]
-    comment: Comment<'a>,
-    client_id: ClientId,
-}
-
-/// [`chorus_protocol::Comment`], borrowed: the same fields in the same order.
-#[derive(serde::Deserialize)]
-#[allow(dead_code, reason = "what is not looked at must be readable")]
-struct Comment<'a> {
-    id: CommentId,
-    #[serde(borrow)]
-    stream_id: Text<'a>,
-    user_id: UserId,
-    username: &'a str,
-    content: &'a str,
-    created_at_ms: Millis,
-    #[serde(default)]
-    parent_id: Option<CommentId>,
-    #[serde(default)]
-    mentions: Vec<&'a str>,
-    #[serde(default)]
-    media_ms: Option<u64>,
-    #[serde(default)]
-    highlighted: bool,
-    #[serde(default)]
-    pinned: bool,
-    #[serde(default)]
-    likes: u64,
-    #[serde(default)]
-    badges: Vec<&'a str>,
-}
-
-/// A text and nothing else: a `&str` would be read of bytes too, an id is not.
-struct Text<'a>(&'a str);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(text))
-            }
-        }
-        deserializer.deserialize_str(Visitor)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use chorus_protocol::CommentRecord;
+    use chorus_protocol::{CommentRecord, Millis};
 
     use super::*;
     use crate::history::decode;

@@ -13,7 +13,7 @@ use chorus_protocol::stream::Settings;
 use chorus_protocol::{CommentId, Encoding, Position};
 use serde::Serialize;
 
-pub(crate) use comment::{CommentView, json_to_msgpack};
+pub(crate) use comment::{json_to_msgpack, read_record, write_comment, write_record};
 pub(crate) use receipt::ReceiptOut;
 
 /// `{"type": …, "payload": …}` around anything.

@@ -49,16 +49,22 @@ fn handle(session: &mut Session, now: u64, inputs: &[Input]) -> Vec<Output> {
     out
 }
 
+/// A session after its setup, and the inputs to come.
+fn set_up(seed: u64) -> (Session, Vec<(u64, Vec<Input>)>) {
+    let (load, batches) = inputs(seed);
+    let mut session = Session::init(&load.config, seed).expect("starts");
+    for (now, inputs) in &load.setup {
+        handle(&mut session, *now, inputs);
+    }
+    (session, batches)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn a_restored_session_goes_on_as_the_old_one(seed: u64, cut in 0.0..1.0_f64) {
-        let (load, batches) = inputs(seed);
-        let mut old = Session::init(&load.config, seed).expect("starts");
-        for (now, inputs) in &load.setup {
-            handle(&mut old, *now, inputs);
-        }
+        let (mut old, batches) = set_up(seed);
         let cut = (cut * batches.len() as f64) as usize;
         for (now, inputs) in &batches[..cut] {
             handle(&mut old, *now, inputs);
@@ -100,9 +106,8 @@ proptest! {
 
 #[test]
 fn fields_of_a_newer_version_are_passed_over() {
-    let (load, batches) = inputs(5);
-    let mut session = Session::init(&load.config, 5).expect("starts");
-    for (now, inputs) in load.setup.iter().chain(batches.iter().take(100)) {
+    let (mut session, batches) = set_up(5);
+    for (now, inputs) in batches.iter().take(100) {
         handle(&mut session, *now, inputs);
     }
     let snapshot = session.snapshot();
@@ -181,9 +186,8 @@ fn field<'a>(value: &'a mut rmpv::Value, name: &str) -> &'a mut rmpv::Value {
 
 #[test]
 fn a_snapshot_of_form_1_is_read() {
-    let (load, batches) = inputs(7);
-    let mut session = Session::init(&load.config, 7).expect("starts");
-    for (now, inputs) in load.setup.iter().chain(batches.iter().take(400)) {
+    let (mut session, batches) = set_up(7);
+    for (now, inputs) in batches.iter().take(400) {
         handle(&mut session, *now, inputs);
     }
     let snapshot = session.snapshot();

@@ -1,35 +1,10 @@
 //! Comments as the log holds them and as viewers read them, without a copy of their texts.
 
 use chorus_protocol::codec::{json, msgpack};
-use chorus_protocol::{Comment, CommentId, Encoding};
+use chorus_protocol::{Comment, CommentId, CommentView, Encoding, Millis};
 use serde::Deserialize;
 
 use super::id_text;
-
-/// A [`Comment`] whose texts lie elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct CommentView<'a> {
-    pub(crate) id: CommentId,
-    pub(crate) stream_id: &'a str,
-    pub(crate) user_id: &'a str,
-    pub(crate) username: &'a str,
-    pub(crate) content: &'a str,
-    pub(crate) created_at_ms: u64,
-    #[serde(default)]
-    pub(crate) parent_id: Option<CommentId>,
-    #[serde(default, borrow)]
-    pub(crate) mentions: Vec<&'a str>,
-    #[serde(default)]
-    pub(crate) media_ms: Option<u64>,
-    #[serde(default)]
-    pub(crate) highlighted: bool,
-    #[serde(default)]
-    pub(crate) pinned: bool,
-    #[serde(default)]
-    pub(crate) likes: u64,
-    #[serde(default, borrow)]
-    pub(crate) badges: Vec<&'a str>,
-}
 
 /// Whose ids are decimal strings: viewers' are, the log's are numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,198 +13,201 @@ enum For {
     Viewers,
 }
 
-impl<'a> CommentView<'a> {
-    /// Reads a log's record.
-    pub(crate) fn of_record(record: &'a [u8]) -> Option<Self> {
-        /// The part of it that viewers see.
-        #[derive(Deserialize)]
-        struct RecordView<'a> {
-            #[serde(borrow)]
-            comment: CommentView<'a>,
-        }
-        if let Some(comment) = Self::of_our_record(record) {
-            return Some(comment);
-        }
-        let view: RecordView<'_> = rmp_serde::from_slice(record).ok()?;
-        Some(view.comment)
+/// Reads a log's record.
+pub(crate) fn read_record(record: &[u8]) -> Option<CommentView<'_>> {
+    /// The part of it that viewers see.
+    #[derive(Deserialize)]
+    struct RecordView<'a> {
+        #[serde(borrow)]
+        comment: CommentView<'a>,
     }
+    if let Some(comment) = read_our_record(record) {
+        return Some(comment);
+    }
+    let view: RecordView<'_> = rmp_serde::from_slice(record).ok()?;
+    Some(view.comment)
+}
 
-    /// Reads a record whose fields are in the order in which we write them.
-    fn of_our_record(record: &'a [u8]) -> Option<Self> {
-        let mut reader = msgpack::Reader::new(record);
-        let reader = &mut reader;
-        exactly(reader, b"\x82\xa7comment")?;
-        let fields = reader.map()?;
-        exactly(reader, b"\xa2id")?;
-        let id = CommentId(reader.number()?);
-        exactly(reader, b"\xa9stream_id")?;
-        let stream_id = reader.text()?;
-        exactly(reader, b"\xa7user_id")?;
-        let user_id = reader.text()?;
-        exactly(reader, b"\xa8username")?;
-        let username = reader.text()?;
-        exactly(reader, b"\xa7content")?;
-        let content = reader.text()?;
-        exactly(reader, b"\xadcreated_at_ms")?;
-        let created_at_ms = reader.number()?;
-        let mut comment = Self {
-            id,
-            stream_id,
-            user_id,
-            username,
-            content,
-            created_at_ms,
-            parent_id: None,
-            mentions: Vec::new(),
-            media_ms: None,
-            highlighted: false,
-            pinned: false,
-            likes: 0,
-            badges: Vec::new(),
-        };
-        if fields > 6 {
-            if reader.exactly(b"\xa9parent_id") {
-                comment.parent_id = Some(CommentId(reader.number()?));
-            }
-            if reader.exactly(b"\xa8mentions") {
-                comment.mentions = texts(reader)?;
-            }
-            if reader.exactly(b"\xa8media_ms") {
-                comment.media_ms = Some(reader.number()?);
-            }
-            comment.highlighted = reader.exactly(b"\xabhighlighted\xc3");
-            comment.pinned = reader.exactly(b"\xa6pinned\xc3");
-            if reader.exactly(b"\xa5likes") {
-                comment.likes = reader.number()?;
-            }
-            if reader.exactly(b"\xa6badges") {
-                comment.badges = texts(reader)?;
-            }
+/// Reads a record whose fields are in the order in which we write them.
+fn read_our_record(record: &[u8]) -> Option<CommentView<'_>> {
+    let mut reader = msgpack::Reader::new(record);
+    let reader = &mut reader;
+    exactly(reader, b"\x82\xa7comment")?;
+    let fields = reader.map()?;
+    exactly(reader, b"\xa2id")?;
+    let id = CommentId(reader.number()?);
+    exactly(reader, b"\xa9stream_id")?;
+    let stream_id = reader.text()?;
+    exactly(reader, b"\xa7user_id")?;
+    let user_id = reader.text()?;
+    exactly(reader, b"\xa8username")?;
+    let username = reader.text()?;
+    exactly(reader, b"\xa7content")?;
+    let content = reader.text()?;
+    exactly(reader, b"\xadcreated_at_ms")?;
+    let created_at_ms = Millis(reader.number()?);
+    let mut comment = CommentView {
+        id,
+        stream_id,
+        user_id,
+        username,
+        content,
+        created_at_ms,
+        parent_id: None,
+        mentions: Vec::new(),
+        media_ms: None,
+        highlighted: false,
+        pinned: false,
+        likes: 0,
+        badges: Vec::new(),
+    };
+    if fields > 6 {
+        if reader.exactly(b"\xa9parent_id") {
+            comment.parent_id = Some(CommentId(reader.number()?));
         }
-        exactly(reader, b"\xa9client_id")?;
-        reader.text()?;
-        // A field that is not as we write it is counted neither here nor there.
-        (comment.fields() == fields && reader.rest().is_empty()).then_some(comment)
+        if reader.exactly(b"\xa8mentions") {
+            comment.mentions = texts(reader)?;
+        }
+        if reader.exactly(b"\xa8media_ms") {
+            comment.media_ms = Some(reader.number()?);
+        }
+        comment.highlighted = reader.exactly(b"\xabhighlighted\xc3");
+        comment.pinned = reader.exactly(b"\xa6pinned\xc3");
+        if reader.exactly(b"\xa5likes") {
+            comment.likes = reader.number()?;
+        }
+        if reader.exactly(b"\xa6badges") {
+            comment.badges = texts(reader)?;
+        }
     }
+    exactly(reader, b"\xa9client_id")?;
+    reader.text()?;
+    // A field that is not as we write it is counted neither here nor there.
+    (field_count(&comment) == fields && reader.rest().is_empty()).then_some(comment)
+}
 
-    /// Fields that are written.
-    fn fields(&self) -> usize {
-        let more = [
-            self.parent_id.is_some(),
-            !self.mentions.is_empty(),
-            self.media_ms.is_some(),
-            self.highlighted,
-            self.pinned,
-            self.likes != 0,
-            !self.badges.is_empty(),
-        ];
-        6 + more.into_iter().map(usize::from).sum::<usize>()
-    }
+/// Fields that are written.
+fn field_count(comment: &CommentView<'_>) -> usize {
+    let more = [
+        comment.parent_id.is_some(),
+        !comment.mentions.is_empty(),
+        comment.media_ms.is_some(),
+        comment.highlighted,
+        comment.pinned,
+        comment.likes != 0,
+        !comment.badges.is_empty(),
+    ];
+    6 + more.into_iter().map(usize::from).sum::<usize>()
+}
 
-    /// About how many bytes its texts and the fields' names have.
-    fn bytes(&self) -> usize {
-        let texts = [self.stream_id, self.user_id, self.username, self.content];
-        let lists = self.mentions.iter().chain(&self.badges);
-        let texts = texts.iter().chain(lists);
-        texts.map(|text| text.len() + 3).sum::<usize>() + 160
-    }
+/// About how many bytes its texts and the fields' names have.
+fn bytes_about(comment: &CommentView<'_>) -> usize {
+    let texts = [
+        comment.stream_id,
+        comment.user_id,
+        comment.username,
+        comment.content,
+    ];
+    let lists = comment.mentions.iter().chain(&comment.badges);
+    let texts = texts.iter().chain(lists);
+    texts.map(|text| text.len() + 3).sum::<usize>() + 160
+}
 
-    /// A [`chorus_protocol::CommentRecord`] for the log, as `rmp_serde::to_vec_named` writes it.
-    pub(crate) fn to_record(&self, client_id: &str) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.bytes() + client_id.len());
-        out.extend_from_slice(b"\x82\xa7comment");
-        self.msgpack(For::Log, &mut out);
-        out.extend_from_slice(b"\xa9client_id");
-        msgpack::write_text(&mut out, client_id);
-        out
-    }
+/// A [`chorus_protocol::CommentRecord`] for the log, as `rmp_serde::to_vec_named` writes it.
+pub(crate) fn write_record(comment: &CommentView<'_>, client_id: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes_about(comment) + client_id.len());
+    out.extend_from_slice(b"\x82\xa7comment");
+    write_msgpack(comment, For::Log, &mut out);
+    out.extend_from_slice(b"\xa9client_id");
+    msgpack::write_text(&mut out, client_id);
+    out
+}
 
-    /// As viewers read it.
-    pub(crate) fn encoded(&self, encoding: Encoding) -> Box<[u8]> {
-        let mut out = Vec::with_capacity(self.bytes());
-        match encoding {
-            Encoding::Json => self.json(&mut out),
-            Encoding::MsgPack => self.msgpack(For::Viewers, &mut out),
-        }
-        out.into_boxed_slice()
+/// As viewers read it.
+pub(crate) fn write_comment(comment: &CommentView<'_>, encoding: Encoding) -> Box<[u8]> {
+    let mut out = Vec::with_capacity(bytes_about(comment));
+    match encoding {
+        Encoding::Json => write_json(comment, &mut out),
+        Encoding::MsgPack => write_msgpack(comment, For::Viewers, &mut out),
     }
+    out.into_boxed_slice()
+}
 
-    fn json(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(br#"{"id":"#);
-        id_text(Encoding::Json, out, self.id);
-        out.extend_from_slice(br#","stream_id":"#);
-        json::write_text(out, self.stream_id);
-        out.extend_from_slice(br#","user_id":"#);
-        json::write_text(out, self.user_id);
-        out.extend_from_slice(br#","username":"#);
-        json::write_text(out, self.username);
-        out.extend_from_slice(br#","content":"#);
-        json::write_text(out, self.content);
-        out.extend_from_slice(br#","created_at_ms":"#);
-        json::write_number(out, self.created_at_ms);
-        if let Some(id) = self.parent_id {
-            out.extend_from_slice(br#","parent_id":"#);
-            id_text(Encoding::Json, out, id);
-        }
-        json_texts(out, br#","mentions":"#, &self.mentions);
-        if let Some(ms) = self.media_ms {
-            out.extend_from_slice(br#","media_ms":"#);
-            json::write_number(out, ms);
-        }
-        if self.highlighted {
-            out.extend_from_slice(br#","highlighted":true"#);
-        }
-        if self.pinned {
-            out.extend_from_slice(br#","pinned":true"#);
-        }
-        if self.likes != 0 {
-            out.extend_from_slice(br#","likes":"#);
-            json::write_number(out, self.likes);
-        }
-        json_texts(out, br#","badges":"#, &self.badges);
-        out.push(b'}');
+fn write_json(comment: &CommentView<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"id":"#);
+    id_text(Encoding::Json, out, comment.id);
+    out.extend_from_slice(br#","stream_id":"#);
+    json::write_text(out, comment.stream_id);
+    out.extend_from_slice(br#","user_id":"#);
+    json::write_text(out, comment.user_id);
+    out.extend_from_slice(br#","username":"#);
+    json::write_text(out, comment.username);
+    out.extend_from_slice(br#","content":"#);
+    json::write_text(out, comment.content);
+    out.extend_from_slice(br#","created_at_ms":"#);
+    json::write_number(out, comment.created_at_ms.0);
+    if let Some(id) = comment.parent_id {
+        out.extend_from_slice(br#","parent_id":"#);
+        id_text(Encoding::Json, out, id);
     }
+    json_texts(out, br#","mentions":"#, &comment.mentions);
+    if let Some(ms) = comment.media_ms {
+        out.extend_from_slice(br#","media_ms":"#);
+        json::write_number(out, ms);
+    }
+    if comment.highlighted {
+        out.extend_from_slice(br#","highlighted":true"#);
+    }
+    if comment.pinned {
+        out.extend_from_slice(br#","pinned":true"#);
+    }
+    if comment.likes != 0 {
+        out.extend_from_slice(br#","likes":"#);
+        json::write_number(out, comment.likes);
+    }
+    json_texts(out, br#","badges":"#, &comment.badges);
+    out.push(b'}');
+}
 
-    fn msgpack(&self, whose: For, out: &mut Vec<u8>) {
-        let id = |out: &mut Vec<u8>, id: CommentId| match whose {
-            For::Log => msgpack::write_number(out, id.0),
-            For::Viewers => id_text(Encoding::MsgPack, out, id),
-        };
-        // 13 at the most.
-        out.push(0x80 | self.fields() as u8);
-        out.extend_from_slice(b"\xa2id");
-        id(out, self.id);
-        out.extend_from_slice(b"\xa9stream_id");
-        msgpack::write_text(out, self.stream_id);
-        out.extend_from_slice(b"\xa7user_id");
-        msgpack::write_text(out, self.user_id);
-        out.extend_from_slice(b"\xa8username");
-        msgpack::write_text(out, self.username);
-        out.extend_from_slice(b"\xa7content");
-        msgpack::write_text(out, self.content);
-        out.extend_from_slice(b"\xadcreated_at_ms");
-        msgpack::write_number(out, self.created_at_ms);
-        if let Some(parent) = self.parent_id {
-            out.extend_from_slice(b"\xa9parent_id");
-            id(out, parent);
-        }
-        msgpack_texts(out, b"\xa8mentions", &self.mentions);
-        if let Some(ms) = self.media_ms {
-            out.extend_from_slice(b"\xa8media_ms");
-            msgpack::write_number(out, ms);
-        }
-        if self.highlighted {
-            out.extend_from_slice(b"\xabhighlighted\xc3");
-        }
-        if self.pinned {
-            out.extend_from_slice(b"\xa6pinned\xc3");
-        }
-        if self.likes != 0 {
-            out.extend_from_slice(b"\xa5likes");
-            msgpack::write_number(out, self.likes);
-        }
-        msgpack_texts(out, b"\xa6badges", &self.badges);
+fn write_msgpack(comment: &CommentView<'_>, whose: For, out: &mut Vec<u8>) {
+    let id = |out: &mut Vec<u8>, id: CommentId| match whose {
+        For::Log => msgpack::write_number(out, id.0),
+        For::Viewers => id_text(Encoding::MsgPack, out, id),
+    };
+    // 13 at the most.
+    out.push(0x80 | field_count(comment) as u8);
+    out.extend_from_slice(b"\xa2id");
+    id(out, comment.id);
+    out.extend_from_slice(b"\xa9stream_id");
+    msgpack::write_text(out, comment.stream_id);
+    out.extend_from_slice(b"\xa7user_id");
+    msgpack::write_text(out, comment.user_id);
+    out.extend_from_slice(b"\xa8username");
+    msgpack::write_text(out, comment.username);
+    out.extend_from_slice(b"\xa7content");
+    msgpack::write_text(out, comment.content);
+    out.extend_from_slice(b"\xadcreated_at_ms");
+    msgpack::write_number(out, comment.created_at_ms.0);
+    if let Some(parent) = comment.parent_id {
+        out.extend_from_slice(b"\xa9parent_id");
+        id(out, parent);
     }
+    msgpack_texts(out, b"\xa8mentions", &comment.mentions);
+    if let Some(ms) = comment.media_ms {
+        out.extend_from_slice(b"\xa8media_ms");
+        msgpack::write_number(out, ms);
+    }
+    if comment.highlighted {
+        out.extend_from_slice(b"\xabhighlighted\xc3");
+    }
+    if comment.pinned {
+        out.extend_from_slice(b"\xa6pinned\xc3");
+    }
+    if comment.likes != 0 {
+        out.extend_from_slice(b"\xa5likes");
+        msgpack::write_number(out, comment.likes);
+    }
+    msgpack_texts(out, b"\xa6badges", &comment.badges);
 }
 
 fn exactly(reader: &mut msgpack::Reader<'_>, bytes: &[u8]) -> Option<()> {
@@ -324,9 +302,9 @@ pub(super) mod tests {
 
     pub(crate) fn encoded(encoding: Encoding, comment: &Comment) -> Vec<u8> {
         let record = record(comment);
-        let view = CommentView::of_record(&record).expect("reads");
+        let view = read_record(&record).expect("reads");
         assert_eq!(view.id, comment.id);
-        view.encoded(encoding).into_vec()
+        write_comment(&view, encoding).into_vec()
     }
 
     /// Comments with every set of optional fields and every size of text.
@@ -371,22 +349,22 @@ pub(super) mod tests {
                 encoded(Encoding::MsgPack, &comment)
             );
         }
-        assert!(CommentView::of_record(&[0xc1, 1, 2]).is_none());
+        assert!(read_record(&[0xc1, 1, 2]).is_none());
     }
 
     #[test]
     fn a_record_is_written_as_the_protocol_defines_it() {
         for comment in all() {
             let record = record(&comment);
-            let view = CommentView::of_our_record(&record).expect("ours");
-            assert_eq!(view.to_record("c"), record);
+            let view = read_our_record(&record).expect("ours");
+            assert_eq!(write_record(&view, "c"), record);
         }
     }
 
     #[test]
     fn a_record_in_another_form_is_read_the_slow_way() {
         let ours = record(&comment(5, "hi"));
-        let view = CommentView::of_record(&ours);
+        let view = read_record(&ours);
         // The same without names, and with another order and a field of tomorrow.
         let value = rmpv::decode::read_value(&mut ours.as_slice()).expect("reads");
         let rmpv::Value::Map(mut fields) = value else {
@@ -396,10 +374,10 @@ pub(super) mod tests {
         fields.push(("tomorrow".into(), rmpv::Value::Nil));
         let mut other = Vec::new();
         rmpv::encode::write_value(&mut other, &rmpv::Value::Map(fields)).expect("writes");
-        assert_eq!(CommentView::of_our_record(&other), None);
-        assert_eq!(CommentView::of_record(&other), view);
+        assert_eq!(read_our_record(&other), None);
+        assert_eq!(read_record(&other), view);
         for len in 0..ours.len() {
-            assert_eq!(CommentView::of_record(&ours[..len]), None);
+            assert_eq!(read_record(&ours[..len]), None);
         }
     }
 }

@@ -3,14 +3,14 @@
 use chorus_protocol::client::PostView;
 use chorus_protocol::comment::post_key;
 use chorus_protocol::server::ReceiptStatus;
-use chorus_protocol::{ClientId, CommentId, Encoding, Millis, StreamId};
+use chorus_protocol::{ClientId, CommentId, CommentView, Encoding, Millis, StreamId};
 
 use super::Session;
 use super::replies::{Refusal, send, send_patiently};
 use crate::config::Config;
 use crate::conn::{Conn, Standing};
 use crate::content::{ContentError, checked, mentioned};
-use crate::encode::{CommentView, ReceiptOut};
+use crate::encode::{ReceiptOut, write_record};
 use crate::io::{ConnectionId, Outcome, Output, RequestId, TopicId};
 use crate::posts::{Post, PostState, Repeat};
 use crate::timers::Timer;
@@ -163,7 +163,7 @@ impl Session {
             user_id: identity.user.as_str(),
             username: &identity.name,
             content: &content,
-            created_at_ms: id.minted_at().min(now).0,
+            created_at_ms: id.minted_at().min(now),
             parent_id: post.parent_id,
             mentions: mentioned(&content),
             media_ms: post.media_ms,
@@ -180,7 +180,7 @@ impl Session {
             topic,
             key,
             id: id.0,
-            record: comment.to_record(client_id.as_str()),
+            record: write_record(&comment, client_id.as_str()),
         });
         self.posts
             .publish(key, id, request, client_id, connection, now);

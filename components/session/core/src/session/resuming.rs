@@ -8,7 +8,9 @@ use chorus_protocol::{Encoding, Position};
 use super::replies::send;
 use super::{Session, close};
 use crate::conn::Phase;
-use crate::encode::{CommentView, JoinedTail, array, comments_batch, joined_head, joined_tail};
+use crate::encode::{
+    JoinedTail, array, comments_batch, joined_head, joined_tail, read_record, write_comment,
+};
 use crate::io::{BlobId, ConnectionId, Output, RequestId, TopicId};
 use crate::stream::delivered::ItemView;
 use crate::stream::live::Flushing;
@@ -319,14 +321,14 @@ impl Session {
         // By id: sorted, and each once even if two regions' logs hold it.
         let mut missed: BTreeMap<u64, Entry> = BTreeMap::new();
         for item in items {
-            match CommentView::of_record(item.record) {
+            match read_record(item.record) {
                 Some(comment) => {
                     let entry = Entry {
                         id: comment.id,
                         log: 0,
                         seq: item.seq,
                         at: self.now,
-                        json: comment.encoded(Encoding::Json),
+                        json: write_comment(&comment, Encoding::Json),
                         msgpack: None,
                     };
                     missed.insert(comment.id.0, entry);

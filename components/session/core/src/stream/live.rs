@@ -14,7 +14,7 @@ use super::batch::window_ms;
 use super::delivered::ItemView;
 use super::recent::{Entry, Recent};
 use super::resume::{Ahead, Hole, Job};
-use crate::encode::{CommentView, comments_batch, token};
+use crate::encode::{comments_batch, read_record, token, write_comment};
 use crate::io::{Audience, BlobId, Output, TopicId};
 use crate::rate::Meter;
 use crate::stats::Stats;
@@ -132,7 +132,7 @@ impl Live {
             holes: Vec::new(),
         };
         for item in &state.newest {
-            let Some(comment) = CommentView::of_record(&item.record) else {
+            let Some(comment) = read_record(&item.record) else {
                 stats.deliveries_malformed += 1;
                 continue;
             };
@@ -143,7 +143,7 @@ impl Live {
                     log,
                     seq: item.seq,
                     at: now,
-                    json: comment.encoded(Encoding::Json),
+                    json: write_comment(&comment, Encoding::Json),
                     msgpack: None,
                 };
                 live.recent.entries.push_back(entry);
@@ -186,7 +186,7 @@ impl Live {
         match item.kind {
             ItemKind::Comment => {}
         }
-        let Some(comment) = CommentView::of_record(item.record) else {
+        let Some(comment) = read_record(item.record) else {
             stats.deliveries_malformed += 1;
             return false;
         };
@@ -200,10 +200,10 @@ impl Live {
             log,
             seq: item.seq,
             at: now,
-            json: comment.encoded(Encoding::Json),
+            json: write_comment(&comment, Encoding::Json),
             // Cheaper now than from the JSON later, if it is wanted at all.
             msgpack: (members[Encoding::MsgPack as usize] > 0)
-                .then(|| comment.encoded(Encoding::MsgPack)),
+                .then(|| write_comment(&comment, Encoding::MsgPack)),
         });
         self.comments.add(now.0, 1);
         self.comment_count = self.comment_count.saturating_add(1);
