@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
-use chorus_client::Options;
+use chorus_client::{Options, Rest};
 use chorus_tests::dev::{Dev, Part, alive};
 use chorus_tests::{SOON, eventually, history, house};
 use rustix::process::Signal;
@@ -161,6 +161,22 @@ async fn it_stops_on_an_interrupt_and_leaves_nothing_but_its_data() -> Result<()
     );
     dev.restart()?;
     assert!(history::whole(&dev.rest()?, &dev.demo()?).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_sync_always_the_log_syncs_each_comment_and_it_is_said() -> Result<()> {
+    let dev = Dev::start(&["--sync", "always"])?;
+    let mut ada = dev.writer("ada-syncs", "user", Options::default()).await?;
+    ada.post_durable("on the disk", SOON).await?;
+    let nats = Rest::new(&dev.part_url(Part::Nats)?)?.get("/jsz").await?;
+    let nats: serde_json::Value = serde_json::from_str(&nats.text())?;
+    assert_eq!(nats["config"]["sync_always"], true, "{nats}");
+    assert!(
+        dev.printed().contains("and a loss of power"),
+        "{}",
+        dev.printed()
+    );
     Ok(())
 }
 

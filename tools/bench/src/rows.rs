@@ -106,6 +106,12 @@ const ROWS: &[Row] = &[
         component::beside_native,
     ),
     row("durable", "CPU of a durable post", (60, 12), durable::post),
+    row(
+        "synced",
+        "durable posts with `sync_interval: always`",
+        (40, 0),
+        durable::synced,
+    ),
     row("react", "5,000 reactions/s", (35, 7), react::flood),
     row("connect", "a new connection", (95, 14), connect::anonymous),
     row(

@@ -46,6 +46,15 @@ pub(crate) struct Wish {
     pub(crate) tls: bool,
 }
 
+/// When NATS syncs what it stores; the words of `chorus dev --sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sync {
+    /// Every two minutes.
+    ServerDefault,
+    /// Before it says that a message is stored.
+    Always,
+}
+
 /// NATS and an origin; they end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Stack {
@@ -77,7 +86,7 @@ struct PidList {
 
 impl Stack {
     /// Starts them and waits until they are ready.
-    pub(crate) fn start(options: &Options) -> Result<Self> {
+    pub(crate) fn start(options: &Options, sync: Sync) -> Result<Self> {
         for binary in ["chorus", "chorus-edge", "chorus-origin"] {
             if !options.bin_dir.join(binary).is_file() {
                 bail!(
@@ -97,7 +106,12 @@ impl Stack {
                 "--exit-with-parent",
                 "--data",
             ])
-            .arg(&data);
+            .arg(&data)
+            .arg("--sync")
+            .arg(match sync {
+                Sync::ServerDefault => "server-default",
+                Sync::Always => "always",
+            });
         if let Some(nats) = peers::nats_server_path() {
             command.arg("--nats-server").arg(nats);
         }

@@ -50,6 +50,10 @@ pub(crate) struct Args {
     /// The nats-server to run; looked for when absent.
     #[arg(long, env = "CHORUS_NATS_SERVER")]
     nats_server: Option<PathBuf>,
+    /// When nats-server syncs what it stores to disk. With `always` a durable comment survives a loss of power, at the
+    /// price of a sync for each.
+    #[arg(long, value_enum, default_value_t = Sync::ServerDefault)]
+    sync: Sync,
     /// What to do when one of the three programs ends by itself.
     #[arg(long, value_enum, default_value_t = OnExit::Stop)]
     on_exit: OnExit,
@@ -66,6 +70,15 @@ pub(crate) struct Args {
     /// its exit code.
     #[arg(last = true)]
     command: Vec<OsString>,
+}
+
+/// When nats-server syncs; the words are those of the origin's `nats.sync`.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Sync {
+    /// Every two minutes.
+    ServerDefault,
+    /// Before it says that a message is stored.
+    Always,
 }
 
 /// What to do when a program ends by itself.
@@ -112,6 +125,7 @@ async fn dev(args: Args) -> Result<ExitCode> {
         identity: &identity,
         listen,
         shards: args.shards,
+        sync: args.sync,
         ports: &ports,
     };
     config::write(&plan, &args.edge_set, &args.origin_set)?;
@@ -136,7 +150,7 @@ async fn dev(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Ok(None) => {
-            print_how_to(listen, &dir);
+            print_how_to(listen, &dir, args.sync);
             match command(&args.command, listen) {
                 Ok(mut ran) => {
                     serve(&args, &dir, parent, &mut signals, &mut children, &mut ran).await
@@ -300,8 +314,17 @@ impl Signals {
     }
 }
 
-fn print_how_to(listen: SocketAddr, dir: &DataDir) {
+fn print_how_to(listen: SocketAddr, dir: &DataDir, sync: Sync) {
     let url = format!("http://{listen}");
+    let durable = match sync {
+        Sync::ServerDefault => {
+            "survives the kill of every process. It does not survive a loss of power: one node, and
+  nats-server syncs to disk every two minutes; --sync always changes that."
+        }
+        Sync::Always => {
+            "survives the kill of every process and a loss of power, not the loss of the disk."
+        }
+    };
     println!(
         "
 Chorus is at {url}/
@@ -313,8 +336,7 @@ Chorus is at {url}/
   Load        chorus load --url {url} --viewers 200 --rate 50
 
   Data        {} (logs and process ids are there too; --reset clears it)
-  `durable` here means: survives the kill of every process. It does not survive a loss of power: one node, and
-  nats-server syncs to disk every two minutes. A cluster with `sync_interval: always` does.
+  `durable` here means: {durable}
 
   Ctrl-C stops everything.",
         dir.path().display()

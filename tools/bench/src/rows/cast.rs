@@ -14,6 +14,43 @@ pub(super) const AUTHORS: usize = 200;
 /// A comment's text, in bytes.
 pub(super) const TEXT_BYTES: usize = 60;
 
+/// Users of many streams, one of each, that post in turn.
+pub(super) struct Authors {
+    pub(super) group: GroupId,
+    members: Vec<ConnId>,
+    streams: Vec<String>,
+    /// Posts so far.
+    pub(super) posts: usize,
+}
+
+impl Authors {
+    /// Joins each of these streams as a user of its own.
+    pub(super) fn join(engine: &mut Engine, pop: &mut Pop, streams: Vec<String>) -> Result<Self> {
+        let count = streams.len();
+        let tokens = pop.tokens(count)?;
+        let of = streams.clone();
+        let group = engine.group(speech::authors(
+            pop,
+            tokens,
+            Box::new(move |number| of[number % count].clone()),
+        ));
+        engine.connect(group, count)?;
+        Ok(Self {
+            group,
+            members: engine.groups[group].members.clone(),
+            streams,
+            posts: 0,
+        })
+    }
+
+    /// Posts a text as the next one, on its stream.
+    pub(super) fn post(&mut self, engine: &mut Engine, text: &str) -> Result<()> {
+        let at = self.posts % self.members.len();
+        self.posts += 1;
+        engine.send(self.members[at], &speech::post(&self.streams[at], text))
+    }
+}
+
 /// Viewers and authors of a stream.
 pub(super) struct Cast {
     /// Both groups: everyone here gets every comment.

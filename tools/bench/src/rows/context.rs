@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::Options;
 use crate::load::Engine;
 use crate::plot::Plot;
-use crate::stack::{Pop, Stack, Wish};
+use crate::stack::{Pop, Stack, Sync, Wish};
 
 /// How long the whole may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +179,7 @@ impl Context {
         }
         if self.stack.is_none() {
             self.progress("starting NATS and an origin");
-            self.stack = Some(Stack::start(&self.options)?);
+            self.stack = Some(Stack::start(&self.options, Sync::ServerDefault)?);
         }
         self.stack.as_mut().context("no stack")
     }

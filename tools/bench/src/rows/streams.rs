@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::calibrate::half_load;
-use super::cast::{TEXT_BYTES, check};
+use super::cast::{Authors, TEXT_BYTES, check};
 use super::measure::{BareSide, Measured, Round};
 use super::{Context, Line};
 use crate::bare::Mode;
@@ -24,23 +24,16 @@ pub(super) fn many(context: &mut Context) -> Result<Vec<Line>> {
     let mut pop = context.pop(Wish::default())?;
     let names = context.streams(STREAMS)?;
     context.progress("1,000 streams: tokens and 10,000 connections");
-    let tokens = pop.tokens(STREAMS)?;
-    let of = |names: &[String]| {
-        let names = names.to_vec();
-        Box::new(move |number: usize| names[number % STREAMS].clone())
-    };
-    let authors = engine.group(speech::authors(&pop, tokens, of(&names)));
-    engine.connect(authors, STREAMS)?;
-    let viewers = engine.group(speech::viewers(&pop, of(&names), Encoding::Json, false));
+    let mut authors = Authors::join(&mut engine, &mut pop, names.clone())?;
+    let of = Box::new(move |number: usize| names[number % STREAMS].clone());
+    let viewers = engine.group(speech::viewers(&pop, of, Encoding::Json, false));
     engine.connect(viewers, STREAMS * (VIEWERS_EACH - 1))?;
-    let posters = engine.groups[authors].members.clone();
     let mut side = BareSide::start(&mut engine, 1_000)?;
     context.progress("1,000 streams: 10,000 connections of a bare loop");
     let mut many = BareSide::start_apart(&mut engine, STREAMS * VIEWERS_EACH)?;
 
     let interval = Duration::from_secs(1) / STREAMS as u32;
     let (mut ours, mut w, mut same_shape) = (Vec::new(), Vec::new(), Vec::new());
-    let mut next = 0;
     let mut frame = 0;
     let mut pace = None;
     let mut last = Measured::default();
@@ -49,7 +42,7 @@ pub(super) fn many(context: &mut Context) -> Result<Vec<Line>> {
         round += 1;
         let during = context.during();
         let posts = Round {
-            groups: &[viewers, authors],
+            groups: &[viewers, authors.group],
             pids: &[pop.pid],
             others: &[],
             text_bytes: TEXT_BYTES,
@@ -57,11 +50,7 @@ pub(super) fn many(context: &mut Context) -> Result<Vec<Line>> {
             during,
             audience: VIEWERS_EACH,
         };
-        last = posts.run(&mut engine, &mut |engine, text| {
-            let at = next % STREAMS;
-            next += 1;
-            engine.send(posters[at], &speech::post(&names[at], &text))
-        })?;
+        last = posts.run(&mut engine, &mut |engine, text| authors.post(engine, &text))?;
         check(&last)?;
         ours.push(last.us());
         frame = (last.counts.comment_bytes / last.counts.comment_frames.max(1)) as usize;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, bail};
 use toml::{Table, Value};
 
+use super::Sync;
 use super::dir::DataDir;
 use super::find::House;
 use super::identity::{GATEWAY_NAME, Identity, POP_NAME};
@@ -23,6 +24,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) listen: SocketAddr,
     pub(crate) shards: Option<u8>,
+    pub(crate) sync: Sync,
     pub(crate) ports: &'a Ports,
 }
 
@@ -45,11 +47,15 @@ pub(crate) fn write(plan: &Plan<'_>, edge_set: &[String], origin_set: &[String])
 /// Only this machine's user can use it: loopback, and a password in a file of mode 0600.
 fn nats(plan: &Plan<'_>) -> String {
     let path = |name: &str| quoted(&plan.dir.file(name).display().to_string());
+    let sync = match plan.sync {
+        Sync::ServerDefault => "",
+        Sync::Always => ", sync_interval: \"always\"",
+    };
     format!(
         "server_name: \"chorus-dev\"\n\
          listen: \"127.0.0.1:{}\"\n\
          http: \"127.0.0.1:{}\"\n\
-         jetstream {{ store_dir: {} }}\n\
+         jetstream {{ store_dir: {}{sync} }}\n\
          authorization {{ user: \"chorus\", password: {} }}\n",
         plan.ports.nats,
         plan.ports.nats_http,
@@ -68,6 +74,10 @@ fn origin(plan: &Plan<'_>) -> Table {
         plan.identity.nats_password, plan.ports.nats
     );
     let file = |name: &str| plan.dir.file(name).display().to_string();
+    let sync = match plan.sync {
+        Sync::ServerDefault => "server-default",
+        Sync::Always => "always",
+    };
     table([
         ("region", REGION.into()),
         // The machine's other cores are the viewers'.
@@ -78,7 +88,12 @@ fn origin(plan: &Plan<'_>) -> Table {
         ),
         (
             "nats",
-            table([("url", nats_url.into()), ("replicas", 1.into())]).into(),
+            table([
+                ("url", nats_url.into()),
+                ("replicas", 1.into()),
+                ("sync", sync.into()),
+            ])
+            .into(),
         ),
         (
             "gateway",
