@@ -129,11 +129,15 @@ impl Publisher {
         self.sent(token, tokio::time::timeout(SEND_TIMEOUT, sent).await);
     }
 
-    /// Publishes a comment without an acknowledgement: its coming back is one.
+    async fn publish_comment(&self, comment: Comment, waiter: Waiter) {
+        let headers = comment.headers();
+        self.publish(comment.subject, headers, comment.record, waiter)
+            .await;
+    }
+
+    /// The same without an acknowledgement: its coming back is one.
     async fn publish_unacknowledged(&self, comment: Comment, waiter: Waiter) {
-        let Comment {
-            subject, record, ..
-        } = comment.clone();
+        let (subject, record) = (comment.subject.clone(), comment.record.clone());
         let headers = comment.headers();
         let token = self.add(waiter, Some(comment));
         let sent = self.client.publish_with_headers(subject, headers, record);
@@ -161,14 +165,16 @@ impl Publisher {
 
     /// A comment came back live: whoever published it is told, where that was here.
     pub(super) fn came_back(&self, message: &Message, seq: u64) {
-        if !self.lock().looks_for_any() {
-            return;
-        }
-        let key = header_text(message, header::NATS_MESSAGE_ID)
-            .and_then(|key| u128::from_str_radix(key, 16).ok());
-        let Some(key) = key else { return };
-        let found = self.lock().remove_comment(key, &message.payload);
-        if let Some(pending) = found {
+        let found = || {
+            let mut table = self.lock();
+            if !table.looks_for_any() {
+                return None;
+            }
+            let key = header_text(message, header::NATS_MESSAGE_ID)?;
+            let key = u128::from_str_radix(key, 16).ok()?;
+            table.remove_comment(key, &message.payload)
+        };
+        if let Some(pending) = found() {
             let duplicate = false;
             self.tell(pending, Ack::Stored { seq, duplicate });
         }
@@ -240,9 +246,7 @@ impl Publisher {
         tokio::spawn(async move {
             for pending in unproved {
                 if let Some(comment) = pending.comment {
-                    let headers = comment.headers();
-                    this.publish(comment.subject, headers, comment.record, pending.waiter)
-                        .await;
+                    this.publish_comment(comment, pending.waiter).await;
                 }
             }
         });
@@ -292,16 +296,15 @@ impl Log {
             key,
             record: record.into(),
         };
+        let Some(waiter) = self.admit(waiter) else {
+            return;
+        };
         let publisher = &self.inner.publisher;
         if self.inner.followed.contains(stream) && publisher.lock().may_look_for(key) {
-            if self.may_publish(&waiter) {
-                publisher.publish_unacknowledged(comment, waiter).await;
-            }
-            return;
+            publisher.publish_unacknowledged(comment, waiter).await;
+        } else {
+            publisher.publish_comment(comment, waiter).await;
         }
-        let headers = comment.headers();
-        self.publish(comment.subject, headers, comment.record, waiter)
-            .await;
     }
 
     /// Adds to a reaction's total under a message id; the waiter is told how it came out.
@@ -362,22 +365,21 @@ impl Log {
     }
 
     async fn publish(&self, subject: Subject, headers: HeaderMap, payload: Bytes, waiter: Waiter) {
-        if self.may_publish(&waiter) {
+        if let Some(waiter) = self.admit(waiter) {
             let publisher = &self.inner.publisher;
             publisher.publish(subject, headers, payload, waiter).await;
         }
     }
 
-    /// Counts a publication. Without a connection the client would keep it and send it some time: the sender is told
+    /// Counts a publication. Without a connection the client would keep it and send it some time: the waiter is told
     /// at once instead.
-    fn may_publish(&self, waiter: &Waiter) -> bool {
-        let connected = self.connected();
-        if connected {
-            self.inner.metrics.publishes.inc();
-        } else {
-            waiter.clone().tell(Ack::Unknown);
+    fn admit(&self, waiter: Waiter) -> Option<Waiter> {
+        if !self.connected() {
+            waiter.tell(Ack::Unknown);
+            return None;
         }
-        connected
+        self.inner.metrics.publishes.inc();
+        Some(waiter)
     }
 }
 
