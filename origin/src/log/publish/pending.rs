@@ -54,10 +54,12 @@ impl Table {
             self.pending.pop_front();
             self.first += 1;
         }
+        // Of two tries at the very same moment the later one is looked for; the earlier one comes out unknown.
         if let Some(Pending {
             comment: Some(comment),
             ..
         }) = &pending
+            && self.by_key.get(&comment.key) == Some(&token)
         {
             self.by_key.remove(&comment.key);
         }
@@ -239,6 +241,19 @@ mod tests {
         assert!(table.may_look_for(8));
         let left: Vec<u64> = table.take_all().map(|left| number(&left)).collect();
         assert_eq!(left, [1], "what waits for an acknowledgement stays");
+    }
+
+    #[test]
+    fn of_two_tries_at_once_each_is_settled_once() {
+        let start = Instant::now();
+        let mut table = Table::default();
+        table.add(comment(8, b"it", 0, start));
+        table.add(comment(8, b"it", 1, start));
+        let late = start + Duration::from_millis(1);
+        assert_eq!(table.pop_late(late).as_ref().map(number), Some(0));
+        let found = table.remove_comment(8, b"it");
+        assert_eq!(found.as_ref().map(number), Some(1));
+        assert_eq!(table.take_all().count(), 0);
     }
 
     #[test]
