@@ -165,19 +165,21 @@ impl Publisher {
 
     /// A comment came back live: whoever published it is told, where that was here.
     pub(super) fn came_back(&self, message: &Message, seq: u64) {
-        let found = || {
-            let mut table = self.lock();
-            if !table.looks_for_any() {
-                return None;
-            }
-            let key = header_text(message, header::NATS_MESSAGE_ID)?;
-            let key = u128::from_str_radix(key, 16).ok()?;
-            table.remove_comment(key, &message.payload)
-        };
-        if let Some(pending) = found() {
+        if let Some(pending) = self.take_published(message) {
             let duplicate = false;
             self.tell(pending, Ack::Stored { seq, duplicate });
         }
+    }
+
+    fn take_published(&self, message: &Message) -> Option<Pending> {
+        let mut table = self.lock();
+        // Reading the header costs more than this look.
+        if !table.looks_for_any() {
+            return None;
+        }
+        let key = header_text(message, header::NATS_MESSAGE_ID)?;
+        let key = u128::from_str_radix(key, 16).ok()?;
+        table.remove_comment(key, &message.payload)
     }
 
     async fn route(

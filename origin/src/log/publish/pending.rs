@@ -48,7 +48,7 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, token: u64) -> Option<Pending> {
-        let place = usize::try_from(token.checked_sub(self.first)?).ok()?;
+        let place = self.place(token)?;
         let pending = self.pending.get_mut(place)?.take();
         while let Some(None) = self.pending.front() {
             self.pending.pop_front();
@@ -69,8 +69,7 @@ impl Table {
     /// Takes the comment that came back, where it is one of these: another one under its key is not.
     pub(super) fn remove_comment(&mut self, key: u128, record: &[u8]) -> Option<Pending> {
         let token = *self.by_key.get(&key)?;
-        let place = usize::try_from(token.checked_sub(self.first)?).ok()?;
-        let comment = self.pending.get(place)?.as_ref()?.comment.as_ref()?;
+        let comment = self.get(token)?.comment.as_ref()?;
         if comment.record != record {
             return None;
         }
@@ -96,7 +95,7 @@ impl Table {
             .by_key
             .values()
             .copied()
-            .filter(|token| self.since(*token).is_some_and(|since| since < then))
+            .filter(|token| self.get(*token).is_some_and(|it| it.since < then))
             .collect();
         // In the order of sending.
         late.sort_unstable();
@@ -111,16 +110,17 @@ impl Table {
 
     /// Whether a comment under this key may be expected to come back: others did lately, and of two tries at once one
     /// does not.
-    pub(super) fn may_look_for(&mut self, key: u128) -> bool {
-        if self.doubted.is_some_and(|until| until <= Instant::now()) {
-            self.doubted = None;
-        }
-        self.doubted.is_none() && !self.by_key.contains_key(&key)
+    pub(super) fn may_look_for(&self, key: u128) -> bool {
+        let doubted = self.doubted.is_some_and(|until| until > Instant::now());
+        !doubted && !self.by_key.contains_key(&key)
     }
 
-    fn since(&self, token: u64) -> Option<Instant> {
-        let place = usize::try_from(token.checked_sub(self.first)?).ok()?;
-        self.pending.get(place)?.as_ref().map(|it| it.since)
+    fn get(&self, token: u64) -> Option<&Pending> {
+        self.pending.get(self.place(token)?)?.as_ref()
+    }
+
+    fn place(&self, token: u64) -> Option<usize> {
+        usize::try_from(token.checked_sub(self.first)?).ok()
     }
 
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Pending> + use<> {
