@@ -4,16 +4,11 @@
  * stores once. Nothing here reads a clock. What returns a post returns it only when it changed.
  */
 import { reasonAction } from "./actions.js";
+import type { ReceiptStatus } from "./codes.js";
 import type { Comment, Millis, PostComment, ProtocolError, Receipt } from "./protocol.js";
 
-export type PostStatus =
-  | "sending"
-  | "accepted"
-  | "durable"
-  | "sampled_out"
-  | "held"
-  | "rejected"
-  | "unconfirmed";
+/** Where a post is: before its first receipt, at one, or given up. */
+export type PostStatus = "sending" | Exclude<ReceiptStatus, "applied"> | "unconfirmed";
 
 export interface OwnPost {
   readonly clientId: string;
@@ -136,18 +131,9 @@ export class Outbox {
   applyReceipt(receipt: Receipt, nowMs: Millis): { post: OwnPost; news: boolean } | null {
     const post = this.get(receipt.client_id);
     if (!post || receipt.status === "applied") return null;
-    const news = this.newsOf(post, receipt, nowMs);
+    const news = newsOf(post, receipt.status, receipt, nowMs);
     if (receipt.comment_id) news.commentId = receipt.comment_id;
     return { post, news: tell(post, news) !== null };
-  }
-
-  private newsOf(post: OwnPost, receipt: Receipt, nowMs: Millis): News {
-    const status = receipt.status;
-    // A post sent again is accepted again: that must not hide what is already known.
-    if (status === "accepted") return post.status === "sending" ? { status } : {};
-    if (status === "durable" && isVerdict(post)) return {};
-    if (!(status === "durable" || isVerdict({ status })) || status === post.status) return {};
-    return { status, reason: receipt.reason ?? null, message: null, retryAtMs: laterMs(receipt, nowMs) };
   }
 
   /** An error with a `client_id` is the end of that post, also of one that had been given up. */
@@ -238,6 +224,15 @@ function refusedForToken(post: OwnPost): boolean {
 /** The last word, which a repeated `durable` does not take back. */
 function isVerdict(post: Pick<OwnPost, "status">): boolean {
   return post.status === "sampled_out" || post.status === "held" || post.status === "rejected";
+}
+
+function newsOf(post: OwnPost, status: Exclude<ReceiptStatus, "applied">, receipt: Receipt, nowMs: Millis): News {
+  // A post sent again is accepted again: that must not hide what is already known.
+  if (status === "accepted") return post.status === "sending" ? { status } : {};
+  if (status === "durable" ? isVerdict(post) : !isVerdict({ status })) return {};
+  // The same word again brings nothing; the wait it speaks of began with the first.
+  if (status === post.status) return {};
+  return { status, reason: receipt.reason ?? null, message: null, retryAtMs: laterMs(receipt, nowMs) };
 }
 
 /** The post, when any of this is new to it. */

@@ -1,5 +1,5 @@
 /** The messages of client protocol 1, as they travel. The reference is `clients/protocol.md`. */
-import type { ErrorCode, NoticeKind, Reason } from "./codes.js";
+import type { ErrorCode, NoticeKind, Reason, ReceiptStatus } from "./codes.js";
 
 /** Milliseconds since 1970. */
 export type Millis = number;
@@ -30,14 +30,6 @@ export interface Comment {
 export type Role = "anonymous" | "user" | "moderator" | "admin" | "broadcaster" | (string & {});
 export type Settings = Record<string, unknown>;
 export type StreamStatus = "scheduled" | "live" | "ended" | (string & {});
-
-export type ReceiptStatus =
-  | "accepted"
-  | "durable"
-  | "sampled_out"
-  | "held"
-  | "rejected"
-  | "applied";
 
 export interface PostComment {
   stream_id: string;
