@@ -70,6 +70,22 @@ export class Rig {
     return this.feed({ type: "token_answer", round: this.core.auth.round, token: value, failed });
   }
 
+  /** Lets time pass on a connection that the server keeps alive. */
+  idle(ms: number): Effect[] {
+    const all: Effect[] = [];
+    for (let left = ms; left > 0; left -= 20_000) {
+      all.push(...this.pass(Math.min(left, 20_000)), ...this.receive({ type: "pong", payload: {} }));
+    }
+    return all;
+  }
+
+  /** Lets time pass up to the next question for a token, at most 15 s; false when none comes. */
+  untilAsked(effects: Effect[]): boolean {
+    if (asks(effects) > 0) return true;
+    for (let n = 0; n < 150; n += 1) if (asks(this.pass(100)) > 0) return true;
+    return false;
+  }
+
   /** Lets time pass, with every deadline on the way; returns all that happened. */
   pass(ms: number): Effect[] {
     const untilMs = this.nowMs + ms;
