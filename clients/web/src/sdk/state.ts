@@ -355,8 +355,11 @@ export class Core {
         return;
       }
       case "comments_removed": {
-        view.remove(message.payload.comment_ids ?? []);
-        return this.emitRemoved(streamId, message.payload.comment_ids ?? [], message.payload.reason ?? null);
+        // Also what is not on show here: an app may show more, and a removal may overtake its comment.
+        const news = (message.payload.comment_ids ?? []).filter((id) => view.isNewRemoval(id));
+        view.remove(news);
+        if (news.length > 0) this.emitRemoved(streamId, news, message.payload.reason ?? null);
+        return;
       }
       case "comment_updated":
         if (!view.update(message.payload)) return;

@@ -124,12 +124,19 @@ export class StreamView {
     return removed;
   }
 
-  /** Merges the changed fields; false when the comment is not held. */
+  /** False for a removal that was heard before. */
+  isNewRemoval(id: string): boolean {
+    return this.byId.has(id) || !this.tombstones.has(id);
+  }
+
+  /** Merges the changed fields; false when the comment is not held, or nothing is new. */
   update(change: ServerPayloads["comment_updated"]): boolean {
     const comment = this.byId.get(change.comment_id);
     if (!comment) return false;
     const { comment_id: _commentId, stream_id: _streamId, id: _id, ...fields } = change;
+    const before = JSON.stringify(comment);
     Object.assign(comment, fields);
+    if (JSON.stringify(comment) === before) return false;
     if (fields.pinned === true) this.pinnedId = comment.id;
     if (fields.pinned === false && this.pinnedId === comment.id) this.pinnedId = null;
     return true;
@@ -146,7 +153,9 @@ export class StreamView {
     const commentIds: string[] = [];
     for (const [id, counts] of Object.entries(batch.comments ?? {})) {
       if (!this.byId.has(id)) continue;
-      this.commentReactions.set(id, { ...this.commentReactions.get(id), ...counts });
+      const before = this.commentReactions.get(id) ?? {};
+      if (Object.entries(counts).every(([type, total]) => before[type] === total)) continue;
+      this.commentReactions.set(id, { ...before, ...counts });
       commentIds.push(id);
     }
     return { growth, commentIds };
