@@ -26,6 +26,7 @@ export async function fakeServer(port = 0) {
 
   // No real signature: the third part of a token is the key itself.
   let key = "x";
+  let issued = 0;
   const identityOf = (token) => {
     const [, body, signature] = token.split(".");
     const claims = JSON.parse(Buffer.from(body, "base64url").toString());
@@ -128,7 +129,7 @@ export async function fakeServer(port = 0) {
       for await (const chunk of request) body += chunk;
       const { username } = JSON.parse(body);
       const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-      const claims = { sub: `u-${username}`, name: username, role: "user", exp: Math.floor(Date.now() / 1000) + 3600 };
+      const claims = { sub: `u-${username}`, name: username, role: "user", exp: Math.floor(Date.now() / 1000) + 3600, jti: (issued += 1) };
       response.setHeader("content-type", "application/json");
       response.end(JSON.stringify({ token: `${part({ alg: "HS256" })}.${part(claims)}.${key}`, user_id: claims.sub }));
       return;
@@ -186,6 +187,7 @@ export async function fakeServer(port = 0) {
       new Promise((done) => {
         sockets.clients.forEach((socket) => socket.terminate());
         server.close(done);
+        server.closeAllConnections();
       }),
   };
 }
