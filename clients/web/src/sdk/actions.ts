@@ -74,9 +74,12 @@ export function reasonAction(reason: string | null | undefined): ReasonAction {
   return Object.hasOwn(REASON_ACTIONS, reason ?? "") ? REASON_ACTIONS[reason as Reason] : "final";
 }
 
+/** The close codes that a client tells apart from the others of their action. */
+export const CLOSE = { badToken: 4401, tooMany: 4429 } as const satisfies Record<string, keyof typeof CLOSE_CODES>;
+
 /** Only a code that the server's table knows can end it: proxies, libraries and browsers have codes of their own. */
 export function closeAction(code: number): CloseAction {
-  if (code === 4401) return "token";
+  if (code === CLOSE.badToken) return "token";
   const known = Object.hasOwn(CLOSE_CODES, code) ? CLOSE_CODES[code as keyof typeof CLOSE_CODES] : null;
   return known === null || known.reconnect ? "again" : "end";
 }

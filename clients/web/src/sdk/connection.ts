@@ -3,6 +3,7 @@
  * A browser shows no WebSocket pings, so silence is probed with a `ping` message of our own. Times are those of a clock that nobody
  * sets.
  */
+import { CLOSE } from "./actions.js";
 import { BACKOFF_DEFAULT, backoffMs, type BackoffConfig } from "./backoff.js";
 import type { ConnectionState, Phase } from "./events.js";
 import type { Millis } from "./protocol.js";
@@ -142,7 +143,7 @@ export class Connection {
 
   /** The page is back: do not sit out a wait, and do not trust an old socket. */
   nudge(nowMs: Millis): ConnectionStep[] {
-    if (this.phase === "waiting" && this.code !== 4429) {
+    if (this.phase === "waiting" && this.code !== CLOSE.tooMany) {
       const soonMs = this.soonMs(nowMs);
       if (this.deadlineMs !== null && this.deadlineMs <= soonMs) return [];
       this.deadlineMs = soonMs;

@@ -2,7 +2,7 @@
  * The client's decisions, without a socket or a clock: inputs with the time go in, effects come out. The
  * same inputs always give the same effects, so every reconnect can be tested in microseconds.
  */
-import { closeAction, errorAction, reasonAction } from "./actions.js";
+import { CLOSE, closeAction, errorAction, reasonAction } from "./actions.js";
 import { Auth, type AuthStep } from "./auth.js";
 import type { ErrorCode } from "./codes.js";
 import { Connection, type ConnectionStep } from "./connection.js";
@@ -129,7 +129,7 @@ export class Core {
   /** What is to be said came after the start (see `begin`), or after the end of a connection that wanted a token. */
   private startLate(nowMs: Millis): void {
     const phase = this.connection.phase;
-    const forThis = !this.spoke || this.connection.state.code === 4401;
+    const forThis = !this.spoke || this.connection.state.code === CLOSE.badToken;
     if (this.started && (phase === "idle" || (phase === "closed" && forThis))) this.begin(nowMs);
   }
 
@@ -305,9 +305,9 @@ export class Core {
 
   private receipt(nowMs: Millis, receipt: Receipt): void {
     const forToken = receipt.status === "rejected" && reasonAction(receipt.reason) === "token";
-    if (forToken && this.auth.status !== "signed_out" && this.outbox.requeue(receipt.client_id)) {
-      return this.authSteps(nowMs, this.auth.refusedWrite(nowMs, receipt.reason as string));
-    }
+    const requeued = forToken && this.auth.status !== "signed_out" && this.outbox.requeue(receipt.client_id);
+    if (forToken) this.authSteps(nowMs, this.auth.refusedWrite(nowMs, receipt.reason as string));
+    if (requeued) return;
     const known = this.outbox.applyReceipt(receipt, nowMs);
     if (known?.news) this.emitPost(known.post);
     if (!known) this.emit({ type: "receipt", payload: receipt });

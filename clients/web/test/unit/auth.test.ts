@@ -1,8 +1,8 @@
 /** A token that will not do: every answer that says so, and what follows. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ERROR_CODES, REASONS } from "../../src/sdk/codes.js";
-import { errorAction, reasonAction } from "../../src/sdk/actions.js";
+import { errorAction, reasonAction, type ErrorAction, type ReasonAction } from "../../src/sdk/actions.js";
+import { ERROR_CODES, REASONS, type ErrorCode, type Reason } from "../../src/sdk/codes.js";
 import type { AuthState } from "../../src/sdk/auth.js";
 import type { OwnPost } from "../../src/sdk/outbox.js";
 import type { PostComment } from "../../src/sdk/protocol.js";
@@ -89,6 +89,22 @@ test("every code has its action, and one that is not known is told and no more",
   assert.equal(asks(rig.error("a_code_of_tomorrow")), 0);
   rig.refusedPost("c1", "a_reason_of_tomorrow");
   assert.equal(post(rig).status, "rejected");
+});
+
+test("a code that is not in the server's table does not compile", () => {
+  // Held by `npm run check`: without the error, `@ts-expect-error` is one.
+  // @ts-expect-error: the SDK waited for this word, and the server says `invalid_token`
+  const misspelt = { token_invalid: "invalid" } satisfies Partial<Record<ErrorCode, ErrorAction>>;
+  // @ts-expect-error: and all of them have to be there
+  const missing = { unauthenticated: "token" } satisfies Record<Reason, ReasonAction>;
+  assert.ok(misspelt && missing);
+});
+
+test("a moderator's action that is refused for want of a good token asks for one too", () => {
+  const rig = Rig.joined({ canRefresh: true });
+  const effects = rig.refusedPost("m-1", "token_expired");
+  assert.equal(asks(effects), 1);
+  assert.equal(events(effects, "receipt").length, 1, "and its app hears of it");
 });
 
 test("what the token says of its end is not asked: the clock here may be wrong by an hour either way", () => {
