@@ -10,8 +10,11 @@ export interface Clock {
   after(ms: Millis, run: () => void): () => void;
 }
 
+const monotonic = typeof performance === "object" ? performance : null;
+const originMs = monotonic ? Date.now() - monotonic.now() : 0;
+
 export const systemClock: Clock = {
-  nowMs: () => (typeof performance === "object" ? performance.timeOrigin + performance.now() : Date.now()),
+  nowMs: () => (monotonic ? originMs + monotonic.now() : Date.now()),
   wallMs: () => Date.now(),
   after: (ms, run) => {
     const timer = setTimeout(run, ms);

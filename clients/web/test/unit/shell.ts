@@ -81,8 +81,8 @@ export function viewer(server: FakeServer, streamId: string, options: Partial<Ch
 }
 
 export async function until(what: string, check: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 5_000; !check(); await new Promise((done) => setTimeout(done, 5))) {
-    assert.ok(Date.now() < deadline, `waited 5 s for ${what}`);
+  for (const deadline = Date.now() + 15_000; !check(); await new Promise((done) => setTimeout(done, 5))) {
+    assert.ok(Date.now() < deadline, `waited 15 s for ${what}`);
   }
 }
 
