@@ -86,8 +86,14 @@ binaries: need-rust
 web: $(WEB)/node_modules/.package-lock.json
 	npm run --silent --prefix $(WEB) build
 
+# Three programs and no test, bench or tool beside them. Features are those of the whole workspace, so that dependencies
+# are compiled once for this and for `make test`; our own crates, a small part, are not optimised here.
+.PHONY: run-binaries
+run-binaries: need-rust
+	CARGO_PROFILE_DEV_OPT_LEVEL=0 cargo build --workspace --locked --bin chorus --bin chorus-edge --bin chorus-origin
+
 .PHONY: run
-run: install build ## Build what is missing and run Chorus on http://127.0.0.1:8080 (ARGS="--listen …" for more)
+run: install components run-binaries web ## Build what is missing and run Chorus on http://127.0.0.1:8080 (ARGS="--listen …" for more)
 	@exec $(BIN)/chorus dev $(ARGS)
 
 # --- checking -----------------------------------------------------------------------------------------------------

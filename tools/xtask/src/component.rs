@@ -70,7 +70,7 @@ pub(crate) fn build(options: &Options) -> Result<()> {
     let component = ComponentEncoder::default()
         .validate(true)
         .module(&module)
-        .and_then(|encoder| encoder.encode())
+        .and_then(|mut encoder| encoder.encode())
         .map_err(|error| anyhow::anyhow!("the module cannot become a component: {error:#}"))?;
     check(&component)?;
 
