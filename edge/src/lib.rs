@@ -10,6 +10,7 @@ pub mod http;
 pub mod link;
 pub mod manifest;
 pub mod metrics;
+mod panics;
 pub mod pop;
 pub mod shard;
 pub mod tls;

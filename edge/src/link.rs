@@ -62,6 +62,12 @@ pub enum ToBackhaul {
         /// Viewers in this shard now, when that changed.
         viewers: Option<u64>,
     },
+    /// This shard begins anew after a panic: what it asked for before is void, and it is told again what every shard
+    /// is told of the lease and of the gateway.
+    Restarted {
+        /// Who says so.
+        shard: ShardId,
+    },
     /// What the logs hold in a range; answered by [`ToShard::Replayed`].
     Replay {
         /// Who asks.
@@ -119,6 +125,8 @@ pub enum ToShard {
     },
     /// Whether a gateway is connected.
     Connected(bool),
+    /// The backhaul panicked and begins anew: what this shard asked of it is void, so the shard begins anew too.
+    BackhaulLost,
     /// New keys, limits or batching: a `SessionConfig` as JSON.
     Configured(Bytes),
     /// Replace the logic under the open connections; the answer says how it went.

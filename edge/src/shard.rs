@@ -5,7 +5,8 @@
 //! out what comes back and sends all frames of the turn together.
 //!
 //! **Invariants**: a shard shares no lock with another; a connection that is idle holds no buffer; a frame for many
-//! is built, and compressed, once; each queue is bounded; nothing a peer or the component sends makes it panic.
+//! is built, and compressed, once; each queue is bounded; nothing a peer or the component sends makes it panic, and a
+//! panic all the same costs the connection at fault, or the shard's viewers a 1001, never the process.
 
 mod accept;
 mod brain;
@@ -17,6 +18,7 @@ mod engine;
 mod flush;
 mod held;
 mod intake;
+mod lives;
 mod outbox;
 mod pace;
 mod queue;

@@ -4,4 +4,5 @@ pub mod code;
 pub mod deflate;
 pub mod frame;
 pub mod handshake;
+pub mod offer;
 pub mod reader;

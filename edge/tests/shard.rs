@@ -19,6 +19,10 @@ mod fanout;
 mod harness;
 #[path = "shard/http.rs"]
 mod http;
+#[path = "shard/panics.rs"]
+mod panics;
+#[path = "shard/records.rs"]
+mod records;
 #[path = "shard/telling.rs"]
 mod telling;
 #[path = "shard/tls.rs"]

@@ -195,6 +195,7 @@ impl Hub {
                     .add(now.mono, shard, &stream, reactions, viewers);
                 add(&self.metrics.reactions_dropped, dropped);
             }
+            ToBackhaul::Restarted { shard } => self.restarted(now, shard),
             ToBackhaul::Replay {
                 shard,
                 request,
@@ -214,6 +215,28 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// A shard begins anew: nobody is left there to hear of what it asked for.
+    fn restarted(&mut self, now: Now, shard: ShardId) {
+        for stream in self.streams.of(shard) {
+            self.streams.unsubscribe(now.mono, shard, &stream);
+        }
+        self.counts.forget(now.mono, shard);
+        self.posts.forget(shard);
+        self.replays.forget(shard);
+        if let Some(answers) = self.answers.get_mut(usize::from(shard)) {
+            answers.clear();
+        }
+        if let Some(messages) = self.out.shards.get_mut(usize::from(shard)) {
+            messages.clear();
+        }
+        if let Some(granted) = self.lease.granted() {
+            let (worker, until) = (granted.worker, granted.until);
+            self.out.shard(shard, ToShard::Lease { worker, until });
+        }
+        let connected = self.connected;
+        self.out.shard(shard, ToShard::Connected(connected));
     }
 
     /// A gateway welcomed this process. `hello_at` is when it was greeted.

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use super::frames::{Frames, LaneError};
 use super::hub::Ask;
 use super::metrics::{Metrics, add};
+use crate::panics;
 
 /// Chunks written in one go.
 const WRITE_CHUNKS_MAX: usize = 64;
@@ -99,8 +100,33 @@ pub(super) fn start(
         sink.clone(),
         read_posts(Frames::new(posts), sink.clone()),
     ));
-    tasks.spawn(read_datagrams(connection.clone(), sink.clone()));
-    tasks.spawn(accept(connection.clone(), sink.clone()));
+    let datagrams = read_datagrams(connection.clone(), sink.clone());
+    tasks.spawn(watch(connection.clone(), sink.clone(), datagrams));
+    let lanes = accept(connection.clone(), sink.clone());
+    tasks.spawn(watch(connection.clone(), sink.clone(), lanes));
+}
+
+/// A task of the connection.
+pub(super) async fn watch(connection: Connection, sink: Sink, task: impl Future<Output = ()>) {
+    // Whether it panicked is seen to.
+    let _ = contain(connection, sink, task).await;
+}
+
+/// Ends the connection when `task` panics: a line that is deaf in one of its lanes is worse than a new one.
+async fn contain<T>(
+    connection: Connection,
+    sink: Sink,
+    task: impl Future<Output = T>,
+) -> Option<T> {
+    match panics::contained_future(task).await {
+        Ok(done) => Some(done),
+        Err(panic) => {
+            add(&sink.metrics.panics, 1);
+            tracing::error!(%panic, "a task of the line to the gateway panicked; connecting anew");
+            connection.close(code(CloseCode::GoingAway), b"panic");
+            None
+        }
+    }
 }
 
 /// Ends the connection when a lane cannot be read: whatever was meant, it did not arrive.
@@ -109,9 +135,9 @@ async fn guard(
     sink: Sink,
     lane: impl Future<Output = Result<(), LaneError>>,
 ) {
-    match lane.await {
-        Ok(()) | Err(LaneError::Read(_)) => {}
-        Err(error @ (LaneError::Frame(_) | LaneError::Cut)) => {
+    match contain(connection.clone(), sink.clone(), lane).await {
+        None | Some(Ok(()) | Err(LaneError::Read(_))) => {}
+        Some(Err(error @ (LaneError::Frame(_) | LaneError::Cut))) => {
             add(&sink.metrics.malformed, 1);
             tracing::error!(%error, "a lane of the gateway cannot be read; connecting anew");
             connection.close(code(CloseCode::Malformed), b"malformed");

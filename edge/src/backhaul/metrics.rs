@@ -56,6 +56,7 @@ metrics! {
     states_cached: Counter, "Subscriptions answered from the cache";
     rest_calls: Counter, "REST calls passed to the gateway";
     rest_failures: Counter, "REST calls that could not be answered";
+    panics: Counter, "Panics of a lane, which cost its connection to the gateway, or of the whole backhaul, which cost all viewers a reconnect";
     malformed: Counter, "Messages of the gateway that could not be read";
 }
 

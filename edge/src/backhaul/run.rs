@@ -17,7 +17,8 @@ use super::hub::{Hub, Now, Out};
 use super::lanes::{self, Delivered, Event, Generation, Sink, code};
 use super::metrics::{Metrics, add, set};
 use super::{Gateway, ShardSender, Shared};
-use crate::link::ToBackhaul;
+use crate::link::{ToBackhaul, ToShard};
+use crate::panics::{self, Restarts};
 
 /// Messages taken in one go before the rest is carried out.
 const BATCH_MAX: usize = 1_024;
@@ -57,8 +58,33 @@ fn now() -> Now {
 }
 
 impl Runner {
-    /// Runs until the handle says stop or is gone.
+    /// Runs until the handle says stop. A panic ends a life of the backhaul and not the process: what the hub knew is
+    /// lost, so every shard is told to begin anew and all that they asked for is asked for again.
     pub(super) async fn run(mut self) {
+        panics::install();
+        let mut restarts = Restarts::default();
+        while let Err(panic) = panics::contained_future(self.life()).await {
+            add(&self.metrics.panics, 1);
+            set(&self.metrics.connected, 0);
+            let pause = restarts.count(Instant::now());
+            tracing::error!(%panic, ?pause, "the backhaul panicked; it begins anew, and so do the shards");
+            self.shared.down();
+            for shard in &self.shards {
+                let told = panics::contained(|| {
+                    shard.send(ToShard::Connected(false));
+                    shard.send(ToShard::BackhaulLost);
+                });
+                if let Err(panic) = told {
+                    tracing::error!(%panic, "a shard cannot be told that the backhaul begins anew");
+                }
+            }
+            // The keys of reactions are made of it, and the next hub numbers them from the beginning.
+            self.process = super::random();
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn life(&mut self) {
         let bounds = &self.config.bounds;
         let mut hub = Hub::new(
             bounds,
@@ -189,8 +215,10 @@ impl Runner {
         let mut tasks = JoinSet::new();
         let (control, control_chunks) = mpsc::unbounded_channel();
         let (posts, posts_chunks) = mpsc::unbounded_channel();
-        tasks.spawn(lanes::write(up.control.0, control_chunks));
-        tasks.spawn(lanes::write(up.posts.0, posts_chunks));
+        for (lane, chunks) in [(up.control.0, control_chunks), (up.posts.0, posts_chunks)] {
+            let write = lanes::write(lane, chunks);
+            tasks.spawn(lanes::watch(up.connection.clone(), sink.clone(), write));
+        }
         lanes::start(&up.connection, up.control.1, up.posts.1, &sink, &mut tasks);
         let now = now();
         hub.connected(now, up.hello_at, up.gateway_now, up.worker, up.until);

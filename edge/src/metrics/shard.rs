@@ -118,6 +118,14 @@ shard_metrics! {
     accept_refused,
     /// Times accept failed for want of descriptors or memory
     accept_failed,
+    /// TCP connections dropped at once because the shard panicked too often and pauses
+    accept_paused,
+    /// Panics that cost one connection
+    connection_panics,
+    /// Panics after which a shard began anew and its viewers were closed with 1001
+    shard_panics,
+    /// Shards that take no connections for a while because they panicked too often
+    shards_paused,
     /// Connections upgraded to WebSockets
     upgraded,
     /// Connections closed because their request or TLS handshake was not whole in time
@@ -178,12 +186,13 @@ impl ShardMetrics {
 }
 
 /// Of the plain numbers, those that also fall.
-pub(super) const GAUGES: [&str; 5] = [
+pub(super) const GAUGES: [&str; 6] = [
     "connections",
     "topics",
     "queue_bytes",
     "io_uring",
     "turn_us",
+    "shards_paused",
 ];
 
 #[cfg(test)]

@@ -54,6 +54,9 @@ pub enum PopError {
     /// A shard's thread ended when it should not have.
     #[error("shard {0} ended")]
     ShardEnded(ShardId),
+    /// The HTTP server ended when it should not have.
+    #[error("the HTTP server ended")]
+    HttpEnded,
     /// The port cannot be had.
     #[error("{0} cannot be listened on: {1}")]
     Listen(std::net::SocketAddr, std::io::Error),
@@ -137,6 +140,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
         std::thread::Builder::new()
             .name(format!("shard-{shard}"))
             .spawn(move || {
+                // A shard contains its panics; this is for one while it does so.
                 let run =
                     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.run(brain)));
                 // Nobody to tell when the process is ending already.
@@ -166,7 +170,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
         pop: Arc::clone(&pop),
         origins: checked.origins(),
     };
-    let server = tokio::spawn(server.run(handovers));
+    let mut server = tokio::spawn(server.run(handovers));
     tracing::info!(
         %address,
         pop = %config.pop,
@@ -181,6 +185,8 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
     let end = tokio::select! {
         end = signals.next() => end,
         failed = shard_ended.recv() => return Err(ended_early(failed)),
+        // What it does for a connection is a task of that connection; if it ends all the same, nobody would be served.
+        _ = &mut server => return Err(PopError::HttpEnded),
     };
     let drain_s = if end == End::Orphaned {
         0

@@ -17,6 +17,8 @@ pub struct PopState {
     connected: AtomicBool,
     lease_until: AtomicU64,
     draining: AtomicBool,
+    shards: AtomicUsize,
+    paused: AtomicUsize,
 }
 
 impl PopState {
@@ -30,6 +32,8 @@ impl PopState {
             connected: AtomicBool::new(false),
             lease_until: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            shards: AtomicUsize::new(0),
+            paused: AtomicUsize::new(0),
         }
     }
 
@@ -53,6 +57,18 @@ impl PopState {
         self.viewers.fetch_sub(1, Relaxed);
     }
 
+    /// Sockets that the shards have now.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.sockets.load(Relaxed)
+    }
+
+    /// Viewers counted in now.
+    #[must_use]
+    pub fn viewers(&self) -> usize {
+        self.viewers.load(Relaxed)
+    }
+
     /// A gateway is connected, or none is.
     pub fn connected(&self, connected: bool) {
         self.connected.store(connected, Relaxed);
@@ -63,12 +79,32 @@ impl PopState {
         self.lease_until.store(until.0, Relaxed);
     }
 
+    /// A shard begins to serve.
+    pub fn shard_began(&self) {
+        self.shards.fetch_add(1, Relaxed);
+    }
+
+    /// A shard has ended.
+    pub fn shard_ended(&self) {
+        self.shards.fetch_sub(1, Relaxed);
+    }
+
+    /// A shard takes no connection for a while, because it panicked too often.
+    pub fn shard_paused(&self) {
+        self.paused.fetch_add(1, Relaxed);
+    }
+
+    /// It takes connections again.
+    pub fn shard_resumed(&self) {
+        self.paused.fetch_sub(1, Relaxed);
+    }
+
     /// The end has begun.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
     }
 
-    /// Whether viewers may come: a gateway is connected, a lease is held, and no drain has begun.
+    /// Whether viewers may come: a gateway is connected, a lease is held, no drain has begun, and not all shards pause.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let now = SystemTime::now()
@@ -76,7 +112,9 @@ impl PopState {
             .map_or(0, |since| {
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             });
+        let paused = self.paused.load(Relaxed);
         !self.draining.load(Relaxed)
+            && (paused == 0 || paused < self.shards.load(Relaxed))
             && self.connected.load(Relaxed)
             && self.lease_until.load(Relaxed) > now
     }
@@ -113,6 +151,14 @@ mod tests {
         pop.connected(false);
         assert!(!pop.is_ready());
         pop.connected(true);
+        pop.shard_began();
+        pop.shard_began();
+        pop.shard_paused();
+        assert!(pop.is_ready(), "the other shard serves");
+        pop.shard_paused();
+        assert!(!pop.is_ready(), "no shard serves");
+        pop.shard_resumed();
+        assert!(pop.is_ready());
         pop.drain();
         assert!(!pop.is_ready());
     }

@@ -11,6 +11,7 @@ use mio::{Interest, Token};
 use super::brain::Brain;
 use super::conn::{COUNTED, Conn, ConnId, DEFLATE, Flags, MSGPACK, Phase, SLOTS_MAX};
 use super::engine::{Engine, FIRST};
+use super::lives::guard;
 use crate::component::{self, Input, Transport};
 use crate::http::Handover;
 use crate::tls::Session;
@@ -26,6 +27,9 @@ impl<B: Brain> Engine<B> {
     /// Accepts what waits.
     pub(super) fn accept(&mut self) {
         self.accept_again = false;
+        if self.paused_until.is_some() {
+            return self.turn_away();
+        }
         for _ in 0..ACCEPTS_MAX {
             let Some(listener) = &self.listener else {
                 return;
@@ -61,11 +65,14 @@ impl<B: Brain> Engine<B> {
             .spec
             .tls
             .as_ref()
-            .map(|config| Session::new(Arc::clone(config)));
-        let tls = match tls.transpose() {
-            Ok(tls) => tls.map(Box::new),
-            Err(error) => {
-                tracing::error!(%error, "TLS cannot begin");
+            .map(|config| guard(metrics, || Session::new(Arc::clone(config))));
+        let tls = match tls {
+            None => None,
+            Some(Ok(Ok(tls))) => Some(Box::new(tls)),
+            Some(begun) => {
+                if let Ok(Err(error)) = begun {
+                    tracing::error!(%error, "TLS cannot begin");
+                }
                 self.spec.pop.socket_closed();
                 return;
             }
@@ -118,7 +125,12 @@ impl<B: Brain> Engine<B> {
                 &mut held[..]
             }
         };
-        match handshake::look(bytes, &self.spec.origins) {
+        let Ok(seen) = guard(&self.spec.metrics, || {
+            handshake::look(bytes, &self.spec.origins)
+        }) else {
+            return self.remove(id);
+        };
+        match seen {
             Handshake::Incomplete => conn.opening = Some(Box::from(&*bytes)),
             Handshake::Other => self.hand_over(id, bytes.to_vec()),
             Handshake::Refuse(refusal) => {

@@ -26,6 +26,15 @@ pub trait Brain {
     /// Says why the old logic goes on.
     fn swap(&mut self, logic: Arc<Logic>, now: Millis) -> Result<(), String>;
 
+    /// A clean one of the same logic, after a panic: this one's state is not to be trusted. It goes on counting from
+    /// `counted`, and takes no answer to what this one asked for.
+    ///
+    /// # Errors
+    /// Says why it does not start.
+    fn fresh(&self, counted: BTreeMap<String, u64>) -> Result<Self, String>
+    where
+        Self: Sized;
+
     /// What the host of the logic counted.
     fn stats(&self) -> Stats;
 
@@ -49,6 +58,10 @@ impl Brain for Supervisor {
 
     fn swap(&mut self, logic: Arc<Logic>, now: Millis) -> Result<(), String> {
         Self::swap(self, logic, now).map_err(|error| error.to_string())
+    }
+
+    fn fresh(&self, counted: BTreeMap<String, u64>) -> Result<Self, String> {
+        Self::fresh(self, counted).map_err(|error| error.to_string())
     }
 
     fn stats(&self) -> Stats {

@@ -1,5 +1,6 @@
 //! How connections end: politely with a close frame, by force, or all of them with the PoP.
 
+use std::io::Write;
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,12 +8,13 @@ use std::time::Duration;
 use super::brain::Brain;
 use super::conn::{COUNTED, Conn, ConnId, IN_BATCH, Phase};
 use super::engine::{Drain, Engine};
+use super::lives::guard;
 use crate::component::Input;
 use crate::link::ToBackhaul;
 use crate::ws::{code, frame};
 
 /// From our close frame to a reset, unless the peer ends the connection before.
-const CLOSING: Duration = Duration::from_secs(5);
+pub(super) const CLOSING: Duration = Duration::from_secs(5);
 /// What a drain leaves for close frames to be taken after its time.
 const LAST_MS: u64 = 1_000;
 
@@ -93,6 +95,33 @@ impl<B: Brain> Engine<B> {
         }
     }
 
+    /// The peer broke TLS: it gets the alert and the socket's end. Closed at once, a socket that still has something to
+    /// read would send a reset, which may overtake the alert.
+    pub(super) fn fail_tls(&mut self, id: ConnId, alert: &[u8]) {
+        if !self.leave(id, 0) {
+            return;
+        }
+        let Some(conn) = self.wire.find(id) else {
+            return;
+        };
+        // The alert must not overtake records that wait.
+        let waits = conn.queue.is_some() || conn.flags.has(IN_BATCH);
+        let told = !waits
+            && !alert.is_empty()
+            && conn
+                .socket
+                .write(alert)
+                .is_ok_and(|count| count == alert.len())
+            && conn.socket.shutdown(Shutdown::Write).is_ok();
+        if !told {
+            return self.remove(id);
+        }
+        conn.phase = Phase::Closing;
+        conn.tls = None;
+        conn.opening = None;
+        self.closings.push_back((self.turn + CLOSING, id));
+    }
+
     /// Takes an open connection out of its topics and tells the session; false when there is none to close.
     fn leave(&mut self, id: ConnId, code: u16) -> bool {
         let Some(conn) = self.wire.find(id) else {
@@ -149,9 +178,10 @@ impl<B: Brain> Engine<B> {
         {
             if let Some(session) = &mut conn.tls {
                 let mut bytes = Vec::new();
-                session.close_notify(&mut bytes);
-                // If the socket does not take it, the peer sees the end without it, after a whole close frame.
-                let _ = std::io::Write::write(&mut conn.socket, &bytes);
+                // If it panics or the socket does not take it, the peer sees the end without it, after a whole close
+                // frame.
+                let _ = guard(&self.spec.metrics, || session.close_notify(&mut bytes));
+                let _ = conn.socket.write(&bytes);
             }
             if conn.socket.shutdown(Shutdown::Write).is_err() {
                 self.remove(id);

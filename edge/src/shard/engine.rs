@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 
 use super::brain::Brain;
 use super::carry::Blob;
-use super::conn::ConnId;
+use super::conn::{Conn, ConnId};
 use super::flush::Wire;
+use super::lives;
 use super::pace::Pace;
 use super::queue::QueueBounds;
 use super::send::{self, IoUring};
@@ -115,14 +116,61 @@ impl Shard {
     /// # Errors
     /// When the reactor fails, which ends the process.
     pub fn run<B: Brain>(self, brain: B) -> Result<(), StartError> {
-        Engine::new(self, brain)?.run()
+        let Self {
+            poll,
+            bell,
+            down,
+            spec,
+            listener,
+        } = self;
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        let base = Base {
+            poll,
+            bell,
+            down,
+            spec,
+            listener: Some(listener),
+            now: Millis(0),
+            sequence: 0,
+            drain: None,
+            leaving: Vec::new(),
+        };
+        lives::run(base, brain)
     }
+}
+
+/// What a shard keeps through a panic: the ends of its ways, and nothing that it decides with.
+pub(super) struct Base {
+    pub(super) poll: Poll,
+    pub(super) bell: Arc<Bell>,
+    pub(super) down: Receiver<ToShard>,
+    pub(super) spec: ShardSpec,
+    pub(super) listener: Option<TcpListener>,
+    /// The time, which does not go back: ids were minted up to it.
+    pub(super) now: Millis,
+    /// Connections are numbered on from here.
+    pub(super) sequence: u64,
+    pub(super) drain: Option<Drain>,
+    /// Connections on their way out.
+    pub(super) leaving: Vec<Conn>,
+}
+
+/// Why a life of the engine is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It is drained.
+    Drained,
+    /// What it stands on is lost: it begins anew.
+    Lost,
 }
 
 /// The running shard.
 pub(super) struct Engine<B> {
     pub(super) poll: Poll,
-    bell: Arc<Bell>,
+    pub(super) bell: Arc<Bell>,
     pub(super) down: Receiver<ToShard>,
     pub(super) spec: ShardSpec,
     pub(super) brain: B,
@@ -165,6 +213,10 @@ pub(super) struct Engine<B> {
     pub(super) pace: Pace,
     /// Closed in this turn; their sockets are told when the frames are sent.
     pub(super) closed_now: Vec<ConnId>,
+    /// Until then connections are dropped as soon as they come: the shard panicked too often.
+    pub(super) paused_until: Option<Instant>,
+    /// The backhaul has lost what this shard asked of it.
+    pub(super) lost: bool,
 }
 
 /// The end, by and by.
@@ -177,18 +229,18 @@ pub(super) struct Drain {
 }
 
 impl<B: Brain> Engine<B> {
-    fn new(shard: Shard, brain: B) -> Result<Self, StartError> {
-        let Shard {
+    pub(super) fn new(base: Base, brain: B) -> Self {
+        let Base {
             poll,
             bell,
             down,
             spec,
             listener,
-        } = shard;
-        listener.set_nonblocking(true)?;
-        let mut listener = TcpListener::from_std(listener);
-        poll.registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)?;
+            now: wall,
+            sequence,
+            drain,
+            leaving,
+        } = base;
         let sender = send::choose(spec.io_uring);
         tracing::info!(shard = spec.shard, send = sender.name(), "shard runs");
         spec.metrics
@@ -196,7 +248,7 @@ impl<B: Brain> Engine<B> {
             .set(u64::from(sender.name() == "io_uring"));
         let now = Instant::now();
         let turn_max = spec.turn_max;
-        Ok(Self {
+        let mut engine = Self {
             wire: Wire {
                 conns: Slab::new(),
                 outbox: Default::default(),
@@ -213,7 +265,7 @@ impl<B: Brain> Engine<B> {
             down,
             spec,
             brain,
-            listener: Some(listener),
+            listener,
             topics: Topics::default(),
             blobs: HashMap::new(),
             inputs: Vec::new(),
@@ -223,28 +275,35 @@ impl<B: Brain> Engine<B> {
             buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
             plain: Vec::new(),
             read_again: Vec::new(),
-            accept_again: false,
+            // What came before now rings no more.
+            accept_again: true,
             accept_later: false,
-            down_again: false,
+            down_again: true,
             slots: 0,
             openings: VecDeque::new(),
             closings: VecDeque::new(),
             up_waiting: VecDeque::new(),
             wake_at: None,
-            now: Millis(0),
+            now: wall,
             began: now,
             turn: now,
             turns: 0,
             next_tick: now,
             ticks: 0,
-            sequence: 0,
-            drain: None,
+            sequence,
+            drain,
             pace: Pace::new(turn_max, now),
             closed_now: Vec::new(),
-        })
+            paused_until: None,
+            lost: false,
+        };
+        engine.bell.heard();
+        engine.see_off(leaving);
+        engine
     }
 
-    fn run(&mut self) -> Result<(), StartError> {
+    /// Runs until it is drained or has lost what it stands on.
+    pub(super) fn run(&mut self) -> Result<End, StartError> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.look_at_clock();
         while !self.is_drained() {
@@ -288,6 +347,9 @@ impl<B: Brain> Engine<B> {
                     }
                 }
             }
+            if self.lost {
+                return Ok(End::Lost);
+            }
             self.timers();
             self.pace.count(self.turn, self.inputs.len());
             self.turns += 1;
@@ -299,7 +361,7 @@ impl<B: Brain> Engine<B> {
                 self.rest();
             }
         }
-        Ok(())
+        Ok(End::Drained)
     }
 
     /// Lets more come together when the shard is busy and nothing of this turn is left.

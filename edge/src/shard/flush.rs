@@ -11,6 +11,7 @@ use super::brain::Brain;
 use super::conn::{Conn, ConnId, DEFLATE, HELD, IN_BATCH, Phase, WRITE_LATER};
 use super::engine::Engine;
 use super::held::HeldFrames;
+use super::lives::guard;
 use super::outbox::{FrameRef, Job, Outbox};
 use super::queue::{Piece, Queue, QueueBounds};
 use super::send::{BatchSend, Short};
@@ -81,11 +82,12 @@ impl Wire {
             let frame = match &mut conn.tls {
                 None => frame,
                 Some(session) => {
-                    let mut sealed = Ok(());
-                    let frame = self
-                        .outbox
-                        .build_from(frame, |plain, into| sealed = session.seal(plain, into));
-                    if sealed.is_err() {
+                    let mut sealed = false;
+                    let frame = self.outbox.build_from(frame, |plain, into| {
+                        let done = guard(&self.metrics, || session.seal(plain, into));
+                        sealed = matches!(done, Ok(Ok(())));
+                    });
+                    if !sealed {
                         self.doomed.push((conn.id, Doom::Broken));
                         return;
                     }
@@ -249,7 +251,7 @@ impl Wire {
             return;
         };
         let before = queue.bytes();
-        let written = write_all(conn, &mut queue);
+        let written = write_all(conn, &mut queue, &self.metrics);
         let after = queue.bytes();
         if !queue.is_empty() {
             conn.queue = Some(queue);
@@ -286,7 +288,7 @@ fn take_held(conn: &mut Conn, slot: usize, held: &mut HeldFrames) -> Option<Vec<
     held.take(slot)
 }
 
-fn write_all(conn: &mut Conn, queue: &mut Queue) -> io::Result<()> {
+fn write_all(conn: &mut Conn, queue: &mut Queue, metrics: &ShardMetrics) -> io::Result<()> {
     queue.blocked = false;
     while !queue.is_empty() {
         if let Some(session) = &mut conn.tls
@@ -295,8 +297,8 @@ fn write_all(conn: &mut Conn, queue: &mut Queue) -> io::Result<()> {
         {
             // Sealed only now: a record once sealed must be sent, or the peer's count of records is wrong.
             let mut record = Vec::new();
-            session
-                .seal(&piece.data, &mut record)
+            guard(metrics, || session.seal(&piece.data, &mut record))
+                .map_err(|()| io::ErrorKind::Other)?
                 .map_err(io::Error::other)?;
             queue.put_back(Piece {
                 data: Rc::from(record),

@@ -5,9 +5,11 @@ use std::io::{self, Read, Write};
 use super::brain::Brain;
 use super::conn::{ConnId, DEFLATE, MSGPACK, PEER_ENDED, Phase, READ_AGAIN};
 use super::engine::{Engine, INPUTS_MAX};
+use super::lives::guard;
 use crate::component::{self, Input};
 use crate::tls::Progress;
 use crate::ws::code;
+use crate::ws::deflate::Inflater;
 use crate::ws::frame::{self, Opcode};
 use crate::ws::reader::{Event, Rules};
 
@@ -84,13 +86,18 @@ impl<B: Brain> Engine<B> {
         }
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
-        if self.decrypt(id, bytes, &mut plain) && !plain.is_empty() {
+        let goes_on = self.decrypt(id, bytes, &mut plain);
+        if !plain.is_empty() {
             self.plaintext(id, &mut plain);
         }
         self.plain = plain;
+        if !goes_on {
+            self.remove(id);
+        }
     }
 
-    /// Takes records; false when the connection has ended by them.
+    /// Takes records; false when the peer sends no more. After a failure `plain` is empty, and what is to become of the
+    /// connection is done.
     fn decrypt(&mut self, id: ConnId, bytes: &mut [u8], plain: &mut Vec<u8>) -> bool {
         let Some(conn) = self.wire.find(id) else {
             return false;
@@ -99,26 +106,29 @@ impl<B: Brain> Engine<B> {
             return false;
         };
         let mut out = Vec::new();
-        let received = session.receive(bytes, plain, &mut out);
-        let mut written = true;
-        if !out.is_empty() {
-            // Handshake messages and alerts fit into an empty socket; a peer that does not read them is none of ours.
-            // Once data flows only an answer to a key update comes this way, and it must not overtake records that
-            // wait.
-            let waits = conn.queue.is_some() || conn.flags.has(super::conn::IN_BATCH);
-            written = !waits && matches!(conn.socket.write(&out), Ok(count) if count == out.len());
-        }
+        let metrics = &self.spec.metrics;
+        let received = guard(metrics, || session.receive(bytes, plain, &mut out));
         match received {
-            Ok(Progress::PeerClosed) if plain.is_empty() => self.remove(id),
-            Ok(_) if written => return true,
-            Ok(_) => self.remove(id),
-            Err(error) => {
+            Ok(Ok(progress)) => {
+                // Handshake messages fit into an empty socket; a peer that does not read them is none of ours. Once data
+                // flows what is to be sent goes with the next record that is sealed, so this can overtake nothing.
+                let waits = conn.queue.is_some() || conn.flags.has(super::conn::IN_BATCH);
+                let written = out.is_empty()
+                    || !waits && matches!(conn.socket.write(&out), Ok(count) if count == out.len());
+                written && progress != Progress::PeerClosed
+            }
+            Ok(Err(error)) => {
                 tracing::debug!(%error, "TLS failed");
-                self.spec.metrics.tls_failed.add(1);
-                self.remove(id);
+                metrics.tls_failed.add(1);
+                plain.clear();
+                self.fail_tls(id, &out);
+                true
+            }
+            Err(()) => {
+                plain.clear();
+                false
             }
         }
-        false
     }
 
     fn plaintext(&mut self, id: ConnId, bytes: &mut [u8]) {
@@ -154,21 +164,24 @@ impl<B: Brain> Engine<B> {
         let mut ended = None;
         let metrics = &self.spec.metrics;
         metrics.bytes_in.add(bytes.len() as u64);
-        let read = conn.reader.read(
-            &rules,
-            &mut self.inflater,
-            bytes,
-            &mut |event| match event {
-                Event::Message(data) => inputs.push(Input::Frame(component::Frame {
-                    connection: id.0,
-                    data: data.to_vec(),
-                })),
-                // Only the newest ping of a read is answered (RFC 6455 section 5.5.3): a flood of pings costs no flood.
-                Event::Ping(data) => ping = Some(data.to_vec()),
-                Event::Pong => {}
-                Event::Close(code) => ended = Some(code.unwrap_or(code::NORMAL)),
-            },
-        );
+        let reader = &mut conn.reader;
+        let inflater = &mut self.inflater;
+        let mut sink = |event: Event<'_>| match event {
+            Event::Message(data) => inputs.push(Input::Frame(component::Frame {
+                connection: id.0,
+                data: data.to_vec(),
+            })),
+            // Only the newest ping of a read is answered (RFC 6455 section 5.5.3): a flood of pings costs no flood.
+            Event::Ping(data) => ping = Some(data.to_vec()),
+            Event::Pong => {}
+            Event::Close(code) => ended = Some(code.unwrap_or(code::NORMAL)),
+        };
+        let read = guard(metrics, || reader.read(&rules, inflater, bytes, &mut sink));
+        let Ok(read) = read else {
+            // All connections share it, and it may be in the middle of a message.
+            self.inflater = Inflater::default();
+            return self.close(id, code::INTERNAL, "internal error");
+        };
         metrics.messages_in.add((inputs.len() - before) as u64);
         if let Some(data) = ping {
             let frame = self

@@ -46,6 +46,9 @@ impl<B: Brain> Engine<B> {
     }
 
     fn tick(&mut self) {
+        if self.paused_until.is_some_and(|until| until <= self.turn) {
+            self.resume();
+        }
         if std::mem::take(&mut self.accept_later) {
             self.accept_again = true;
         }

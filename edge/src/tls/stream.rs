@@ -27,6 +27,7 @@ pub struct TlsStream<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// Goes on with an established session.
     pub fn new(socket: S, session: Box<Session>) -> Self {
+        let ended = session.peer_has_closed();
         Self {
             socket,
             session,
@@ -34,7 +35,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             plain_read: 0,
             out: Vec::new(),
             out_sent: 0,
-            ended: false,
+            ended,
             closing: false,
         }
     }

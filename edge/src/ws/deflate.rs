@@ -7,44 +7,12 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 pub const COMPRESS_BYTES_MIN: usize = 96;
 /// What ends a flushed deflate block and is left out of the message (RFC 7692 section 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
+/// [`TAIL`] and an empty final block: a message that ends where it may ends with it.
+const END: [u8; 9] = [0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff];
+/// Final blocks in a message; one with more is malformed. Each costs a fresh start, and one is what anybody sends.
+const FINAL_BLOCKS_MAX: usize = 16;
 /// Bytes that one stored block can carry.
 const STORED_BYTES_MAX: usize = 0xffff;
-
-/// The answer to an offer that we take.
-pub const ACCEPTED: &str =
-    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
-
-/// Whether one of the offers in a `Sec-WebSocket-Extensions` header can be taken.
-///
-/// An offer with `server_max_window_bits` below 15 is declined: our window is 15 bits.
-#[must_use]
-pub fn acceptable(offers: &str) -> bool {
-    offers.split(',').any(|offer| {
-        let mut parts = offer.split(';').map(str::trim);
-        parts
-            .next()
-            .is_some_and(|name| name.eq_ignore_ascii_case("permessage-deflate"))
-            && parts.all(|parameter| {
-                let (name, value) = match parameter.split_once('=') {
-                    Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
-                    None => (parameter, None),
-                };
-                match (name, value) {
-                    (
-                        "server_no_context_takeover"
-                        | "client_no_context_takeover"
-                        | "client_max_window_bits",
-                        None,
-                    )
-                    | ("server_max_window_bits", Some("15")) => true,
-                    ("client_max_window_bits", Some(bits)) => bits
-                        .parse::<u8>()
-                        .is_ok_and(|bits| (8..=15).contains(&bits)),
-                    _ => false,
-                }
-            })
-    })
-}
 
 /// Why a compressed message cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,41 +45,56 @@ impl Inflater {
     /// The message that `data` is, at most `bytes_max` long.
     ///
     /// # Errors
-    /// When it is longer or no deflate data.
+    /// When it is longer or no deflate data: also when it ends within a block or something follows its end.
     pub fn inflate(&mut self, data: &[u8], bytes_max: usize) -> Result<&[u8], InflateError> {
-        self.engine.reset(false);
         self.out.clear();
         self.out.reserve_exact(bytes_max + 1);
-        for part in [data, &TAIL] {
-            let before = self.engine.total_in();
-            loop {
-                let read = usize::try_from(self.engine.total_in() - before)
-                    .map_err(|_| InflateError::Malformed)?;
-                if self.out.len() > bytes_max {
-                    return Err(InflateError::TooLong);
+        let mut rest = data;
+        for _ in 0..FINAL_BLOCKS_MAX {
+            self.engine.reset(false);
+            let (read, ended) = self.feed(rest, bytes_max)?;
+            rest = &rest[read..];
+            if !ended {
+                if !rest.is_empty() {
+                    return Err(InflateError::Malformed);
                 }
-                let written = self.out.len();
-                let status = self
-                    .engine
-                    .decompress_vec(&part[read..], &mut self.out, FlushDecompress::Sync)
-                    .map_err(|_| InflateError::Malformed)?;
-                let read_now = usize::try_from(self.engine.total_in() - before)
-                    .map_err(|_| InflateError::Malformed)?;
-                let stuck = read_now == read && self.out.len() == written;
-                match status {
-                    // A final block may end a message (RFC 7692 section 7.2.3.4); nothing may follow it.
-                    Status::StreamEnd => return self.whole(bytes_max),
-                    Status::Ok | Status::BufError
-                        if stuck
-                            || read_now == part.len() && self.out.len() < self.out.capacity() =>
-                    {
-                        break;
-                    }
-                    Status::Ok | Status::BufError => {}
-                }
+                // An empty message may be sent as nothing at all. Any other must have come to the end of a block.
+                return match data.is_empty() || self.feed(&END, bytes_max)? == (END.len(), true) {
+                    true => self.whole(bytes_max),
+                    false => Err(InflateError::Malformed),
+                };
+            }
+            // A final block may end a message, and others may follow it (RFC 7692 section 7.2.3.4).
+            if rest.is_empty() {
+                return self.whole(bytes_max);
             }
         }
-        self.whole(bytes_max)
+        Err(InflateError::Malformed)
+    }
+
+    /// Inflates `part`; says how much of it was read, and whether a final block has ended there.
+    fn feed(&mut self, part: &[u8], bytes_max: usize) -> Result<(usize, bool), InflateError> {
+        let mut read = 0;
+        loop {
+            if self.out.len() > bytes_max {
+                return Err(InflateError::TooLong);
+            }
+            let (before, written) = (self.engine.total_in(), self.out.len());
+            let status = self
+                .engine
+                .decompress_vec(&part[read..], &mut self.out, FlushDecompress::Sync)
+                .map_err(|_| InflateError::Malformed)?;
+            let step = usize::try_from(self.engine.total_in() - before)
+                .map_err(|_| InflateError::Malformed)?;
+            read += step;
+            let stuck = step == 0 && self.out.len() == written;
+            let empty = read == part.len() && self.out.len() < self.out.capacity();
+            match status {
+                Status::StreamEnd => return Ok((read, true)),
+                Status::Ok | Status::BufError if stuck || empty => return Ok((read, false)),
+                Status::Ok | Status::BufError => {}
+            }
+        }
     }
 
     fn whole(&self, bytes_max: usize) -> Result<&[u8], InflateError> {
@@ -211,17 +194,44 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn offers() {
-        assert!(acceptable("permessage-deflate; client_max_window_bits"));
-        assert!(acceptable(
-            "x-other, permessage-deflate;client_max_window_bits=10;server_no_context_takeover"
-        ));
-        assert!(acceptable(
-            "permessage-deflate; server_max_window_bits=10, permessage-deflate"
-        ));
-        assert!(!acceptable("permessage-deflate; server_max_window_bits=10"));
-        assert!(!acceptable("permessage-bzip2"));
-        assert!(!acceptable(""));
+    fn a_message_ends_where_it_says() {
+        let mut inflater = Inflater::default();
+        // The examples of RFC 7692 section 7.2.3: one block, two blocks, stored, final with the next one's header.
+        for whole in [
+            &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..],
+            &[
+                0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00,
+            ],
+            &[
+                0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00,
+            ],
+            &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
+            // Final, and nothing behind it.
+            &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00],
+        ] {
+            assert_eq!(
+                inflater.inflate(whole, 100),
+                Ok(&b"Hello"[..]),
+                "{whole:x?}"
+            );
+        }
+        assert_eq!(inflater.inflate(&[], 100), Ok(&b""[..]));
+        assert_eq!(inflater.inflate(&[0x00], 100), Ok(&b""[..]));
+        for wrong in [
+            // Cut within a block, and within a stored one.
+            &[0xf2, 0x48, 0xcd][..],
+            &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65],
+            // Garbage behind a final block.
+            &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x07],
+            &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00, 0xff],
+        ] {
+            let read = inflater.inflate(wrong, 100);
+            assert_eq!(read, Err(InflateError::Malformed), "{wrong:x?}");
+        }
+        let many = [0x03, 0x00].repeat(FINAL_BLOCKS_MAX);
+        assert_eq!(inflater.inflate(&many, 100), Ok(&b""[..]));
+        let more = [0x03, 0x00].repeat(FINAL_BLOCKS_MAX + 1);
+        assert_eq!(inflater.inflate(&more, 100), Err(InflateError::Malformed));
     }
 
     #[test]

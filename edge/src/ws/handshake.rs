@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use chorus_protocol::Encoding;
 use sha1::{Digest, Sha1};
 
-use super::deflate;
+use super::offer::{self, Offer};
 
 /// Bytes of a request's head; a longer one is answered 431.
 pub const HEAD_BYTES_MAX: usize = 8 << 10;
@@ -40,6 +40,7 @@ pub struct Upgrade {
     pub deflate: bool,
     /// The token of the query or the `Authorization` header.
     pub token: Option<String>,
+    offer: Option<Offer>,
     accept: String,
     /// Bytes of the head; what follows belongs to the WebSocket.
     pub head_bytes: usize,
@@ -140,9 +141,9 @@ impl Upgrade {
             into.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
             into.extend_from_slice(self.encoding.subprotocol().as_bytes());
         }
-        if self.deflate {
+        if let Some(offer) = self.offer {
             into.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
-            into.extend_from_slice(deflate::ACCEPTED.as_bytes());
+            into.extend_from_slice(offer.answer().as_bytes());
         }
         into.extend_from_slice(b"\r\n\r\n");
     }
@@ -215,7 +216,8 @@ pub fn look(bytes: &[u8], origins: &Origins) -> Handshake {
     Handshake::Upgrade(Upgrade {
         encoding,
         named,
-        deflate: fields.deflate,
+        deflate: fields.deflate.is_some(),
+        offer: fields.deflate,
         token: token_of(query).or_else(|| fields.bearer.map(str::to_owned)),
         accept: accept(key),
         head_bytes,
@@ -231,7 +233,7 @@ struct Fields<'a> {
     key: Option<&'a str>,
     origin: Option<&'a str>,
     bearer: Option<&'a str>,
-    deflate: bool,
+    deflate: Option<Offer>,
     offered: bool,
     chosen: Option<Encoding>,
 }
@@ -255,7 +257,7 @@ impl<'a> Fields<'a> {
             } else if name.eq_ignore_ascii_case("sec-websocket-key") {
                 fields.key = Some(value);
             } else if name.eq_ignore_ascii_case("sec-websocket-extensions") {
-                fields.deflate |= deflate::acceptable(value);
+                fields.deflate = fields.deflate.or_else(|| offer::take(value));
             } else if name.eq_ignore_ascii_case("sec-websocket-protocol") {
                 fields.offered = true;
                 // The first offer that we speak: the client names them in the order of its preference.

@@ -1,6 +1,7 @@
 //! A backhaul with shards that only listen, and the items they are to hear of.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,11 +20,18 @@ use crate::keys::{Authority, Identity, SERVER_NAME};
 
 pub(crate) const EPOCH: u64 = 1_700_000_000_000;
 
-struct Ear(mpsc::UnboundedSender<ToShard>);
+struct Ear {
+    sender: mpsc::UnboundedSender<ToShard>,
+    /// Panics over the next delivery.
+    panics: Arc<AtomicBool>,
+}
 
 impl ShardSender for Ear {
     fn send(&self, message: ToShard) {
-        let _ = self.0.send(message);
+        if matches!(message, ToShard::Delivered { .. }) && self.panics.swap(false, Relaxed) {
+            panic!("as the test wants it");
+        }
+        let _ = self.sender.send(message);
     }
 }
 
@@ -103,6 +111,8 @@ pub(crate) struct Pop {
     pub(crate) shards: Vec<Shard>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) handle: Handle,
+    /// Makes the backhaul panic over the next delivery.
+    pub(crate) panics: Arc<AtomicBool>,
 }
 
 impl Pop {
@@ -132,6 +142,7 @@ impl Pop {
         };
         let metrics = Arc::new(Metrics::default());
         let (ask, asked) = mpsc::channel(1_024);
+        let panics = Arc::new(AtomicBool::new(false));
         let (senders, shards): (Vec<Arc<dyn ShardSender>>, Vec<Shard>) = (0..2)
             .map(|_| {
                 let (sender, heard) = mpsc::unbounded_channel();
@@ -139,7 +150,9 @@ impl Pop {
                     heard,
                     aside: Vec::new(),
                 };
-                (Arc::new(Ear(sender)) as Arc<dyn ShardSender>, shard)
+                let panics = Arc::clone(&panics);
+                let ear = Ear { sender, panics };
+                (Arc::new(ear) as Arc<dyn ShardSender>, shard)
             })
             .unzip();
         let pace = Pace::new(Duration::ZERO);
@@ -149,6 +162,7 @@ impl Pop {
             shards,
             metrics,
             handle,
+            panics,
         }
     }
 

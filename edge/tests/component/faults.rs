@@ -159,6 +159,43 @@ fn several_at_once_are_each_closed_and_too_many_reset_the_shard() {
 }
 
 #[test]
+fn a_fresh_supervisor_counts_on_and_drops_answers_to_the_old_one() {
+    let mut shard = Shard::new(logic(&session_fault()), Bounds::default());
+    let post = |shard: &mut Shard, connection| {
+        let payload = json!({"stream_id": "demo", "client_id": "k", "content": "hello"});
+        shard.feed(vec![frame(connection, "post_comment", &payload)]);
+    };
+    crate::script::open_one(&mut shard, 1);
+    shard.process();
+    post(&mut shard, 1);
+    let counted = shard.supervisor.counted();
+    let inputs = shard.supervisor.stats().inputs;
+    let of_before = shard.stored();
+    assert_eq!(of_before.len(), 1);
+
+    shard.begin_anew();
+    // The shard tells it what every shard is told.
+    shard.process();
+    crate::script::open_one(&mut shard, 2);
+    post(&mut shard, 2);
+    let receipts = |shard: &Shard| {
+        let of = |it: &&serde_json::Value| it["payload"]["status"] == "durable";
+        shard.viewers[&2].messages.iter().filter(of).count()
+    };
+    shard.feed(of_before);
+    assert_eq!(receipts(&shard), 0, "an answer of before");
+    assert_eq!(shard.supervisor.stats().stale_answers, 1);
+    let answer = shard.stored();
+    shard.feed(answer);
+    assert_eq!(receipts(&shard), 1);
+    assert!(shard.supervisor.stats().inputs > inputs);
+    let now = shard.supervisor.counted();
+    for (name, value) in counted {
+        assert!(now[&name] >= value, "{name} fell");
+    }
+}
+
+#[test]
 fn a_reset_remembers_the_lease_and_drops_answers_of_before() {
     let bounds = Bounds {
         traps_per_call_max: 0,

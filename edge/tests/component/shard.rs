@@ -114,10 +114,7 @@ impl Shard {
         assert!(inputs.is_empty(), "inputs are drained");
         self.verdicts.push(verdict);
         if verdict == Verdict::Reset {
-            self.topics.clear();
-            self.members.clear();
-            self.blobs.clear();
-            self.wake = None;
+            self.forget();
         }
         for output in outputs {
             self.carry_out(output);
@@ -127,6 +124,20 @@ impl Shard {
             self.feed(closed);
         }
         verdict
+    }
+
+    /// As after a panic of the shard: a supervisor that knows nothing of what was.
+    pub(crate) fn begin_anew(&mut self) {
+        let counted = self.supervisor.counted();
+        self.supervisor = self.supervisor.fresh(counted).expect("starts");
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.topics.clear();
+        self.members.clear();
+        self.blobs.clear();
+        self.wake = None;
     }
 
     /// Lets time pass; timers go off when they are due.

@@ -21,7 +21,7 @@ pub(crate) const STREAM: &str = "demo";
 pub(crate) type Heard = Arc<Mutex<Vec<String>>>;
 
 /// Everyone who opens joins the topic. `say X` goes to all, `me X` to the sender alone, `later X` too, patiently; `blob`
-/// sends head, blob and tail, `leave`, `close`, `post` and `nonsense` do what they say, `reset` loses the state.
+/// sends head, blob and tail, `leave`, `close`, `post`, `panic` and `nonsense` do what they say, `reset` loses the state.
 #[derive(Default)]
 pub(crate) struct Puppet {
     pub(crate) heard: Heard,
@@ -140,6 +140,7 @@ impl Puppet {
                 outputs.push(send("", Some(1_234), ""));
                 outputs.push(send("still here", None, ""));
             }
+            ("panic", what) => panic!("the brain was told to: {what}"),
             ("reset", _) => {
                 self.subscribed = false;
                 self.encodings.clear();
@@ -210,6 +211,11 @@ impl Brain for Puppet {
 
     fn swap(&mut self, _: Arc<Logic>, _: Millis) -> Result<(), String> {
         Err("a puppet stays a puppet".to_owned())
+    }
+
+    fn fresh(&self, _: BTreeMap<String, u64>) -> Result<Self, String> {
+        self.note("fresh".to_owned());
+        Ok(Self::new(Arc::clone(&self.heard), self.blob.clone()))
     }
 
     fn stats(&self) -> Stats {

@@ -24,6 +24,9 @@ pub(crate) struct Choice {
     pub(crate) io_uring: IoUring,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) blob: Vec<u8>,
+    pub(crate) message_bytes_max: usize,
+    /// Shared with another shard, where a test has two.
+    pub(crate) pop: Option<Arc<PopState>>,
 }
 
 impl Default for Choice {
@@ -34,6 +37,8 @@ impl Default for Choice {
             io_uring: IoUring::Auto,
             tls: None,
             blob: b"blob".to_vec(),
+            message_bytes_max: 4_096,
+            pop: None,
         }
     }
 }
@@ -42,6 +47,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) handle: ShardHandle,
     pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) pop: Arc<PopState>,
     pub(crate) heard: Heard,
     pub(crate) up: BackhaulReceiver,
     pub(crate) http: Option<tokio::sync::mpsc::Receiver<Handover>>,
@@ -60,10 +66,13 @@ impl Choice {
         let metrics = Arc::<ShardMetrics>::default();
         let (sender, up) = link::to_backhaul();
         let (http_sender, http) = tokio::sync::mpsc::channel(16);
+        let pop = self
+            .pop
+            .unwrap_or_else(|| Arc::new(PopState::new(self.connections_max)));
         let spec = ShardSpec {
             shard: 3,
             tls: self.tls,
-            message_bytes_max: 4_096,
+            message_bytes_max: self.message_bytes_max,
             queue: QueueBounds {
                 bytes_max: self.queue_bytes_max,
                 frames_max: 10_000,
@@ -71,7 +80,7 @@ impl Choice {
             origins: Origins::default(),
             io_uring: self.io_uring,
             turn_max: Duration::from_millis(4),
-            pop: Arc::new(PopState::new(self.connections_max)),
+            pop: Arc::clone(&pop),
             metrics: Arc::clone(&metrics),
             up: sender,
             http: http_sender,
@@ -85,6 +94,7 @@ impl Choice {
             address,
             handle,
             metrics,
+            pop,
             heard,
             up,
             http: Some(http),

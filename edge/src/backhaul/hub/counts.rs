@@ -123,6 +123,17 @@ impl Counts {
         }
     }
 
+    /// The shard begins anew: it has nobody of any stream.
+    pub(super) fn forget(&mut self, now: Instant, shard: ShardId) {
+        let counted = |(stream, it): (&StreamId, &Counting)| {
+            it.viewers.contains_key(&shard).then(|| stream.clone())
+        };
+        let streams: Vec<StreamId> = self.streams.iter().filter_map(counted).collect();
+        for stream in streams {
+            self.leave(now, shard, &stream);
+        }
+    }
+
     /// Takes the gateway's answer to reactions handed in; says how many were refused for good.
     pub(super) fn answered(
         &mut self,

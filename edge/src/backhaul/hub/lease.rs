@@ -50,6 +50,11 @@ impl Lease {
         granted
     }
 
+    /// The lease as the shards were told it last.
+    pub(super) fn granted(&self) -> Option<Granted> {
+        self.granted
+    }
+
     /// Whether it is time to ask for a renewal; not again before as much of what is left is over.
     pub(super) fn renew(&mut self, now: Instant, wall: Millis) -> bool {
         if self.renew_at.is_none_or(|at| at > now) {

@@ -13,6 +13,9 @@ const RETRY_MS_MIN: u64 = 50;
 const UNAVAILABLE: &str = Reason::Unavailable.as_str();
 const RETRY_AFTER_MS: u64 = 1_000;
 
+/// In the place of a shard that has forgotten its posts.
+const NOBODY: ShardId = ShardId::MAX;
+
 /// One post.
 #[derive(Debug)]
 struct Post {
@@ -53,6 +56,15 @@ impl Posts {
 
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// A shard begins anew: its posts still go to the log, and nobody is told how they came out.
+    pub(super) fn forget(&mut self, shard: ShardId) {
+        for post in self.waiting.values_mut() {
+            if post.shard == shard {
+                post.shard = NOBODY;
+            }
+        }
     }
 
     /// Takes a post; gives the answer back at once when too many wait.

@@ -111,6 +111,13 @@ impl Replays {
         Taken::Queued
     }
 
+    /// A shard begins anew: it waits for nothing any more.
+    pub(super) fn forget(&mut self, shard: ShardId) {
+        for asked in self.asked.values_mut() {
+            asked.waiters.retain(|(waiter, _)| *waiter != shard);
+        }
+    }
+
     /// Those to be asked for now. To be called while connected only.
     pub(super) fn start(&mut self, now: Instant, asks: &mut Vec<Ask>) {
         while let Some((at, number)) = self.again.first().copied()

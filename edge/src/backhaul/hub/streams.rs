@@ -139,6 +139,14 @@ impl Streams {
         }
     }
 
+    /// What a shard is subscribed to.
+    pub(super) fn of(&self, shard: ShardId) -> Vec<StreamId> {
+        let held = self.holds.iter();
+        held.filter(|(_, hold)| hold.shards & bit(shard) != 0)
+            .map(|(stream, _)| stream.clone())
+            .collect()
+    }
+
     pub(super) fn connected(&mut self, out: &mut Out) {
         self.connected = true;
         self.holds.retain(|_, hold| hold.shards != 0);

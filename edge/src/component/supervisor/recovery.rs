@@ -1,12 +1,14 @@
 //! What happens when a call traps.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use chorus_protocol::session::Replayed as SessionReplayed;
 
 use super::super::bindings::exports::chorus::edge::session::{Close, Input, Output, Replayed};
 use super::super::instance::{Fault, Instance, budget};
-use super::{Supervisor, micros};
+use super::{StartError, Supervisor, micros};
 
 /// What a viewer is told whose input trapped.
 const INTERNAL: u16 = 1011;
@@ -169,6 +171,25 @@ impl Supervisor {
             let _ = instance.handle(budget(&self.bounds, bytes) * REPLAY_FACTOR, now, inputs)?;
         }
         Ok(instance)
+    }
+
+    /// A clean supervisor of the same logic and configuration, after a panic of the host: nothing of this one's state
+    /// is used. `counted` is what the logic had counted.
+    ///
+    /// # Errors
+    /// When the logic does not start.
+    pub fn fresh(&self, counted: BTreeMap<String, u64>) -> Result<Self, StartError> {
+        let mut fresh = Self::new(
+            Arc::clone(&self.logic),
+            &self.config,
+            self.seed.wrapping_add(SEED_STEP),
+            self.bounds.clone(),
+        )?;
+        fresh.generation = self.generation.wrapping_add(1).max(1);
+        fresh.stats = self.stats;
+        fresh.stats.resets += 1;
+        fresh.counted.base = counted;
+        Ok(fresh)
     }
 
     /// Begins anew with a clean instance. When even that fails the next batch tries again.

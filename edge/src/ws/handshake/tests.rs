@@ -83,6 +83,23 @@ fn deflate_is_taken_when_offered() {
         "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
     );
     assert!(upgrade.deflate);
+    let lines = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n\
+                 Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=15\r\n";
+    let upgrade = opened("GET /v1/ws", lines);
+    assert!(upgrade.deflate);
+    let mut answer = Vec::new();
+    upgrade.write_answer(&mut answer);
+    let answer = String::from_utf8(answer).expect("ASCII");
+    assert!(
+        answer.contains("; server_max_window_bits=15\r\n"),
+        "{answer}"
+    );
+    let declined = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=08\r\n";
+    let upgrade = opened("GET /v1/ws", declined);
+    assert!(!upgrade.deflate);
+    let mut answer = Vec::new();
+    upgrade.write_answer(&mut answer);
+    assert!(!String::from_utf8_lossy(&answer).contains("Extensions"));
 }
 
 #[test]

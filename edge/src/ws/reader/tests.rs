@@ -194,6 +194,47 @@ fn compressed_messages_are_inflated_within_the_bound() {
 }
 
 #[test]
+fn the_bound_counts_what_is_inflated() {
+    let rules = Rules {
+        deflate: true,
+        ..TEXT
+    };
+    let stored = |length: usize, block: usize| {
+        let mut data = Vec::new();
+        for part in vec![b'a'; length].chunks(block) {
+            let length = u16::try_from(part.len()).expect("short");
+            data.push(0);
+            data.extend_from_slice(&length.to_le_bytes());
+            data.extend_from_slice(&(!length).to_le_bytes());
+            data.extend_from_slice(part);
+        }
+        data.push(0);
+        data
+    };
+    for block in [4_096, 127, 8] {
+        let data = stored(4_096, block);
+        assert!(data.len() > 4_096);
+        let seen = run(&rules, &[&frame(0xc1, &data)]).expect("it is 4,096 bytes");
+        assert_eq!(seen[0].len(), "message ".len() + 4_096);
+        let (left, right) = data.split_at(4_000);
+        let cut = [frame(0x41, left), frame(0x80, right)].concat();
+        assert_eq!(run(&rules, &[&cut]).expect("also in fragments"), seen);
+    }
+    let one_more = stored(4_097, 4_097);
+    assert_eq!(code_of(&rules, &frame(0xc1, &one_more)), Some(1009));
+    // Blocks of one byte each: six times as long, which no message of 4,096 bytes need be.
+    let padded = frame(0xc1, &stored(4_096, 1));
+    assert_eq!(code_of(&rules, &padded[..8]), Some(1009));
+    assert_eq!(
+        code_of(&rules, &frame(0x81, &[b'a'; 4_097])),
+        Some(1009),
+        "what is not compressed is what it is"
+    );
+    let plain = [frame(0x01, &[b'a'; 4_096]), frame(0x80, b"a")].concat();
+    assert_eq!(code_of(&rules, &plain), Some(1009));
+}
+
+#[test]
 fn an_idle_reader_holds_nothing() {
     let mut reader = Reader::default();
     let mut inflater = Inflater::default();
@@ -261,8 +302,9 @@ proptest! {
                 break;
             }
             if let Some(partial) = &reader.partial {
-                prop_assert!(partial.raw.len() <= 14 + 256);
-                prop_assert!(partial.message.as_ref().is_none_or(|message| message.data.len() <= 256));
+                let most = if deflate { rules.compressed_bytes_max() } else { 256 };
+                prop_assert!(partial.raw.len() <= 14 + most);
+                prop_assert!(partial.message.as_ref().is_none_or(|message| message.data.len() <= most));
             }
         }
     }

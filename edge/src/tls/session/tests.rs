@@ -6,6 +6,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::*;
+use crate::tls::server_config;
 
 fn pair(versions: &[&'static rustls::SupportedProtocolVersion]) -> (ClientConnection, Session) {
     let made =
@@ -118,4 +119,46 @@ fn what_is_no_tls_13_is_refused() {
             .is_err()
     );
     assert!(server.seal(b"x", &mut Vec::new()).is_err());
+}
+
+#[test]
+fn a_session_that_failed_says_so_once_and_stays_failed() {
+    let (_, mut server) = pair(&[&rustls::version::TLS13]);
+    // A message that has begun, and a record of no kind: what rustls keeps of the first must not be lost.
+    let mut seven = [0x16, 0x03, 0x01, 0x00, 0x01, 0x02, 0x00];
+    let (mut plain, mut out) = (Vec::new(), Vec::new());
+    assert!(server.receive(&mut seven, &mut plain, &mut out).is_err());
+    assert_eq!(out[..6], [0x15, 0x03, 0x03, 0x00, 0x02, 0x02]);
+    assert_eq!(out.len(), 7, "one alert");
+    out.clear();
+    assert!(server.receive(&mut seven, &mut plain, &mut out).is_err());
+    assert!(server.seal(b"x", &mut out).is_err());
+    server.close_notify(&mut out);
+    assert!(out.is_empty() && plain.is_empty());
+    assert!(!server.is_established());
+}
+
+#[test]
+fn nothing_is_read_or_sealed_after_either_side_has_ended() {
+    let (mut client, mut server) = pair(&[&rustls::version::TLS13]);
+    exchange(&mut client, &mut server, 1_000).expect("a handshake");
+    client.writer().write_all(b"the last").expect("queued");
+    client.send_close_notify();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).expect("memory");
+    bytes.extend([0x16, 0x03, 0x01, 0x00, 0x01, 0x02, 0x00]);
+    let (mut plain, mut out) = (Vec::new(), Vec::new());
+    let progress = server.receive(&mut bytes, &mut plain, &mut out);
+    assert_eq!(progress, Ok(Progress::PeerClosed));
+    assert_eq!(plain, b"the last");
+    assert!(server.peer_has_closed() && server.incoming.is_empty());
+    // It may still be answered.
+    server.seal(b"answer", &mut out).expect("sealed");
+    server.close_notify(&mut out);
+    let said = out.len();
+    server.close_notify(&mut out);
+    assert!(server.seal(b"x", &mut out).is_err());
+    assert_eq!(out.len(), said, "it ends once");
+    let again = server.receive(&mut [0xff; 40], &mut plain, &mut out);
+    assert_eq!(again, Ok(Progress::PeerClosed));
 }
