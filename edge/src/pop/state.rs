@@ -68,6 +68,12 @@ impl PopState {
         self.draining.store(true, Relaxed);
     }
 
+    /// Whether the end has begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
     /// Whether viewers may come: a gateway is connected, a lease is held, and no drain has begun.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -76,9 +82,7 @@ impl PopState {
             .map_or(0, |since| {
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             });
-        !self.draining.load(Relaxed)
-            && self.connected.load(Relaxed)
-            && self.lease_until.load(Relaxed) > now
+        !self.is_draining() && self.connected.load(Relaxed) && self.lease_until.load(Relaxed) > now
     }
 }
 

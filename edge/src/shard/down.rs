@@ -74,6 +74,7 @@ impl<B: Brain> Engine<B> {
                     tracing::debug!("nobody waits for the swap");
                 }
             }
+            ToShard::Returned(handover) => self.returned(*handover),
             ToShard::Drain { until } => self.drain(until),
         }
     }
