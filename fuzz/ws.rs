@@ -9,6 +9,8 @@ pub mod deflate;
 pub mod frame;
 #[path = "../edge/src/ws/handshake.rs"]
 pub mod handshake;
+#[path = "../edge/src/ws/head.rs"]
+pub mod head;
 #[path = "../edge/src/ws/offer.rs"]
 pub mod offer;
 #[path = "../edge/src/ws/reader.rs"]

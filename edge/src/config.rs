@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backhaul::{BackhaulBounds, BackhaulConfig};
 use crate::component::Bounds;
+use crate::http::HttpBounds;
 use crate::link::ShardId;
 use crate::shard::QueueBounds;
 use crate::shard::send::IoUring;
@@ -26,6 +27,11 @@ pub const SHARDS_MAX: usize = 16;
 pub struct Config {
     /// Where viewers connect.
     pub listen: SocketAddr,
+    /// Where health, readiness and metrics answer without waiting for viewers, unencrypted. Without it only `listen`
+    /// answers.
+    pub admin_listen: Option<SocketAddr>,
+    /// Whether `/metrics` answers at `listen` too; health and readiness always do.
+    pub public_metrics: bool,
     /// This PoP's name.
     pub pop: PopId,
     /// The region that it is near to; for logs and metrics.
@@ -61,6 +67,8 @@ pub struct Config {
     pub batching: Batching,
     /// Bounds of a viewer's queue.
     pub queues: Queues,
+    /// Bounds of HTTP connections.
+    pub http: HttpBounds,
     /// Bounds of the component host.
     pub component: Bounds,
 }
@@ -69,6 +77,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: None,
+            public_metrics: false,
             pop: fixed("dev-1"),
             region: fixed("dev"),
             shards: 0,
@@ -86,6 +96,7 @@ impl Default for Config {
             limits: toml::Table::new(),
             batching: Batching::default(),
             queues: Queues::default(),
+            http: HttpBounds::default(),
             component: Bounds::default(),
         }
     }
@@ -258,6 +269,10 @@ impl Checked {
             .component
             .check()
             .map_err(|error| ConfigError::Value(format!("component.{error}")))?;
+        config
+            .http
+            .check()
+            .map_err(|error| ConfigError::Value(format!("http.{error}")))?;
         let limits = limits(&config.limits, variables)?;
         if config.queues.viewer_bytes_max < limits.message_bytes_max as usize * 4 {
             return value(

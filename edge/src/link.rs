@@ -15,6 +15,7 @@ use chorus_protocol::{CommentId, Millis, StreamId};
 
 use crate::backhaul::ShardSender;
 use crate::component::Logic;
+use crate::http::Handover;
 
 /// A shard's number in this process, 0 to 15.
 pub type ShardId = u8;
@@ -136,6 +137,8 @@ pub enum ToShard {
         /// Told when it is done: `Err` says why the old logic goes on.
         done: tokio::sync::oneshot::Sender<Result<(), String>>,
     },
+    /// A connection that the HTTP server was given, with a request that is a shard's.
+    Returned(Box<Handover>),
     /// Take no new connection and close the rest by and by.
     Drain {
         /// Close what is left at this time.
@@ -240,6 +243,20 @@ impl ShardHandle {
     pub fn send(&self, message: ToShard) {
         self.put(message);
         self.bell.ring();
+    }
+
+    /// Hands a message over if there is room at once.
+    ///
+    /// # Errors
+    /// The message, when there is none or the shard has ended.
+    pub fn offer(&self, message: ToShard) -> Result<(), ToShard> {
+        let offered = self.channel.try_send(message);
+        self.bell.ring();
+        offered.map_err(|error| match error {
+            mpsc::TrySendError::Full(message) | mpsc::TrySendError::Disconnected(message) => {
+                message
+            }
+        })
     }
 
     fn put(&self, message: ToShard) {

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[path = "shard/bounds.rs"]
+mod bounds;
 #[path = "shard/brain.rs"]
 mod brain;
 #[path = "shard/client.rs"]
@@ -27,3 +29,5 @@ mod records;
 mod telling;
 #[path = "shard/tls.rs"]
 mod tls;
+#[path = "shard/used.rs"]
+mod used;

@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut answer = Vec::new();
     match look(bytes, &origins) {
         Handshake::Upgrade(upgrade) => upgrade.write_answer(&mut answer),
-        Handshake::Refuse(refusal) => refusal.write_answer(&mut answer),
+        Handshake::Refuse { why, head_only } => why.write_answer(head_only, &mut answer),
         Handshake::Incomplete | Handshake::Other => return,
     }
     assert!(answer.starts_with(b"HTTP/1.1 "));

@@ -1,4 +1,9 @@
-//! Connections that never become one: half-open, dripping, malformed, silent.
+//! Connections that never become one: half-open, dripping, malformed, silent; and those that a proxy used before.
+
+#[path = "handshakes/halves.rs"]
+mod halves;
+#[path = "handshakes/nginx.rs"]
+mod nginx;
 
 use std::time::Duration;
 

@@ -1,5 +1,10 @@
-/** Writes `dist/`: the page (`index.html`, `app.js`, `app.css`) and the SDK (`chorus.js`, `chorus.d.ts`). */
-import { cp, mkdir, rm, writeFile } from "node:fs/promises";
+/**
+ * Writes `dist/`: the page (`index.html`, `app.js`, `app.css`) and the SDK (`chorus.js`, `chorus.d.ts`), and beside what a
+ * page loads the same in brotli, which a PoP serves where a browser takes it.
+ */
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { promisify } from "node:util";
+import { brotliCompress } from "node:zlib";
 import { build } from "esbuild";
 
 const root = new URL("..", import.meta.url);
@@ -18,3 +23,11 @@ await Promise.all([
   writeFile(at("dist/chorus.d.ts"), 'export * from "./types/index.js";\n'),
   writeFile(at("dist/chorus-msgpack.d.ts"), 'export * from "./types/msgpack.js";\n'),
 ]);
+
+const loaded = ["index.html", "app.js", "app.css", "favicon.svg", "chorus.js", "chorus-msgpack.js"];
+await Promise.all(
+  loaded.map(async (name) => {
+    const packed = await promisify(brotliCompress)(await readFile(at(`dist/${name}`)));
+    await writeFile(at(`dist/${name}.br`), packed);
+  }),
+);

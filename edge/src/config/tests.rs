@@ -41,6 +41,10 @@ fn errors_name_the_key() {
             "component.cpu_ms_max",
         ),
         (
+            &format!("{MINIMAL}\n[http]\nbody_ms_max = 0"),
+            "http.body_ms_max",
+        ),
+        (
             &format!("{MINIMAL}\n[tokens]\nkeys = [{{alg = \"none\"}}]"),
             "none",
         ),

@@ -1,12 +1,17 @@
-//! Answers and the header fields that they all carry.
+//! Answers, the header fields that they all carry, and their bytes.
+
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Response, StatusCode};
+use chorus_protocol::codes::ErrorCode;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
 
 /// An answer of this server.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Bytes>;
+
+/// Body bytes that are copied behind the head, so that both go out as one; more are written by themselves.
+const TOGETHER_BYTES_MAX: usize = 16 << 10;
 
 /// An answer with a body.
 pub(super) fn body(
@@ -14,7 +19,7 @@ pub(super) fn body(
     content_type: &'static str,
     body: impl Into<Bytes>,
 ) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -26,12 +31,13 @@ pub(super) fn body(
     answer
 }
 
-/// An error as `application/problem+json` (RFC 9457).
-pub(super) fn problem(status: StatusCode, detail: &str) -> Answer {
+/// An error as `application/problem+json` (RFC 9457) with a code of the common table.
+pub(super) fn problem(status: StatusCode, code: ErrorCode, detail: &str) -> Answer {
     let problem = serde_json::json!({
         "type": "about:blank",
         "title": status.canonical_reason().unwrap_or("Error"),
         "status": status.as_u16(),
+        "code": code.as_str(),
         "detail": detail,
     });
     body(status, "application/problem+json", problem.to_string())
@@ -41,10 +47,66 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Answer {
 pub(super) fn not_allowed(allow: &'static str) -> Answer {
     let mut answer = problem(
         StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::MethodNotAllowed,
         "this path has other methods",
     );
     answer
         .headers_mut()
         .insert(header::ALLOW, HeaderValue::from_static(allow));
     answer
+}
+
+/// What the connection has to do with an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// The request was a HEAD: the fields of its GET, and no body.
+    pub(super) head_only: bool,
+    /// Another request may follow.
+    pub(super) keep_alive: bool,
+    /// The request was HTTP/1.1; else 1.0, where keeping the connection has to be said.
+    pub(super) is_1_1: bool,
+}
+
+/// The bytes of an answer: the head, with the body behind it if that is short, and the body if it is not.
+pub(super) fn encode(answer: Answer, manner: Manner) -> (Vec<u8>, Bytes) {
+    let (parts, body) = answer.into_parts();
+    let status = parts.status;
+    let mut bytes = Vec::with_capacity(512);
+    let reason = status.canonical_reason().unwrap_or("Unknown");
+    bytes.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
+    for (name, value) in &parts.headers {
+        line(&mut bytes, name.as_str(), value.as_bytes());
+    }
+    // These have no body, whatever the fields say (RFC 9112 section 6.3).
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !bodiless {
+        line(
+            &mut bytes,
+            "content-length",
+            body.len().to_string().as_bytes(),
+        );
+    }
+    if !manner.keep_alive {
+        line(&mut bytes, "connection", b"close");
+    } else if !manner.is_1_1 {
+        line(&mut bytes, "connection", b"keep-alive");
+    }
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    line(&mut bytes, "date", date.as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+    if bodiless || manner.head_only {
+        return (bytes, Bytes::new());
+    }
+    if body.len() <= TOGETHER_BYTES_MAX {
+        bytes.extend_from_slice(&body);
+        return (bytes, Bytes::new());
+    }
+    (bytes, body)
+}
+
+fn line(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(b": ");
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(b"\r\n");
 }

@@ -1,44 +1,67 @@
 //! `/api`: what the PoP passes on to the gateway, and how its answers come back.
 
-use chorus_protocol::backhaul::{REST_BODY_BYTES_MAX, RestRequest};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use bytes::Bytes;
+use chorus_protocol::backhaul::{RestRequest, RestResponse};
+use chorus_protocol::codes::ErrorCode;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
 
 use super::answer::{Answer, body, not_allowed, problem};
+use super::request::Request;
 use super::server::Rest;
 use crate::backhaul::RestError;
 use crate::ws::handshake::Origins;
 
 /// Methods of the REST interface.
 const METHODS: &str = "GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS";
+/// What of a gateway's answer is passed on, its type apart. Whatever else it may say is the PoP's to say.
+const PASSED_ON: [HeaderName; 6] = [
+    header::WWW_AUTHENTICATE,
+    header::ALLOW,
+    header::RETRY_AFTER,
+    header::LOCATION,
+    header::LINK,
+    header::CONTENT_DISPOSITION,
+];
+/// Of these, what a page of another origin may read.
+const EXPOSED: &str = "WWW-Authenticate, Allow, Retry-After, Location, Link, Content-Disposition";
 
 /// Answers a call.
 pub(super) async fn answer(
-    request: Request<Incoming>,
+    request: &Request,
+    sent: Bytes,
     rest: &dyn Rest,
     origins: &Origins,
 ) -> Answer {
-    let origin = request.headers().get(header::ORIGIN).cloned();
-    let allowed = origins.allow(origin.as_ref().and_then(|origin| origin.to_str().ok()));
-    let mut answer = if !allowed {
-        problem(StatusCode::FORBIDDEN, "pages of this origin may not call")
-    } else if request.method() == Method::OPTIONS {
-        preflight()
-    } else {
-        forward(request, rest).await
+    let origin_fields = request.headers.get_all(header::ORIGIN);
+    let origin = origins.judge(origin_fields.iter().map(HeaderValue::as_bytes));
+    let mut answer = match origin {
+        Err(_) => problem(
+            StatusCode::FORBIDDEN,
+            ErrorCode::Forbidden,
+            "pages of this origin may not call",
+        ),
+        Ok(_) if request.method == Method::OPTIONS => preflight(),
+        Ok(_) => forward(request, sent, rest).await,
     };
-    if let Some(origin) = origin.filter(|_| allowed) {
+    let headers = answer.headers_mut();
+    if origins.0.is_some() {
+        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    if let Ok(Some(origin)) = origin {
         // Tokens travel in a header, never in a cookie, so any page that is allowed at all may read the answers.
         let value = if origins.0.is_none() {
-            HeaderValue::from_static("*")
+            Ok(HeaderValue::from_static("*"))
         } else {
-            origin
+            HeaderValue::from_str(origin)
         };
-        let headers = answer.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value);
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+        if let Ok(value) = value {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, value);
+            headers.insert(
+                header::ACCESS_CONTROL_EXPOSE_HEADERS,
+                HeaderValue::from_static(EXPOSED),
+            );
+        }
     }
     answer
 }
@@ -47,6 +70,7 @@ fn preflight() -> Answer {
     let mut answer = body(StatusCode::NO_CONTENT, "text/plain", "");
     let headers = answer.headers_mut();
     for (name, value) in [
+        (header::ALLOW, METHODS),
         (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
@@ -59,68 +83,70 @@ fn preflight() -> Answer {
     answer
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned)
-}
-
-async fn forward(request: Request<Incoming>, rest: &dyn Rest) -> Answer {
-    let (head, incoming) = request.into_parts();
-    let method = match head.method {
-        Method::GET
-        | Method::HEAD
-        | Method::POST
-        | Method::PATCH
-        | Method::PUT
-        | Method::DELETE => head.method,
+async fn forward(request: &Request, sent: Bytes, rest: &dyn Rest) -> Answer {
+    let method = match request.method {
+        // The connection leaves the body out.
+        Method::HEAD => Method::GET,
+        Method::GET | Method::POST | Method::PATCH | Method::PUT | Method::DELETE => {
+            request.method.clone()
+        }
         _ => return not_allowed(METHODS),
     };
-    let Ok(collected) = Limited::new(incoming, REST_BODY_BYTES_MAX).collect().await else {
-        return problem(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the body is too long or was cut off",
-        );
+    // One that cannot be read is a bad token, or another type, and not none.
+    let text = |name: HeaderName| {
+        let value = request.headers.get(name)?;
+        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
-    let target = head
-        .uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str())
-        .to_owned();
     let call = RestRequest {
-        method: if method == Method::HEAD {
-            "GET".to_owned()
-        } else {
-            method.to_string()
-        },
-        target,
-        authorization: text(&head.headers, header::AUTHORIZATION),
-        body: collected.to_bytes().to_vec(),
+        method: method.to_string(),
+        target: request.target(),
+        authorization: text(header::AUTHORIZATION),
+        content_type: text(header::CONTENT_TYPE).filter(|_| !sent.is_empty()),
+        body: sent.to_vec(),
     };
     match rest.rest(call).await {
-        Ok(response) => {
-            let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY);
-            let mut answer = body(status, "application/octet-stream", response.body);
-            if let Ok(content_type) = HeaderValue::from_str(&response.content_type) {
-                answer
-                    .headers_mut()
-                    .insert(header::CONTENT_TYPE, content_type);
-            }
-            answer
-        }
+        Ok(response) => passed_on(response),
         Err(RestError::Unavailable) => away("no gateway can be reached"),
         Err(RestError::Busy) => away("too many calls at once"),
-        Err(RestError::TooLong) => problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long"),
+        Err(RestError::TooLong) => problem(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::TooLarge,
+            "the body is too long",
+        ),
         Err(RestError::Timeout) => problem(
             StatusCode::GATEWAY_TIMEOUT,
+            ErrorCode::Timeout,
             "the gateway did not answer in time",
         ),
     }
 }
 
+/// A gateway's answer with what of its header fields is allowed.
+fn passed_on(response: RestResponse) -> Answer {
+    let status = StatusCode::from_u16(response.status)
+        .ok()
+        .filter(|status| !status.is_informational())
+        .unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut answer = body(status, "application/octet-stream", response.body);
+    let headers = answer.headers_mut();
+    if let Ok(content_type) = HeaderValue::from_str(&response.content_type) {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    for (name, value) in &response.headers {
+        let name = PASSED_ON.iter().find(|allowed| allowed.as_str() == name);
+        if let (Some(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
+    }
+    answer
+}
+
 fn away(detail: &str) -> Answer {
-    let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+    let mut answer = problem(
+        StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Unavailable,
+        detail,
+    );
     answer
         .headers_mut()
         .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -1,53 +1,40 @@
 //! The HTTP/1.1 server behind the shards: it takes over connections with what was read of them.
 
-use std::convert::Infallible;
 use std::future::Future;
-use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use chorus_protocol::backhaul::{RestRequest, RestResponse};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use chorus_protocol::codes::ErrorCode;
+use http::{Method, StatusCode};
 use prometheus_client::registry::Registry;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
+use super::admin;
 use super::answer::{Answer, body, not_allowed, problem};
 use super::api;
+use super::bounds::HttpBounds;
+use super::connection::Connection;
 use super::files::Files;
+use super::metrics::{HttpCollector, HttpMetrics, count};
+use super::places::{Place, Places};
+use super::request::Request;
+use super::transport::Handover;
 use crate::backhaul::{Handle, RestError};
+use crate::link::{ShardHandle, ToShard};
 use crate::pop::PopState;
-use crate::tls::{Session, TlsStream};
+use crate::tls::TlsStream;
 use crate::ws::handshake::Origins;
 
 /// Connections on their way from a shard; one more is dropped.
 pub const HANDOVERS_MAX: usize = 1_024;
-/// HTTP connections at once; one more waits for another to end.
-const CONNECTIONS_MAX: usize = 2_048;
-/// A whole head must have come by then, also of a later request.
-const HEAD: Duration = Duration::from_secs(10);
-/// The longest life of an HTTP connection.
-const LIFE: Duration = Duration::from_secs(120);
 /// Text of Prometheus, as prometheus-client writes it.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// A connection that is no WebSocket.
-#[derive(Debug)]
-pub struct Handover {
-    /// The socket, non-blocking.
-    pub socket: std::net::TcpStream,
-    /// Its TLS session.
-    pub tls: Option<Box<Session>>,
-    /// What was read of it, unencrypted.
-    pub read: Vec<u8>,
-}
 
 /// Answers calls of the REST interface.
 pub trait Rest: Send + Sync {
@@ -79,68 +66,164 @@ pub struct HttpServer {
     pub pop: Arc<PopState>,
     /// Pages that may call.
     pub origins: Origins,
+    /// Places and times of connections.
+    pub bounds: HttpBounds,
+    /// `/metrics` is served to viewers too.
+    pub public_metrics: bool,
+    /// A listener of its own for health, readiness and metrics.
+    pub admin: Option<TcpListener>,
+    /// Where an upgrade on a used connection goes.
+    pub shards: Vec<ShardHandle>,
+}
+
+/// Who may ask what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Face {
+    /// Viewers and their pages.
+    Public,
+    /// The PoP's operator.
+    Admin,
+}
+
+/// What connections share.
+pub(super) struct Shared {
+    files: Files,
+    rest: Arc<dyn Rest>,
+    registry: Registry,
+    pop: Arc<PopState>,
+    public_metrics: bool,
+    shards: Vec<ShardHandle>,
+    /// The shard that the next upgrade goes to.
+    next: AtomicUsize,
+    pub(super) origins: Origins,
+    pub(super) bounds: HttpBounds,
+    pub(super) metrics: Arc<HttpMetrics>,
 }
 
 impl HttpServer {
-    /// Serves what comes until the shards have ended.
-    pub async fn run(self, mut handovers: mpsc::Receiver<Handover>) {
-        let server = Arc::new(self);
-        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        while let Some(handover) = handovers.recv().await {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                return;
-            };
-            let server = Arc::clone(&server);
-            tokio::spawn(async move {
-                if let Err(error) = server.serve(handover).await {
-                    tracing::debug!(%error, "an HTTP connection failed");
+    /// Serves what comes until the shards have ended, and their last requests to the end.
+    pub async fn run(mut self, mut handovers: mpsc::Receiver<Handover>) {
+        let metrics = Arc::<HttpMetrics>::default();
+        let collector = HttpCollector(Arc::clone(&metrics));
+        self.registry.register_collector(Box::new(collector));
+        let places = Places::new(
+            self.bounds.connections_max,
+            self.bounds.connections_per_address_max,
+            Arc::clone(&metrics),
+        );
+        let shared = Arc::new(Shared {
+            files: self.files,
+            rest: self.rest,
+            registry: self.registry,
+            pop: self.pop,
+            public_metrics: self.public_metrics,
+            shards: self.shards,
+            next: AtomicUsize::new(0),
+            origins: self.origins,
+            bounds: self.bounds,
+            metrics,
+        });
+        let (end, ending) = watch::channel(false);
+        let admin = self.admin.map(|listener| {
+            tokio::spawn(admin::serve(listener, Arc::clone(&shared), ending.clone()))
+        });
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                handover = handovers.recv() => {
+                    let Some(handover) = handover else {
+                        break;
+                    };
+                    let peer = handover.socket.peer_addr();
+                    if let Some(place) = peer.ok().and_then(|peer| places.take(peer.ip())) {
+                        let shared = Arc::clone(&shared);
+                        connections.spawn(shared.serve(handover, place, ending.clone()));
+                    }
                 }
-                drop(permit);
-            });
+                // Those that have ended are let go of.
+                Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            }
+        }
+        end.send_replace(true);
+        while connections.join_next().await.is_some() {}
+        if let Some(admin) = admin {
+            admin.abort();
         }
     }
+}
 
+impl Shared {
     async fn serve(
         self: Arc<Self>,
         handover: Handover,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let socket = TcpStream::from_std(handover.socket)?;
+        place: Place,
+        ending: watch::Receiver<bool>,
+    ) {
+        let read = BytesMut::from(&handover.read[..]);
+        let socket = match TcpStream::from_std(handover.socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::debug!(%error, "a connection could not be taken over");
+                return;
+            }
+        };
+        let face = Face::Public;
+        let shared = self;
         match handover.tls {
-            None => self.connection(Rewound::new(handover.read, socket)).await,
+            None => {
+                let stream = socket;
+                let connection = Connection {
+                    stream,
+                    read,
+                    place,
+                    fresh: true,
+                    face,
+                    shared,
+                    ending,
+                };
+                connection.run().await;
+            }
             Some(session) => {
-                self.connection(Rewound::new(handover.read, TlsStream::new(socket, session)))
-                    .await
+                let stream = TlsStream::new(socket, session);
+                let connection = Connection {
+                    stream,
+                    read,
+                    place,
+                    fresh: true,
+                    face,
+                    shared,
+                    ending,
+                };
+                connection.run().await;
             }
         }
     }
 
-    async fn connection<S>(
-        self: Arc<Self>,
-        stream: S,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let service = service_fn(move |request| {
-            let server = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
-        });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
-            .max_headers(64)
-            .max_buf_size(64 << 10)
-            .serve_connection(TokioIo::new(stream), service);
-        tokio::time::timeout(LIFE, connection).await??;
-        Ok(())
+    /// Gives a connection to the next shard that takes it; a PoP whose shards have ended drops it.
+    pub(super) fn give_back(&self, handover: Handover) {
+        let mut message = ToShard::Returned(Box::new(handover));
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let (before, after) = self.shards.split_at(first % self.shards.len().max(1));
+        for shard in after.iter().chain(before) {
+            match shard.offer(message) {
+                Ok(()) => return count(&self.metrics.returned),
+                Err(refused) => message = refused,
+            }
+        }
+        count(&self.metrics.full);
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let path = request.uri().path();
-        if path == "/api" || path.starts_with("/api/") {
-            return api::answer(request, &*self.rest, &self.origins).await;
+    /// No connection is kept any longer.
+    pub(super) fn is_ending(&self) -> bool {
+        self.pop.is_draining()
+    }
+
+    pub(super) async fn answer(&self, face: Face, request: &Request, sent: Bytes) -> Answer {
+        let path = request.path.as_str();
+        if face == Face::Public && (path == "/api" || path.starts_with("/api/")) {
+            return api::answer(request, sent, &*self.rest, &self.origins).await;
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        if !matches!(request.method, Method::GET | Method::HEAD) {
             return not_allowed("GET, HEAD");
         }
         match path {
@@ -150,17 +233,27 @@ impl HttpServer {
             }
             "/readyz" => problem(
                 StatusCode::SERVICE_UNAVAILABLE,
+                ErrorCode::Unavailable,
                 "no gateway, no lease, or going away",
             ),
-            "/metrics" => self.metrics(),
-            path => self
+            "/metrics" if face == Face::Admin || self.public_metrics => self.metrics_text(),
+            path if face == Face::Public => self
                 .files
-                .answer(path, request.headers())
-                .unwrap_or_else(|| problem(StatusCode::NOT_FOUND, "there is nothing here")),
+                .answer(path, &request.headers)
+                .unwrap_or_else(|| self.nothing_here()),
+            _ => self.nothing_here(),
         }
     }
 
-    fn metrics(&self) -> Answer {
+    pub(super) fn nothing_here(&self) -> Answer {
+        problem(
+            StatusCode::NOT_FOUND,
+            ErrorCode::NotFound,
+            "there is nothing here",
+        )
+    }
+
+    fn metrics_text(&self) -> Answer {
         let mut text = String::new();
         match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
             Ok(()) => body(StatusCode::OK, METRICS_TYPE, text),
@@ -168,55 +261,36 @@ impl HttpServer {
                 tracing::error!(%error, "metrics cannot be written");
                 problem(
                     StatusCode::INTERNAL_SERVER_ERROR,
+                    ErrorCode::Internal,
                     "metrics cannot be written",
                 )
             }
         }
     }
-}
 
-/// A connection that begins with bytes read from it earlier.
-struct Rewound<S> {
-    read: Bytes,
-    stream: S,
-}
-
-impl<S> Rewound<S> {
-    fn new(read: Vec<u8>, stream: S) -> Self {
-        let read = read.into();
-        Self { read, stream }
+    /// Serves a connection of the operator's listener.
+    pub(super) async fn administer(
+        self: Arc<Self>,
+        socket: TcpStream,
+        place: Place,
+        ending: watch::Receiver<bool>,
+    ) {
+        let connection = Connection {
+            stream: socket,
+            read: BytesMut::new(),
+            place,
+            fresh: true,
+            face: Face::Admin,
+            shared: self,
+            ending,
+        };
+        connection.run().await;
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.read.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
-        }
-        let count = buf.remaining().min(self.read.len());
-        buf.put_slice(&self.read.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+/// The address of a peer, or of this machine when it is gone already.
+pub(super) fn peer(socket: &TcpStream) -> IpAddr {
+    socket
+        .peer_addr()
+        .map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.ip())
 }

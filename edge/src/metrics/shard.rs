@@ -130,6 +130,8 @@ shard_metrics! {
     upgraded,
     /// Connections closed because their request or TLS handshake was not whole in time
     opening_timed_out,
+    /// Connections closed before their first request was whole, to make room for another
+    opening_evicted,
     /// TLS handshakes that failed
     tls_failed,
     /// Requests handed to the HTTP server

@@ -82,7 +82,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
     let manifest = Manifest::read(&config.app, |name| std::env::var(name).ok())?;
     let checked = Checked::try_new(config, &manifest.variables)?;
     let config = &checked.config;
-    let wanted = config.connections_max as u64 + FILES_BESIDES;
+    let wanted = (config.connections_max + config.http.connections_max) as u64 + FILES_BESIDES;
     if let Some(files) = raise_files_limit().filter(|files| *files < wanted) {
         tracing::warn!(
             files,
@@ -108,6 +108,14 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
     let pop = Arc::new(PopState::new(config.connections_max));
     let (address, listeners) = listeners(config.listen, checked.shards)
         .map_err(|error| PopError::Listen(config.listen, error))?;
+    let admin = match config.admin_listen {
+        None => None,
+        Some(address) => Some(
+            tokio::net::TcpListener::bind(address)
+                .await
+                .map_err(|error| PopError::Listen(address, error))?,
+        ),
+    };
     let (up, asked) = link::to_backhaul();
     let (http, handovers) = mpsc::channel(HANDOVERS_MAX);
     let (ended, mut shard_ended) = mpsc::channel(checked.shards);
@@ -169,6 +177,10 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
         registry: registry(metrics, Arc::clone(&pop), backhaul_metrics),
         pop: Arc::clone(&pop),
         origins: checked.origins(),
+        bounds: config.http.clone(),
+        public_metrics: config.public_metrics,
+        admin,
+        shards: handles.clone(),
     };
     let mut server = tokio::spawn(server.run(handovers));
     tracing::info!(
@@ -179,6 +191,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
         application = manifest.application,
         logic = logic.digest(),
         tls = tls.is_some(),
+        admin = ?config.admin_listen,
         "listening"
     );
 

@@ -104,6 +104,12 @@ impl PopState {
         self.draining.store(true, Relaxed);
     }
 
+    /// Whether the end has begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
     /// Whether viewers may come: a gateway is connected, a lease is held, no drain has begun, and not all shards pause.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -113,7 +119,7 @@ impl PopState {
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             });
         let paused = self.paused.load(Relaxed);
-        !self.draining.load(Relaxed)
+        !self.is_draining()
             && (paused == 0 || paused < self.shards.load(Relaxed))
             && self.connected.load(Relaxed)
             && self.lease_until.load(Relaxed) > now

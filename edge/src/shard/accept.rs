@@ -20,6 +20,9 @@ use crate::ws::handshake::{self, Handshake, Refusal, Upgrade};
 
 /// From accepting to a whole request; then the connection is dropped.
 const OPENING: Duration = Duration::from_secs(3);
+/// Bytes of a first head that a shard waits for; a longer one comes together in the HTTP server, whose places are fewer,
+/// and returns from there.
+const OPENING_BYTES_MAX: usize = 8 << 10;
 /// Connections accepted in one turn; the rest waits for the next.
 const ACCEPTS_MAX: usize = 256;
 
@@ -54,11 +57,10 @@ impl<B: Brain> Engine<B> {
         self.accept_again = true;
     }
 
-    fn accepted(&mut self, mut socket: mio::net::TcpStream) {
-        let metrics = &self.spec.metrics;
-        metrics.accepted.add(1);
-        if !self.spec.pop.take_socket() {
-            metrics.accept_refused.add(1);
+    fn accepted(&mut self, socket: mio::net::TcpStream) {
+        self.spec.metrics.accepted.add(1);
+        if !self.take_socket() {
+            self.spec.metrics.accept_refused.add(1);
             return;
         }
         let tls = self
@@ -77,6 +79,47 @@ impl<B: Brain> Engine<B> {
                 return;
             }
         };
+        if let Some(id) = self.enter(socket, tls) {
+            self.openings.push_back((self.turn + OPENING, id));
+        }
+    }
+
+    /// Takes a connection back that the HTTP server had, with a request that it leaves to us.
+    pub(super) fn returned(&mut self, handover: Handover) {
+        if !self.take_socket() {
+            self.spec.metrics.accept_refused.add(1);
+            return;
+        }
+        let socket = mio::net::TcpStream::from_std(handover.socket);
+        if let Some(id) = self.enter(socket, handover.tls) {
+            self.openings.push_back((self.turn + OPENING, id));
+            let mut read = handover.read;
+            self.opening(id, &mut read);
+        }
+    }
+
+    /// Counts a socket in. Where the process has as many as it may, the one that has been opening for the longest makes
+    /// room: half requests hold up only half requests.
+    fn take_socket(&mut self) -> bool {
+        while !self.spec.pop.take_socket() {
+            let Some((_, longest)) = self.openings.pop_front() else {
+                return false;
+            };
+            let conn = self.wire.find(longest);
+            if conn.is_some_and(|conn| conn.phase == Phase::Opening) {
+                self.spec.metrics.opening_evicted.add(1);
+                self.remove(longest);
+            }
+        }
+        true
+    }
+
+    /// Gives a socket, which is counted, a place among the connections.
+    fn enter(
+        &mut self,
+        mut socket: mio::net::TcpStream,
+        tls: Option<Box<Session>>,
+    ) -> Option<ConnId> {
         let entry = self.wire.conns.vacant_entry();
         let slot = entry.key();
         let interests = Interest::READABLE | Interest::WRITABLE;
@@ -87,9 +130,9 @@ impl<B: Brain> Engine<B> {
                 .register(&mut socket, Token(slot + FIRST), interests)
                 .is_err()
         {
-            metrics.accept_failed.add(1);
+            self.spec.metrics.accept_failed.add(1);
             self.spec.pop.socket_closed();
-            return;
+            return None;
         }
         self.slots = self.slots.max(slot + 1);
         self.sequence += 1;
@@ -107,7 +150,7 @@ impl<B: Brain> Engine<B> {
             memberships: Default::default(),
             opening: None,
         });
-        self.openings.push_back((self.turn + OPENING, id));
+        Some(id)
     }
 
     /// The beginning of a connection, unencrypted.
@@ -131,15 +174,17 @@ impl<B: Brain> Engine<B> {
             return self.remove(id);
         };
         match seen {
-            Handshake::Incomplete => conn.opening = Some(Box::from(&*bytes)),
-            Handshake::Other => self.hand_over(id, bytes.to_vec()),
-            Handshake::Refuse(refusal) => {
-                self.spec.metrics.count_refused(refusal);
-                if refusal == Refusal::Malformed && !bytes.is_ascii() {
+            Handshake::Incomplete if bytes.len() < OPENING_BYTES_MAX => {
+                conn.opening = Some(Box::from(&*bytes));
+            }
+            Handshake::Incomplete | Handshake::Other => self.hand_over(id, bytes.to_vec()),
+            Handshake::Refuse { why, head_only } => {
+                self.spec.metrics.count_refused(why);
+                if why == Refusal::Malformed && !bytes.first().is_some_and(u8::is_ascii_graphic) {
                     // No HTTP at all: an answer would be noise.
                     return self.remove(id);
                 }
-                self.refuse(id, |into| refusal.write_answer(into));
+                self.refuse(id, |into| why.write_answer(head_only, into));
             }
             Handshake::Upgrade(upgrade) => {
                 conn.heard_s = second;

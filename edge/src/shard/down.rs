@@ -75,6 +75,7 @@ impl<B: Brain> Engine<B> {
                 }
             }
             ToShard::BackhaulLost => self.lost = true,
+            ToShard::Returned(handover) => self.returned(*handover),
             ToShard::Drain { until } => self.drain(until),
         }
     }

@@ -40,6 +40,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         }
     }
 
+    /// The socket, its session, and the plaintext that nobody has read yet. What was written must be flushed.
+    pub fn into_parts(mut self) -> (S, Box<Session>, Vec<u8>) {
+        let plain = self.plain.split_off(self.plain_read);
+        (self.socket, self.session, plain)
+    }
+
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.out_sent < self.out.len() {
             let sent =

@@ -2,15 +2,21 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use chorus_protocol::Encoding;
+use chorus_protocol::codes::ErrorCode;
 use sha1::{Digest, Sha1};
 
+use super::head::{self, Flaw, Framing, HEAD_BYTES_MAX, Head};
 use super::offer::{self, Offer};
 
-/// Bytes of a request's head; a longer one is answered 431.
-pub const HEAD_BYTES_MAX: usize = 8 << 10;
-/// Header fields of a request; more are answered 431.
-const HEADERS_MAX: usize = 64;
+/// Reads keys: some clients draw 22 letters and not 16 bytes, so the last letter's spare bits are anything.
+const KEY: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
 /// Bytes of a token; a longer one cannot be valid and is cut, so that it is refused as a bad token.
 const TOKEN_BYTES_MAX: usize = HEAD_BYTES_MAX;
 /// The one path that is a WebSocket.
@@ -23,8 +29,13 @@ pub enum Handshake {
     Incomplete,
     /// Not for the WebSocket path (or not even HTTP): another server's business, with all bytes.
     Other,
-    /// Answer and end.
-    Refuse(Refusal),
+    /// Answer [`Refusal::write_answer`] and end.
+    Refuse {
+        /// What to answer.
+        why: Refusal,
+        /// The answer's body is left out: it answers a HEAD.
+        head_only: bool,
+    },
     /// Answer [`Upgrade::write_answer`] and begin.
     Upgrade(Upgrade),
 }
@@ -49,8 +60,12 @@ pub struct Upgrade {
 /// Why a request does not become a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// 400: no valid `Sec-WebSocket-Key`, or a head that is not HTTP.
+    /// 400: a head that is not HTTP, or has a body where there can be none.
     Malformed,
+    /// 400: no valid `Host`.
+    Host,
+    /// 400: no valid `Sec-WebSocket-Key`, or two.
+    Key,
     /// 400: only subprotocols that we do not speak.
     Subprotocol,
     /// 403: a page of an origin that may not.
@@ -61,17 +76,31 @@ pub enum Refusal {
     NoUpgrade,
     /// 431: too long a head.
     TooLarge,
+    /// 501: a transfer coding other than `chunked`.
+    Coding,
+}
+
+/// What a refusal is answered with.
+struct Text {
+    status: u16,
+    title: &'static str,
+    headers: &'static str,
+    code: ErrorCode,
+    detail: &'static str,
 }
 
 impl Refusal {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Malformed,
+        Self::Host,
+        Self::Key,
         Self::Subprotocol,
         Self::Origin,
         Self::Method,
         Self::NoUpgrade,
         Self::TooLarge,
+        Self::Coding,
     ];
 
     /// The label in metrics.
@@ -79,54 +108,133 @@ impl Refusal {
     pub fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
+            Self::Host => "host",
+            Self::Key => "key",
             Self::Subprotocol => "subprotocol",
             Self::Origin => "origin",
             Self::Method => "method",
             Self::NoUpgrade => "no_upgrade",
             Self::TooLarge => "head_too_large",
+            Self::Coding => "transfer_coding",
         }
     }
 
-    fn parts(self) -> (u16, &'static str, &'static str, &'static str) {
-        match self {
-            Self::Malformed => (400, "Bad Request", "", "not a WebSocket handshake"),
+    fn text(self) -> Text {
+        let (status, title, headers, code, detail) = match self {
+            Self::Malformed => (
+                400,
+                "Bad Request",
+                "",
+                ErrorCode::InvalidMessage,
+                "the request cannot be read",
+            ),
+            Self::Host => (
+                400,
+                "Bad Request",
+                "",
+                ErrorCode::InvalidMessage,
+                "a request has one valid Host",
+            ),
+            Self::Key => (
+                400,
+                "Bad Request",
+                "",
+                ErrorCode::InvalidMessage,
+                "a handshake has one Sec-WebSocket-Key: 16 bytes in base64",
+            ),
             Self::Subprotocol => (
                 400,
                 "Bad Request",
                 "",
+                ErrorCode::InvalidMessage,
                 "none of the subprotocols is spoken here: chorus.v1.json, chorus.v1.msgpack",
             ),
-            Self::Origin => (403, "Forbidden", "", "pages of this origin may not connect"),
-            Self::Method => (405, "Method Not Allowed", "Allow: GET\r\n", "use GET"),
+            Self::Origin => (
+                403,
+                "Forbidden",
+                "",
+                ErrorCode::Forbidden,
+                "pages of this origin may not connect",
+            ),
+            Self::Method => (
+                405,
+                "Method Not Allowed",
+                "Allow: GET\r\n",
+                ErrorCode::MethodNotAllowed,
+                "use GET",
+            ),
             Self::NoUpgrade => (
                 426,
                 "Upgrade Required",
                 "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+                ErrorCode::InvalidMessage,
                 "this path is a WebSocket of version 13",
             ),
             Self::TooLarge => (
                 431,
                 "Request Header Fields Too Large",
                 "",
+                ErrorCode::TooLarge,
                 "the request's head is too large",
             ),
+            Self::Coding => (
+                501,
+                "Not Implemented",
+                "",
+                ErrorCode::NotAvailable,
+                "chunked is the only transfer coding here",
+            ),
+        };
+        Text {
+            status,
+            title,
+            headers,
+            code,
+            detail,
         }
     }
 
-    /// Appends the answer, after which the connection ends.
-    pub fn write_answer(self, into: &mut Vec<u8>) {
-        let (status, title, headers, detail) = self.parts();
+    /// Appends the answer, after which the connection ends; without its body for a HEAD.
+    pub fn write_answer(self, head_only: bool, into: &mut Vec<u8>) {
+        let Text {
+            status,
+            title,
+            headers,
+            code,
+            detail,
+        } = self.text();
         let body = format!(
-            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}"}}"#
+            r#"{{"type":"about:blank","title":"{title}","status":{status},"code":"{code}","detail":"{detail}"}}"#
         );
+        // With 426 `Connection` names `Upgrade` too (RFC 9110 section 7.8).
+        let connection = if headers.starts_with("Upgrade:") {
+            "Upgrade, close"
+        } else {
+            "close"
+        };
         into.extend_from_slice(
             format!(
                 "HTTP/1.1 {status} {title}\r\n{headers}Content-Type: application/problem+json\r\n\
-                 Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                 X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\
+                 Content-Length: {}\r\nConnection: {connection}\r\n\r\n",
                 body.len()
             )
             .as_bytes(),
         );
+        if !head_only {
+            into.extend_from_slice(body.as_bytes());
+        }
+    }
+}
+
+impl From<Flaw> for Refusal {
+    fn from(flaw: Flaw) -> Self {
+        match flaw {
+            Flaw::Malformed => Self::Malformed,
+            Flaw::Host => Self::Host,
+            Flaw::Coding => Self::Coding,
+            Flaw::TooLarge => Self::TooLarge,
+        }
     }
 }
 
@@ -153,113 +261,130 @@ impl Upgrade {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(pub Option<Vec<String>>);
 
+/// An `Origin` that may not, that cannot be read, or a second one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OriginRefused;
+
 impl Origins {
-    /// Whether a request with this `Origin` may go on.
-    #[must_use]
-    pub fn allow(&self, origin: Option<&str>) -> bool {
-        match (&self.0, origin) {
-            (None, _) | (_, None) => true,
-            (Some(allowed), Some(origin)) => {
-                allowed.iter().any(|one| one.eq_ignore_ascii_case(origin))
-            }
+    /// Judges the `Origin` fields of a request, for the socket and the REST interface alike; says which it is from.
+    ///
+    /// # Errors
+    /// When the request may not go on.
+    pub fn judge<'a>(
+        &self,
+        mut fields: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Option<&'a str>, OriginRefused> {
+        let Some(origin) = fields.next() else {
+            return Ok(None);
+        };
+        let origin = std::str::from_utf8(origin).map_err(|_| OriginRefused)?;
+        let readable = !origin.is_empty() && origin.bytes().all(|byte| byte.is_ascii_graphic());
+        let allowed = match &self.0 {
+            None => true,
+            Some(allowed) => allowed.iter().any(|one| one.eq_ignore_ascii_case(origin)),
+        };
+        if readable && allowed && fields.next().is_none() {
+            Ok(Some(origin))
+        } else {
+            Err(OriginRefused)
         }
     }
 }
 
-/// Looks at the beginning of a connection.
+/// Looks at the bytes where a request begins.
 #[must_use]
 pub fn look(bytes: &[u8], origins: &Origins) -> Handshake {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut headers);
-    let parsed = request.parse(bytes);
-    let target = request.path.unwrap_or_default();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let ours = path == PATH;
-    let head_bytes = match parsed {
-        Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= HEAD_BYTES_MAX => head_bytes,
-        Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => {
-            return Handshake::Incomplete;
-        }
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => {
-            return Handshake::Refuse(Refusal::TooLarge);
-        }
-        Err(_) => return Handshake::Refuse(Refusal::Malformed),
+    let mut room = head::NO_FIELDS;
+    let refused = match head::parse(bytes, &mut room) {
+        Ok(None) => return Handshake::Incomplete,
+        Ok(Some(head)) if head.path != PATH => return Handshake::Other,
+        Ok(Some(head)) => match upgrade(&head, origins) {
+            Ok(upgrade) => return Handshake::Upgrade(upgrade),
+            Err(refusal) => refusal,
+        },
+        Err(flaw) => flaw.into(),
     };
-    if !ours {
-        return Handshake::Other;
+    Handshake::Refuse {
+        why: refused,
+        head_only: bytes.starts_with(b"HEAD "),
     }
-    if request.method != Some("GET") {
-        return Handshake::Refuse(Refusal::Method);
+}
+
+/// RFC 6455 section 4.2.1.
+fn upgrade(head: &Head<'_, '_>, origins: &Origins) -> Result<Upgrade, Refusal> {
+    if head.method != "GET" {
+        return Err(Refusal::Method);
     }
-    let fields = Fields::of(request.headers);
-    if !fields.upgrade
-        || !fields.connection
-        || fields.version != Some("13")
-        || request.version != Some(1)
+    if head.framing != Framing::Length(0) {
+        // Its bytes would be taken for frames.
+        return Err(Refusal::Malformed);
+    }
+    let fields = Fields::of(head.fields);
+    let mut versions = head.values("sec-websocket-version");
+    if !head.lists("upgrade", "websocket")
+        || !head.lists("connection", "upgrade")
+        || versions.next() != Some(b"13")
+        || versions.next().is_some()
+        || !head.is_1_1
     {
-        return Handshake::Refuse(Refusal::NoUpgrade);
+        return Err(Refusal::NoUpgrade);
     }
-    let Some(key) = fields
-        .key
-        .filter(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16))
-    else {
-        return Handshake::Refuse(Refusal::Malformed);
-    };
-    if !origins.allow(fields.origin) {
-        return Handshake::Refuse(Refusal::Origin);
-    }
+    let mut keys = head.values("sec-websocket-key");
+    let key = keys
+        .next()
+        .filter(|key| KEY.decode(key).is_ok_and(|bytes| bytes.len() == 16))
+        .filter(|_| keys.next().is_none())
+        .ok_or(Refusal::Key)?;
+    origins
+        .judge(head.values("origin"))
+        .map_err(|OriginRefused| Refusal::Origin)?;
     let (encoding, named) = match fields.subprotocol() {
         Ok(Some(encoding)) => (encoding, true),
         Ok(None) => (Encoding::Json, false),
-        Err(()) => return Handshake::Refuse(Refusal::Subprotocol),
+        Err(()) => return Err(Refusal::Subprotocol),
     };
-    Handshake::Upgrade(Upgrade {
+    Ok(Upgrade {
         encoding,
         named,
-        deflate: fields.deflate.is_some(),
         offer: fields.deflate,
-        token: token_of(query).or_else(|| fields.bearer.map(str::to_owned)),
+        token: token_of(head.query.unwrap_or_default()).or(fields.bearer),
         accept: accept(key),
-        head_bytes,
+        head_bytes: head.bytes,
     })
 }
 
-/// The header fields that matter here.
+/// What the handshake chooses by.
 #[derive(Default)]
-struct Fields<'a> {
-    upgrade: bool,
-    connection: bool,
-    version: Option<&'a str>,
-    key: Option<&'a str>,
-    origin: Option<&'a str>,
-    bearer: Option<&'a str>,
+struct Fields {
+    bearer: Option<String>,
     deflate: Option<Offer>,
     offered: bool,
     chosen: Option<Encoding>,
 }
 
-impl<'a> Fields<'a> {
-    fn of(headers: &[httparse::Header<'a>]) -> Self {
+impl Fields {
+    fn of(headers: &[httparse::Header<'_>]) -> Self {
         let mut fields = Self::default();
         for header in headers {
+            let name = header.name;
+            if name.eq_ignore_ascii_case("authorization") {
+                // One that cannot be read is a bad token, not none.
+                fields.bearer = String::from_utf8_lossy(header.value)
+                    .split_once(' ')
+                    .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+                    .map(|(_, token)| token.trim().to_owned());
+                continue;
+            }
             let Ok(value) = std::str::from_utf8(header.value) else {
                 continue;
             };
             let value = value.trim();
-            let mut list = value.split(',').map(str::trim);
-            let name = header.name;
-            if name.eq_ignore_ascii_case("upgrade") {
-                fields.upgrade |= list.any(|item| item.eq_ignore_ascii_case("websocket"));
-            } else if name.eq_ignore_ascii_case("connection") {
-                fields.connection |= list.any(|item| item.eq_ignore_ascii_case("upgrade"));
-            } else if name.eq_ignore_ascii_case("sec-websocket-version") {
-                fields.version = Some(value);
-            } else if name.eq_ignore_ascii_case("sec-websocket-key") {
-                fields.key = Some(value);
-            } else if name.eq_ignore_ascii_case("sec-websocket-extensions") {
+            if name.eq_ignore_ascii_case("sec-websocket-extensions") {
                 fields.deflate = fields.deflate.or_else(|| offer::take(value));
             } else if name.eq_ignore_ascii_case("sec-websocket-protocol") {
-                fields.offered = true;
+                // An empty field offers nothing.
+                let mut list = value.split(',').map(str::trim).filter(|it| !it.is_empty());
+                fields.offered |= list.clone().next().is_some();
                 // The first offer that we speak: the client names them in the order of its preference.
                 let chosen = list.find_map(|item| {
                     Encoding::ALL
@@ -267,13 +392,6 @@ impl<'a> Fields<'a> {
                         .find(|encoding| encoding.subprotocol() == item)
                 });
                 fields.chosen = fields.chosen.or(chosen);
-            } else if name.eq_ignore_ascii_case("origin") {
-                fields.origin = Some(value);
-            } else if name.eq_ignore_ascii_case("authorization") {
-                fields.bearer = value
-                    .split_once(' ')
-                    .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-                    .map(|(_, token)| token.trim());
             }
         }
         fields
@@ -306,9 +424,9 @@ fn token_of(query: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&token).into_owned())
 }
 
-fn accept(key: &str) -> String {
+fn accept(key: &[u8]) -> String {
     let mut hash = Sha1::new();
-    hash.update(key.as_bytes());
+    hash.update(key);
     hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     STANDARD.encode(hash.finalize())
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use chorus_edge::http::Handover;
+use chorus_edge::http::{HANDOVERS_MAX, Handover};
 use chorus_edge::link::{self, BackhaulReceiver, ShardHandle, ToShard};
 use chorus_edge::metrics::ShardMetrics;
 use chorus_edge::pop::PopState;
@@ -65,7 +65,7 @@ impl Choice {
         let address = listener.local_addr().unwrap();
         let metrics = Arc::<ShardMetrics>::default();
         let (sender, up) = link::to_backhaul();
-        let (http_sender, http) = tokio::sync::mpsc::channel(16);
+        let (http_sender, http) = tokio::sync::mpsc::channel(HANDOVERS_MAX);
         let pop = self
             .pop
             .unwrap_or_else(|| Arc::new(PopState::new(self.connections_max)));

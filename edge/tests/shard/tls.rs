@@ -11,9 +11,9 @@ use crate::client::{Client, Got, connect, frame, text};
 use crate::harness::{Choice, Running, eventually};
 use crate::records::{CLOSE_NOTIFY, KEY_UPDATE, Records};
 
-type Stream = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 
-fn start(queue_bytes_max: usize) -> (Running, Arc<ClientConfig>) {
+pub(crate) fn start(queue_bytes_max: usize) -> (Running, Arc<ClientConfig>) {
     let made = rcgen::generate_simple_self_signed(vec!["pop.example".to_owned()]).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
@@ -40,7 +40,7 @@ fn start(queue_bytes_max: usize) -> (Running, Arc<ClientConfig>) {
     )
 }
 
-fn dial(address: SocketAddr, config: &Arc<ClientConfig>) -> Stream {
+pub(crate) fn dial(address: SocketAddr, config: &Arc<ClientConfig>) -> Stream {
     let name = ServerName::try_from("pop.example").unwrap();
     StreamOwned::new(
         ClientConnection::new(Arc::clone(config), name).unwrap(),

@@ -21,10 +21,11 @@ fn opened(line: &str, more: &str) -> Upgrade {
 
 fn refused(bytes: &[u8]) -> Refusal {
     let looked = look(bytes, &Origins::default());
-    let Handshake::Refuse(refusal) = looked else {
+    let Handshake::Refuse { why, head_only } = looked else {
         panic!("{looked:?}");
     };
-    refusal
+    assert_eq!(head_only, bytes.starts_with(b"HEAD"));
+    why
 }
 
 #[test]
@@ -114,7 +115,8 @@ fn what_is_no_handshake_is_told_why() {
         "GET /v1/ws",
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhl\r\n",
     );
-    assert_eq!(refused(&short), Refusal::Malformed);
+    assert_eq!(refused(&short), Refusal::Key);
+    assert_eq!(refused(&request("HEAD /v1/ws", KEY)), Refusal::Method);
     assert_eq!(
         refused(b"\x16\x03\x01\x00\xa5 TLS on the plain port"),
         Refusal::Malformed
@@ -150,26 +152,45 @@ fn origins_are_checked_where_they_are_configured() {
     ));
     assert_eq!(
         look(&with("https://evil.example"), &origins),
-        Handshake::Refuse(Refusal::Origin)
+        Handshake::Refuse {
+            why: Refusal::Origin,
+            head_only: false
+        }
     );
-    assert!(origins.allow(None));
+    let judge = |fields: &[&'static str]| origins.judge(fields.iter().map(|it| it.as_bytes()));
+    assert_eq!(judge(&[]), Ok(None), "no page's");
+    let video = "https://video.example";
+    assert_eq!(judge(&[video]), Ok(Some(video)));
+    assert_eq!(judge(&[video, video]), Err(OriginRefused));
+    // Where any page may connect, what is no origin still may not.
+    let any = Origins::default();
+    for bad in ["", "https://v\u{ef}deo.example", "a b", "a\tb"] {
+        assert_eq!(
+            any.judge([bad.as_bytes()].into_iter()),
+            Err(OriginRefused),
+            "{bad}"
+        );
+    }
+    assert!(any.judge([&b"\xff"[..]].into_iter()).is_err());
 }
 
 #[test]
 fn refusals_are_whole_answers() {
     for refusal in Refusal::ALL {
         let mut bytes = Vec::new();
-        refusal.write_answer(&mut bytes);
+        refusal.write_answer(false, &mut bytes);
+        let mut of_head = Vec::new();
+        refusal.write_answer(true, &mut of_head);
         let text = String::from_utf8(bytes).expect("ASCII");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
         assert!(
             head.contains(&format!("Content-Length: {}", body.len())),
             "{text}"
         );
-        assert!(
-            serde_json::from_str::<serde_json::Value>(body).is_ok(),
-            "{body}"
-        );
+        let problem: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        let code = problem["code"].as_str().expect("a code");
+        assert!(ErrorCode::parse(code).is_some(), "{code}");
+        assert_eq!(of_head, format!("{head}\r\n\r\n").into_bytes());
     }
 }
 

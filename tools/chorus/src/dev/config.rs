@@ -130,6 +130,8 @@ fn edge(plan: &Plan<'_>) -> Table {
         ("app", plan.house.app.display().to_string().into()),
         ("state_dir", file("edge").into()),
         ("drain_s", DRAIN_S.into()),
+        // Who develops looks at them where the page is.
+        ("public_metrics", true.into()),
         (
             "backhaul",
             table([
