@@ -289,6 +289,9 @@ pub struct RestResponse {
     /// The body.
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
+    /// Header fields beyond the type: names in lower case; a PoP passes on those of its allow-list.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
 }
 
 /// What may be lost: the next one makes good.

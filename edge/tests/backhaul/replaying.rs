@@ -132,6 +132,7 @@ async fn rest_calls_go_through_and_say_why_not() {
         status: 200,
         content_type: "application/json".to_owned(),
         body: b"{}".to_vec(),
+        headers: vec![("retry-after".to_owned(), "1".to_owned())],
     };
     let (answered, ()) = tokio::join!(pop.handle.rest(call.clone()), async {
         let (request, lane) = peer.request().await;

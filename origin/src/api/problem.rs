@@ -44,6 +44,7 @@ impl Problem {
             content_type: "application/problem+json".to_owned(),
             // Strings and numbers into memory cannot fail.
             body: serde_json::to_vec(self).unwrap_or_default(),
+            headers: Vec::new(),
         }
     }
 }
@@ -55,6 +56,7 @@ pub(super) fn json<T: Serialize>(status: u16, value: &T) -> Result<RestResponse,
         status,
         content_type: "application/json".to_owned(),
         body,
+        headers: Vec::new(),
     })
 }
 
