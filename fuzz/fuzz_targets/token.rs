@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use chorus_protocol::Millis;
-use chorus_protocol::session::TokenKey;
+use chorus_protocol::tokens::TokenKey;
 use chorus_session_core::Verifier;
 use libfuzzer_sys::fuzz_target;
 

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use chorus_protocol::session::TokenKey;
+use chorus_protocol::tokens::TokensConfig;
 use chorus_protocol::{CommentId, Region};
 use serde::{Deserialize, Serialize};
 
@@ -89,9 +89,9 @@ pub struct Config {
     pub gateway: Option<Gateway>,
     /// The record.
     pub store: Store,
-    /// Who may call the REST interface.
+    /// What tokens of the REST interface may be signed with, and what they must say: as in a PoP's configuration.
     #[serde(default)]
-    pub tokens: Tokens,
+    pub tokens: TokensConfig,
     /// Present in the development mode only.
     pub dev: Option<Dev>,
 }
@@ -165,14 +165,6 @@ pub struct Gateway {
 pub struct Store {
     /// `sqlite:///absolute/path.db`.
     pub url: String,
-}
-
-/// Who may call the REST interface.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tokens {
-    /// The keys that tokens may be signed with.
-    pub keys: Vec<TokenKey>,
 }
 
 /// The development mode.
@@ -281,6 +273,7 @@ impl Config {
         }
         within("nats.replicas", self.nats.replicas as u64, 1, 5)?;
         within("nats.comments_days", self.nats.comments_days.into(), 1, 365)?;
+        self.tokens.check()?;
         if self.nats.peers.contains(&self.region) {
             return Err("nats.peers: a region is no peer of itself".to_owned());
         }

@@ -16,6 +16,7 @@ pub mod session;
 pub mod stream;
 pub mod subject;
 pub mod time;
+pub mod tokens;
 
 pub use codec::{DecodeError, Encoding};
 pub use comment::{Comment, CommentRecord, CommentView};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chorus_protocol::session::TokenKey;
+use chorus_protocol::tokens::TokenKey;
 use chorus_protocol::{Millis, UserId};
 use jwt_compact::alg::{
     Ed25519, Es256, Hs256, Hs256Key, Rsa, RsaPublicKey, StrongAlg, StrongKey, VerifyingKey as _,

@@ -20,7 +20,6 @@ mod snapshot;
 mod stats;
 mod stream;
 mod timers;
-mod token;
 mod users;
 
 pub use config::ConfigError;
@@ -31,4 +30,3 @@ pub use io::{
 pub use session::Session;
 pub use snapshot::RestoreError;
 pub use stats::Stats;
-pub use token::{Identity, Role, TokenError, Verifier};

@@ -4,6 +4,7 @@ use chorus_protocol::client::PostView;
 use chorus_protocol::comment::post_key;
 use chorus_protocol::server::ReceiptStatus;
 use chorus_protocol::{ClientId, CommentId, CommentView, Encoding, Millis, StreamId};
+use chorus_tokens::{Identity, Role};
 
 use super::Session;
 use super::replies::{Refusal, send, send_patiently};
@@ -14,7 +15,6 @@ use crate::encode::{ReceiptOut, write_record};
 use crate::io::{ConnectionId, Outcome, Output, RequestId, TopicId};
 use crate::posts::{Post, PostState, Repeat};
 use crate::timers::Timer;
-use crate::token::{Identity, Role};
 use crate::users::{Used, UsedStream};
 
 /// When trying again makes sense after `unavailable`, in milliseconds.
