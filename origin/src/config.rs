@@ -321,4 +321,42 @@ mod tests {
         assert!(Config::try_new(&format!("colour = 1\n{LEAST}"), None).is_err());
         assert!(Config::try_new(&format!("{LEAST}[nats]\nreplicas = 9\n"), None).is_err());
     }
+
+    #[test]
+    fn tokens_are_configured_as_at_a_pop() {
+        let with = |text: &str| Config::try_new(&format!("{LEAST}[tokens]\n{text}\n"), None);
+        let config = with(
+            "jwks_file = \"jwks.json\"\naudiences = [\"chorus\"]\nissuers = [\"https://id.example\"]\nleeway_s = 5",
+        )
+        .expect("the same keys");
+        assert!(config.tokens.jwks_file.is_some());
+        assert_eq!(config.tokens.rules().leeway_s, 5);
+        assert_eq!(config.tokens.rules().audiences, ["chorus"]);
+        let default = Config::try_new(LEAST, None).expect("enough");
+        assert_eq!(default.tokens.leeway_s, 60);
+        for wrong in [
+            "leeway_s = 601",
+            "leeway_s = -1",
+            "audiences = [\"\"]",
+            "audience = \"x\"",
+        ] {
+            let refused = with(wrong).expect_err(wrong).to_string();
+            assert!(
+                refused.contains("audience") || refused.contains("leeway_s"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_example_is_one_and_says_the_defaults() {
+        let text = include_str!("../origin.example.toml");
+        let example = Config::try_new(text, None).expect("an origin's configuration");
+        let least = format!(
+            "{LEAST}[gateway]\nca = \"ca.pem\"\ncert = \"gateway.pem\"\nkey = \"gateway.key\"\n"
+        );
+        let mut least = Config::try_new(&least, Some(all_roles())).expect("enough");
+        least.store = example.store.clone();
+        assert_eq!(format!("{example:?}"), format!("{least:?}"));
+    }
 }

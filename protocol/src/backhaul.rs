@@ -274,6 +274,9 @@ pub struct RestRequest {
     /// The body, at most [`REST_BODY_BYTES_MAX`].
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
+    /// The `Content-Type` header, where there is a body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
 }
 
 /// Bytes of a REST request's body; more is answered 413.
@@ -290,7 +293,7 @@ pub struct RestResponse {
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
     /// Header fields beyond the type: names in lower case; a PoP passes on those of its allow-list.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
 }
 

@@ -173,10 +173,7 @@ fn the_house_depends_in_one_direction() -> Result<()> {
         ("chorus-protocol", &[]),
         ("chorus-quic", &[]),
         ("chorus-tokens", &["chorus-protocol"]),
-        (
-            "chorus-session-core",
-            &["chorus-protocol", "chorus-tokens"],
-        ),
+        ("chorus-session-core", &["chorus-protocol", "chorus-tokens"]),
         (
             "chorus-session",
             &["chorus-session-core", "chorus-protocol"],

@@ -48,10 +48,37 @@ fn errors_name_the_key() {
             &format!("{MINIMAL}\n[tokens]\njwks_file = \"/does/not/exist\""),
             "/does/not/exist",
         ),
+        (
+            &format!("{MINIMAL}\n[tokens]\nleeway_s = 601"),
+            "tokens.leeway_s",
+        ),
+        (
+            &format!("{MINIMAL}\n[tokens]\naudiences = [\"\"]"),
+            "tokens.audiences",
+        ),
+        (
+            &format!("{MINIMAL}\n[tokens]\naudience = \"a\""),
+            "audience",
+        ),
     ] {
         let error = check(text).expect_err(text);
         assert!(error.contains(named), "{error} should name {named}");
     }
+}
+
+#[test]
+fn what_tokens_must_say_reaches_the_session() {
+    let rules = |text: &str| {
+        let config: Config = toml::from_str(&format!("{MINIMAL}\n[tokens]\n{text}")).expect("TOML");
+        let checked = Checked::try_new(config, &BTreeMap::new()).expect("fine");
+        let session: SessionConfig = serde_json::from_slice(&checked.session(0)).expect("JSON");
+        session.token_rules
+    };
+    assert_eq!(rules("").leeway_s, 60);
+    let told = rules("audiences = [\"chorus\"]\nissuers = [\"https://id.example\"]\nleeway_s = 5");
+    assert_eq!(told.audiences, ["chorus"]);
+    assert_eq!(told.issuers, ["https://id.example"]);
+    assert_eq!(told.leeway_s, 5);
 }
 
 #[test]

@@ -88,6 +88,7 @@ async fn forward(request: Request<Incoming>, rest: &dyn Rest) -> Answer {
         .path_and_query()
         .map_or("/", |target| target.as_str())
         .to_owned();
+    let sent = collected.to_bytes();
     let call = RestRequest {
         method: if method == Method::HEAD {
             "GET".to_owned()
@@ -96,7 +97,8 @@ async fn forward(request: Request<Incoming>, rest: &dyn Rest) -> Answer {
         },
         target,
         authorization: text(&head.headers, header::AUTHORIZATION),
-        body: collected.to_bytes().to_vec(),
+        content_type: text(&head.headers, header::CONTENT_TYPE).filter(|_| !sent.is_empty()),
+        body: sent.to_vec(),
     };
     match rest.rest(call).await {
         Ok(response) => {

@@ -119,6 +119,7 @@ async fn rest_calls_go_through_and_say_why_not() {
         target: "/api/streams/demo/comments?limit=2".to_owned(),
         authorization: None,
         body: Vec::new(),
+        content_type: None,
     };
     assert_eq!(
         pop.handle.rest(call.clone()).await,

@@ -331,16 +331,23 @@ impl Pop {
         token: Option<&str>,
         body: &str,
     ) -> (u16, serde_json::Value) {
-        let request = Request::Rest(RestRequest {
-            method: method.to_owned(),
-            target: target.to_owned(),
-            authorization: token.map(|token| format!("Bearer {token}")),
-            body: body.as_bytes().to_vec(),
-        });
-        match self.request(&request).await {
-            Response::Rest(RestResponse { status, body, .. }) => {
-                (status, serde_json::from_slice(&body).unwrap())
-            }
+        let response = self
+            .call(RestRequest {
+                method: method.to_owned(),
+                target: target.to_owned(),
+                authorization: token.map(|token| format!("Bearer {token}")),
+                body: body.as_bytes().to_vec(),
+                content_type: None,
+            })
+            .await;
+        let body = serde_json::from_slice(&response.body).unwrap();
+        (response.status, body)
+    }
+
+    /// A call as it is, and the whole answer.
+    pub async fn call(&self, call: RestRequest) -> RestResponse {
+        match self.request(&Request::Rest(call)).await {
+            Response::Rest(response) => response,
             other @ (Response::Replay(_) | Response::Unavailable) => panic!("{other:?}"),
         }
     }
