@@ -177,7 +177,7 @@ impl Posts {
         use chorus_protocol::stream::StreamStatus;
         match self.pop.shared.directory.find(stream).await {
             Ok(Some(info)) if info.status == StreamStatus::Live => Ok(()),
-            Ok(Some(_)) => Err(self.refuse("comments_off", None)),
+            Ok(Some(_)) => Err(self.refuse(Reason::CommentsOff, None)),
             Ok(None) => Err(self.refuse(Reason::Invalid, None)),
             // Whether it exists is not known; an earlier try may even be stored.
             Err(_) => Err(Outcome::Unknown),
