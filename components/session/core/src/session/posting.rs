@@ -3,13 +3,13 @@
 use chorus_protocol::client::PostView;
 use chorus_protocol::comment::post_key;
 use chorus_protocol::server::ReceiptStatus;
+use chorus_protocol::text::{self, TextError};
 use chorus_protocol::{ClientId, CommentId, CommentView, Encoding, Millis, StreamId};
 
 use super::Session;
 use super::replies::{Refusal, send, send_patiently};
 use crate::config::Config;
 use crate::conn::{Conn, Standing};
-use crate::content::{ContentError, checked, mentioned};
 use crate::encode::{ReceiptOut, write_record};
 use crate::io::{ConnectionId, Outcome, Output, RequestId, TopicId};
 use crate::posts::{Post, PostState, Repeat};
@@ -124,7 +124,7 @@ impl Session {
         let place = self.place_of(conn, topic, stream_id, identity);
         let (topic, slow_mode_s, standing) = place.map_err(rejected)?;
         let limits = &self.config.values.limits;
-        let content = checked(&post.content, limits.content_chars_max)
+        let content = text::comment(&post.content, limits.content_chars_max)
             .map_err(|error| rejected(Refused::new(reason(error))))?;
         let unavailable = Refused::later("unavailable", UNAVAILABLE_RETRY_MS);
         if self.posts.waiting_count >= limits.posts_waiting_max {
@@ -157,6 +157,7 @@ impl Session {
                 id
             }
         };
+        let mentions = text::mentions(&content);
         let comment = CommentView {
             id,
             stream_id: stream_id.as_str(),
@@ -165,7 +166,7 @@ impl Session {
             content: &content,
             created_at_ms: id.minted_at().min(now),
             parent_id: post.parent_id,
-            mentions: mentioned(&content),
+            mentions: mentions.iter().map(AsRef::as_ref).collect(),
             media_ms: post.media_ms,
             highlighted: false,
             pinned: false,
@@ -310,11 +311,11 @@ fn unconfirmed_error(client_id: &str) -> Refusal<'_> {
     .of(Some(client_id))
 }
 
-fn reason(error: ContentError) -> &'static str {
+fn reason(error: TextError) -> &'static str {
     match error {
-        ContentError::Empty => "empty",
-        ContentError::TooLong => "too_long",
-        ContentError::Control => "invalid",
+        TextError::Empty => "empty",
+        TextError::TooLong => "too_long",
+        TextError::Control => "invalid",
     }
 }
 
