@@ -26,6 +26,7 @@ use std::borrow::Cow;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
+use crate::codes::Reason;
 use class::{Class, class, is_regional};
 use clean::{Rules, clean};
 pub use mention::{mentions, name_key};
@@ -57,6 +58,18 @@ pub enum TextError {
     /// A control character that is no line end and no tab.
     #[error("it has a control character")]
     Control,
+}
+
+impl TextError {
+    /// The reason that a `rejected` receipt gives.
+    #[must_use]
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Empty => Reason::Empty,
+            Self::TooLong => Reason::TooLong,
+            Self::Control => Reason::Invalid,
+        }
+    }
 }
 
 /// A comment: 1 to `chars_max` Unicode scalar values once cleaned. Printable ASCII is returned as it lies, trimmed.

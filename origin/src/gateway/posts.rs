@@ -8,6 +8,7 @@ mod outcomes;
 use std::sync::Arc;
 
 use chorus_protocol::backhaul::{Outcome, Publish, Published};
+use chorus_protocol::codes::Reason;
 use chorus_protocol::comment::post_key;
 use chorus_protocol::server::Reactions;
 use chorus_protocol::{CommentId, StreamId, subject};
@@ -129,10 +130,10 @@ impl Posts {
         let _ = self.refused.send(Published { request, outcome });
     }
 
-    fn refuse(&self, reason: &'static str, retry_after_ms: Option<u64>) -> Outcome {
-        self.pop.shared.metrics.refuse(reason);
+    fn refuse(&self, reason: Reason, retry_after_ms: Option<u64>) -> Outcome {
+        self.pop.shared.metrics.refuse(reason.as_str());
         Outcome::Refused {
-            reason: reason.to_owned(),
+            reason: reason.as_str().to_owned(),
             retry_after_ms,
         }
     }
@@ -148,15 +149,15 @@ impl Posts {
             posted.id == id && post_key(stream, &posted.user_id, &posted.client_id) == key
         });
         if !whole {
-            return Err(self.refuse("invalid", None));
+            return Err(self.refuse(Reason::Invalid, None));
         }
         let ahead_ms = id.minted_at().since(clock::now());
         if ahead_ms > CLOCKS_MS {
             // Its clock is wrong: the id would sort before what is written later.
-            return Err(self.refuse("unavailable", Some(ahead_ms - CLOCKS_MS)));
+            return Err(self.refuse(Reason::Unavailable, Some(ahead_ms - CLOCKS_MS)));
         }
         if !self.pop.minted_rightly(id) {
-            return Err(self.refuse("unavailable", Some(1_000)));
+            return Err(self.refuse(Reason::Unavailable, Some(1_000)));
         }
         self.check_stream(stream).await
     }
@@ -167,7 +168,7 @@ impl Posts {
                 subject::is_reaction_type(kind) && (1..=INCREMENT_MAX).contains(by)
             });
         if !whole {
-            return Err(self.refuse("invalid", None));
+            return Err(self.refuse(Reason::Invalid, None));
         }
         self.check_stream(stream).await
     }
@@ -177,7 +178,7 @@ impl Posts {
         match self.pop.shared.directory.find(stream).await {
             Ok(Some(info)) if info.status == StreamStatus::Live => Ok(()),
             Ok(Some(_)) => Err(self.refuse("comments_off", None)),
-            Ok(None) => Err(self.refuse("invalid", None)),
+            Ok(None) => Err(self.refuse(Reason::Invalid, None)),
             // Whether it exists is not known; an earlier try may even be stored.
             Err(_) => Err(Outcome::Unknown),
         }

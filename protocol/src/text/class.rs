@@ -41,7 +41,9 @@ pub(super) fn class(c: char) -> Class {
         | 0x30a1..=0x30fa
         | 0x4e00..=0x9fff
         | 0xac00..=0xd7a3 => return Class::Plain,
-        0x1f400..=0x1f53d | 0x1f546..=0x1f64f | 0x1f680..=0x1f6ff | 0x1f90c..=0x1f93a => return Class::Emoji,
+        0x1f400..=0x1f53d | 0x1f546..=0x1f64f | 0x1f680..=0x1f6ff | 0x1f90c..=0x1f93a => {
+            return Class::Emoji;
+        }
         _ => {}
     }
     let class = searched(code);

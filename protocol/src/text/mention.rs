@@ -57,7 +57,11 @@ pub fn name_key(name: &str) -> String {
 /// Full case folding, by way of the capital: `ß` is `ss`, both sigmas are one.
 fn fold(c: char) -> impl Iterator<Item = char> {
     // The dotless i is no i, though its capital is I.
-    let (kept, other) = if c == 'ı' { (Some(c), None) } else { (None, Some(c)) };
+    let (kept, other) = if c == 'ı' {
+        (Some(c), None)
+    } else {
+        (None, Some(c))
+    };
     // The capital ß is its own capital.
     let small = other.into_iter().flat_map(char::to_lowercase);
     let capital = small.flat_map(char::to_uppercase);

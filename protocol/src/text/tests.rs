@@ -293,7 +293,11 @@ fn real_texts_stay_whole() {
             escaped(text)
         );
         // Composed, a title is the same but for what is not seen between or after words.
-        let composed: String = text.replace(['\u{200b}', '\u{180e}'], "").replace("\u{200d} ", " ").nfc().collect();
+        let composed: String = text
+            .replace(['\u{200b}', '\u{180e}'], "")
+            .replace("\u{200d} ", " ")
+            .nfc()
+            .collect();
         assert_eq!(title(text).as_deref(), Ok(&*composed), "{language}");
     }
 }

@@ -9,6 +9,7 @@ use chorus_protocol::client::Echo;
 use chorus_protocol::codec::json::write_text as json_text;
 use chorus_protocol::codec::msgpack::{write_array, write_number, write_text as text};
 use chorus_protocol::codec::{encode, json};
+use chorus_protocol::codes::ErrorCode;
 use chorus_protocol::server::Reactions;
 use chorus_protocol::stream::Settings;
 use chorus_protocol::{CommentId, Encoding, Position};
@@ -62,7 +63,7 @@ pub(crate) fn pong(encoding: Encoding, echo: Option<Echo<'_>>) -> Vec<u8> {
 
 #[derive(Serialize)]
 pub(crate) struct ErrorOut<'a> {
-    pub(crate) code: &'a str,
+    pub(crate) code: ErrorCode,
     pub(crate) message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_id: Option<&'a str>,

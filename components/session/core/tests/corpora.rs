@@ -157,7 +157,8 @@ fn json_test_suite_as_whole_messages() {
         // None of them is a message of ours.
         assert_eq!(socket.refused(&input, &name), "invalid_message", "{name}");
         let post = [
-            br#"{"type":"post_comment","payload":{"stream_id":"demo","client_id":"c","x":"#.as_slice(),
+            br#"{"type":"post_comment","payload":{"stream_id":"demo","client_id":"c","x":"#
+                .as_slice(),
             &input,
             br#","content":"hi"}}"#,
         ]
@@ -165,7 +166,10 @@ fn json_test_suite_as_whole_messages() {
         let read = decode_client(Encoding::Json, &post);
         match name.as_bytes()[0] {
             // Anything may be in an unknown field.
-            b'y' => assert!(matches!(read, Ok(ClientMessage::PostComment(_))), "{name}: {read:?}"),
+            b'y' => assert!(
+                matches!(read, Ok(ClientMessage::PostComment(_))),
+                "{name}: {read:?}"
+            ),
             b'n' => assert!(read.is_err(), "{name}"),
             _ => {}
         }
@@ -177,7 +181,9 @@ fn msgpack_cases() -> Vec<(Value, Vec<Vec<u8>>)> {
         serde_json::from_str(include_str!("data/msgpack_test_suite.json")).expect("the suite");
     let read = |case: Value| {
         let forms = case["msgpack"].as_array().expect("forms").iter();
-        let forms = forms.map(|form| hex(form.as_str().expect("digits"))).collect();
+        let forms = forms
+            .map(|form| hex(form.as_str().expect("digits")))
+            .collect();
         (case, forms)
     };
     cases.into_iter().map(read).collect()
@@ -229,13 +235,16 @@ fn msgpack_test_suite_as_fields_of_a_post() {
                 let read = decode_client(Encoding::MsgPack, &bytes);
                 let float = matches!(form[0], 0xca | 0xcb);
                 let (whole, text) = (&case["number"], &case["string"]);
-                let big = case["bignum"].as_str().and_then(|number| number.parse().ok());
+                let big = case["bignum"]
+                    .as_str()
+                    .and_then(|number| number.parse().ok());
                 let expected = match field {
                     "media_ms" if !float => whole.as_u64().or(big).map(|ms| (Some(ms), "hi")),
                     "content" => text.as_str().map(|text| (None, text)),
                     _ => None,
                 };
-                let expected = expected.or((field == "media_ms" && form == [0xc0]).then_some((None, "hi")));
+                let expected =
+                    expected.or((field == "media_ms" && form == [0xc0]).then_some((None, "hi")));
                 match (&read, expected) {
                     (Ok(ClientMessage::PostComment(post)), Some(expected)) => {
                         assert_eq!((post.media_ms, post.content.as_str()), expected, "{case}");
@@ -244,7 +253,11 @@ fn msgpack_test_suite_as_fields_of_a_post() {
                     _ => panic!("{field} {case}: {read:?}"),
                 }
                 if let Some(hot) = decode_hot(Encoding::MsgPack, &bytes) {
-                    assert_eq!(hot.message().map_err(|_| ()), read.map_err(|_| ()), "{case}");
+                    assert_eq!(
+                        hot.message().map_err(|_| ()),
+                        read.map_err(|_| ()),
+                        "{case}"
+                    );
                 }
             }
         }
@@ -259,37 +272,106 @@ fn what_only_msgpack_can_say_is_refused_as_jsons_would_be() {
     let join = b"\xabjoin_stream".as_slice();
     let whole: Vec<(&str, Vec<u8>)> = vec![
         ("two messages in one frame", [ping, ping].concat()),
-        ("an array with the type's name", b"\x92\xa4ping\x01".to_vec()),
+        (
+            "an array with the type's name",
+            b"\x92\xa4ping\x01".to_vec(),
+        ),
         ("an array with the type's number", b"\x92\x09\x01".to_vec()),
-        ("the type's number", b"\x82\xa4type\x09\xa7payload\x01".to_vec()),
-        ("the type as bytes", b"\x82\xa4type\xc4\x04ping\xa7payload\x01".to_vec()),
-        ("names as bytes", b"\x82\xc4\x04type\xa4ping\xa7payload\x01".to_vec()),
+        (
+            "the type's number",
+            b"\x82\xa4type\x09\xa7payload\x01".to_vec(),
+        ),
+        (
+            "the type as bytes",
+            b"\x82\xa4type\xc4\x04ping\xa7payload\x01".to_vec(),
+        ),
+        (
+            "names as bytes",
+            b"\x82\xc4\x04type\xa4ping\xa7payload\x01".to_vec(),
+        ),
         ("names as numbers", b"\x82\x00\xa4ping\x01\x01".to_vec()),
-        ("an array as payload", [b"\x82\xa4type".as_slice(), join, b"\xa7payload\x91\xa4demo"].concat()),
-        ("a text as payload", [b"\x82\xa4type".as_slice(), join, b"\xa7payload\xa4demo"].concat()),
+        (
+            "an array as payload",
+            [b"\x82\xa4type".as_slice(), join, b"\xa7payload\x91\xa4demo"].concat(),
+        ),
+        (
+            "a text as payload",
+            [b"\x82\xa4type".as_slice(), join, b"\xa7payload\xa4demo"].concat(),
+        ),
         ("no payload", [b"\x81\xa4type".as_slice(), join].concat()),
-        ("the type twice", b"\x83\xa4type\xa4ping\xa4type\xa4ping\xa7payload\x01".to_vec()),
+        (
+            "the type twice",
+            b"\x83\xa4type\xa4ping\xa4type\xa4ping\xa7payload\x01".to_vec(),
+        ),
         ("an extension", b"\xd4\x01\x00".to_vec()),
         ("a text that is not UTF-8", msgpack_ping(b"\xa2\xc3\x28")),
-        ("a name that is not UTF-8", msgpack_ping(b"\x81\xa2\xc3\x28\x01")),
+        (
+            "a name that is not UTF-8",
+            msgpack_ping(b"\x81\xa2\xc3\x28\x01"),
+        ),
         ("the byte that stands for nothing", msgpack_ping(b"\xc1")),
         ("nested too deep", msgpack_ping(&deep)),
         ("an array of 2^32-1", msgpack_ping(b"\xdd\xff\xff\xff\xff")),
         ("a map of 2^32-1", msgpack_ping(b"\xdf\xff\xff\xff\xff")),
         ("a text of 2^32-1", msgpack_ping(b"\xdb\xff\xff\xff\xffx")),
         ("bytes of 2^32-1", msgpack_ping(b"\xc6\xff\xff\xff\xffx")),
-        ("an extension of 2^32-1", msgpack_ping(b"\xc9\xff\xff\xff\xff\x01x")),
+        (
+            "an extension of 2^32-1",
+            msgpack_ping(b"\xc9\xff\xff\xff\xff\x01x"),
+        ),
         ("an array longer than it is", msgpack_ping(b"\x92\x01")),
         ("a number cut off", msgpack_ping(b"\xcf\x00")),
-        ("content as bytes", post(&[STREAM, KEY, ("content", b"\xc4\x02hi")])),
-        ("content as a number", post(&[STREAM, KEY, ("content", b"\x07")])),
-        ("a key as bytes", post(&[STREAM, ("client_id", b"\xc4\x01c"), CONTENT])),
-        ("a parent as a number", post(&[STREAM, KEY, CONTENT, ("parent_id", b"\x4d")])),
-        ("a parent as bytes", post(&[STREAM, KEY, CONTENT, ("parent_id", b"\xc4\x0277")])),
-        ("a parent of 2^63", post(&[STREAM, KEY, CONTENT, ("parent_id", b"\xb39223372036854775808")])),
-        ("a time that is NaN", post(&[STREAM, KEY, CONTENT, ("media_ms", b"\xcb\x7f\xf8\0\0\0\0\0\0")])),
-        ("a time with a fraction", post(&[STREAM, KEY, CONTENT, ("media_ms", b"\xcb\x3f\xf0\0\0\0\0\0\0")])),
-        ("a time before 0", post(&[STREAM, KEY, CONTENT, ("media_ms", b"\xff")])),
+        (
+            "content as bytes",
+            post(&[STREAM, KEY, ("content", b"\xc4\x02hi")]),
+        ),
+        (
+            "content as a number",
+            post(&[STREAM, KEY, ("content", b"\x07")]),
+        ),
+        (
+            "a key as bytes",
+            post(&[STREAM, ("client_id", b"\xc4\x01c"), CONTENT]),
+        ),
+        (
+            "a parent as a number",
+            post(&[STREAM, KEY, CONTENT, ("parent_id", b"\x4d")]),
+        ),
+        (
+            "a parent as bytes",
+            post(&[STREAM, KEY, CONTENT, ("parent_id", b"\xc4\x0277")]),
+        ),
+        (
+            "a parent of 2^63",
+            post(&[
+                STREAM,
+                KEY,
+                CONTENT,
+                ("parent_id", b"\xb39223372036854775808"),
+            ]),
+        ),
+        (
+            "a time that is NaN",
+            post(&[
+                STREAM,
+                KEY,
+                CONTENT,
+                ("media_ms", b"\xcb\x7f\xf8\0\0\0\0\0\0"),
+            ]),
+        ),
+        (
+            "a time with a fraction",
+            post(&[
+                STREAM,
+                KEY,
+                CONTENT,
+                ("media_ms", b"\xcb\x3f\xf0\0\0\0\0\0\0"),
+            ]),
+        ),
+        (
+            "a time before 0",
+            post(&[STREAM, KEY, CONTENT, ("media_ms", b"\xff")]),
+        ),
         ("content twice", post(&[STREAM, KEY, CONTENT, CONTENT])),
         ("content null", post(&[STREAM, KEY, ("content", b"\xc0")])),
     ];
@@ -297,7 +379,11 @@ fn what_only_msgpack_can_say_is_refused_as_jsons_would_be() {
         assert_eq!(socket.refused(&bytes, what), "invalid_message", "{what}");
     }
     // It goes on, and what is well-formed comes back as it was.
-    for payload in [b"\xcb\x7f\xf8\0\0\0\0\0\x01".as_slice(), b"\xcf\xff\xff\xff\xff\xff\xff\xff\xfe", b"\x81\x01\xc4\x01x"] {
+    for payload in [
+        b"\xcb\x7f\xf8\0\0\0\0\0\x01".as_slice(),
+        b"\xcf\xff\xff\xff\xff\xff\xff\xff\xfe",
+        b"\x81\x01\xc4\x01x",
+    ] {
         assert_eq!(socket.msgpack_ping(payload, "a ping"), payload);
     }
     let deep = [vec![0x91; 126], vec![0xc0]].concat();
@@ -308,10 +394,19 @@ fn what_only_msgpack_can_say_is_refused_as_jsons_would_be() {
 fn a_json_ping_comes_back_as_it_was_and_arrays_are_no_messages() {
     let mut socket = Socket::open(Encoding::Json);
     for payload in [
-        "18446744073709551615", "-9223372036854775808", "123456789012345678901234567890", "1e400", "0.1000", "-0",
-        r#"{"b":1,"a":[1.0,"\ud83d\ude00"]}"#, r#""\ud800""#,
+        "18446744073709551615",
+        "-9223372036854775808",
+        "123456789012345678901234567890",
+        "1e400",
+        "0.1000",
+        "-0",
+        r#"{"b":1,"a":[1.0,"\ud83d\ude00"]}"#,
+        r#""\ud800""#,
     ] {
-        assert_eq!(socket.json_ping(payload.as_bytes(), payload), payload.as_bytes());
+        assert_eq!(
+            socket.json_ping(payload.as_bytes(), payload),
+            payload.as_bytes()
+        );
     }
     for message in [
         r#"["ping",1]"#,
@@ -327,11 +422,15 @@ fn a_json_ping_comes_back_as_it_was_and_arrays_are_no_messages() {
         r#"{"type":"post_comment","payload":{"stream_id":"demo","client_id":"c","content":"x","parent_id":"18446744073709551615"}}"#,
         r#"{"type":"post_comment","payload":{"stream_id":"demo","client_id":"c","content":"\ud800"}}"#,
     ] {
-        assert_eq!(socket.refused(message.as_bytes(), message), "invalid_message");
+        assert_eq!(
+            socket.refused(message.as_bytes(), message),
+            "invalid_message"
+        );
     }
     // The greatest parent is one.
     let last = r#"{"type":"post_comment","payload":{"stream_id":"demo","client_id":"c","content":"x","parent_id":"9223372036854775807"}}"#;
-    let Ok(ClientMessage::PostComment(read)) = decode_client(Encoding::Json, last.as_bytes()) else {
+    let Ok(ClientMessage::PostComment(read)) = decode_client(Encoding::Json, last.as_bytes())
+    else {
         panic!("not a post");
     };
     assert_eq!(read.parent_id, Some(CommentId((1 << 63) - 1)));
@@ -350,7 +449,10 @@ fn an_error_says_whose_post_it_was_and_which_type_is_unknown() {
     let (code, client_id, message) = error(
         r#"{"type":"post_comment","payload":{"client_id":"c9","stream_id":"no dots.","content":""}}"#,
     );
-    assert_eq!((code.as_str(), client_id.as_deref()), ("invalid_message", Some("c9")));
+    assert_eq!(
+        (code.as_str(), client_id.as_deref()),
+        ("invalid_message", Some("c9"))
+    );
     assert!(message.contains("`stream_id`"), "{message}");
     let (code, _, message) = error(r#"{"payload":{},"type":"dance"}"#);
     assert_eq!(code, "unknown_type");

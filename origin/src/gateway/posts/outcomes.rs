@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chorus_protocol::CommentId;
 use chorus_protocol::backhaul::{Outcome, Published, write_frame};
+use chorus_protocol::codes::Reason;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -119,7 +120,7 @@ fn outcome(id: Option<CommentId>, ack: &Ack) -> Option<Outcome> {
         Ack::Unknown => Some(Outcome::Unknown),
         // An earlier try may be stored; the log itself says what it does not take.
         Ack::Refused => Some(Outcome::Refused {
-            reason: "unavailable".to_owned(),
+            reason: Reason::Unavailable.as_str().to_owned(),
             retry_after_ms: Some(1_000),
         }),
         Ack::Stored { duplicate, .. } => match id {

@@ -1,6 +1,7 @@
 //! Reactions: taken here, summed here, counted by the host.
 
 use chorus_protocol::client::ReactView;
+use chorus_protocol::codes::ErrorCode;
 use chorus_protocol::stream::StreamStatus;
 
 use super::Session;
@@ -34,22 +35,28 @@ impl Session {
         };
         let Some(identity) = conn.identity.as_deref() else {
             return Err(Refusal::new(
-                "unauthenticated",
+                ErrorCode::Unauthenticated,
                 "a token is needed to react",
             ));
         };
         if identity.expires <= self.now {
-            return Err(Refusal::new("token_expired", "the token has expired"));
+            return Err(Refusal::new(
+                ErrorCode::TokenExpired,
+                "the token has expired",
+            ));
         }
         if !REACTIONS.contains(&kind) {
             return Err(Refusal::new(
-                "unknown_reaction",
+                ErrorCode::UnknownReaction,
                 "the stream has no such reaction",
             ));
         }
         let count = react.count.unwrap_or(1);
         if count == 0 || count > self.config.values.limits.reaction_count_max {
-            return Err(Refusal::new("invalid_message", "`count` is out of range"));
+            return Err(Refusal::new(
+                ErrorCode::InvalidMessage,
+                "`count` is out of range",
+            ));
         }
         let topic = self
             .topics
@@ -58,10 +65,10 @@ impl Session {
             .filter(|&topic| conn.membership(topic).is_some());
         let live = topic.and_then(|topic| self.streams.get_mut(&topic)?.live.as_mut());
         let (Some(topic), Some(live)) = (topic, live) else {
-            return Err(Refusal::new("not_joined", "join the stream first"));
+            return Err(Refusal::new(ErrorCode::NotJoined, "join the stream first"));
         };
         if live.info.status == StreamStatus::Ended {
-            return Err(Refusal::new("stream_ended", "the stream has ended"));
+            return Err(Refusal::new(ErrorCode::StreamEnded, "the stream has ended"));
         }
         if identity.role != crate::token::Role::Admin {
             let users_max = self.config.values.limits.remembered_users_max;
@@ -75,9 +82,8 @@ impl Session {
                 Ok(after) => used.reactions_us = after,
                 Err(wait) => {
                     self.stats.reactions_rate_limited += 1;
-                    return Err(
-                        Refusal::new("rate_limited", "too many reactions").retry_after(wait)
-                    );
+                    return Err(Refusal::new(ErrorCode::RateLimited, "too many reactions")
+                        .retry_after(wait));
                 }
             }
         }
