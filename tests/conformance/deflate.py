@@ -11,6 +11,9 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from peer import Peer
 
 TEXT, CONT, PING = 1, 0, 9
+FIN = 0x80
+# A text with the first reserved bit.
+COMPRESSED = 0x41
 MESSAGE_BYTES_MAX = 8192
 
 # What a client may offer and a server of window 15 can take: `websockets` checks that the answer fits the offer.
@@ -37,7 +40,7 @@ def said(parameters):
 
 def with_offer(address, parameters):
     """Messages of all sizes, back and forth, twice: a context that was promised not to be used is not used."""
-    with Peer(address, deflate=parameters) as peer:
+    with Peer(address, deflate=parameters, stays=True) as peer:
         assert peer.deflates
         for text in ["", "x", "abc" * 30, "🙂 κόσμε " * 40, "x" * 8000, "x" * 8000, "abc" * 30]:
             peer.send(TEXT, ping(text))
@@ -57,13 +60,14 @@ def deflated(data, level=9):
 
 
 def in_fragments(address):
-    with Peer(address, deflate={}) as peer:
+    with Peer(address, deflate={}, stays=True) as peer:
         whole = deflated(ping("abc€" * 200))
         for size in (1, 3, 64):
             parts = [whole[at : at + size] for at in range(0, len(whole), size)]
             for i, part in enumerate(parts):
                 last = i == len(parts) - 1
-                peer.send(TEXT if i == 0 else CONT, part, fin=last, rsv1=i == 0, deflated=False)
+                first = COMPRESSED if i == 0 else CONT
+                peer.bytes(peer.raw(first | (FIN if last else 0), part))
                 if i == 0:
                     peer.send(PING, b"between")
                     assert bytes(peer.next().data) == b"between"
@@ -72,7 +76,7 @@ def in_fragments(address):
 
 def not_compressed_is_taken_too(address):
     with Peer(address, deflate={}) as peer:
-        peer.send(TEXT, ping("plain"), deflated=False)
+        peer.bytes(peer.raw(FIN | TEXT, ping("plain")))
         ponged(peer, "plain")
 
 
@@ -80,34 +84,33 @@ def stored_and_empty_blocks(address):
     with Peer(address, deflate={}) as peer:
         message = ping("stored " * 30)
         for data in (deflated(message, 0), b"\x00\x00\x00\xff\xff" + deflated(message)):
-            peer.send(TEXT, data, rsv1=True, deflated=False)
+            peer.bytes(peer.raw(FIN | COMPRESSED, data))
             ponged(peer, "stored " * 30)
 
 
 def bit_of_compression_where_it_must_not_be(address):
     with Peer(address, deflate={}) as peer:
-        peer.send(TEXT, deflated(b"{"), fin=False, rsv1=True, deflated=False)
-        peer.send(CONT, b"", rsv1=True, deflated=False)
+        peer.bytes(peer.raw(COMPRESSED, deflated(b"{")) + peer.raw(0xC0, b""))
         assert peer.closed() == 1002
     for first in (0xC9, 0xC8, 0xA1, 0x91):
         with Peer(address, deflate={}) as peer:
             peer.bytes(peer.raw(first, b""))
             assert peer.closed() == 1002, hex(first)
     with Peer(address) as peer:
-        peer.send(TEXT, deflated(ping("x")), rsv1=True)
+        peer.bytes(peer.raw(FIN | COMPRESSED, deflated(ping("x"))))
         assert peer.closed() == 1002
 
 
 def what_is_not_deflate(address):
     for data in (b"\xff" * 40, b"\x07", deflated(ping("x" * 500))[:-3] + b"\xff\xff\xff"):
         with Peer(address, deflate={}) as peer:
-            peer.send(TEXT, data, rsv1=True, deflated=False)
+            peer.bytes(peer.raw(FIN | COMPRESSED, data))
             assert peer.closed() == 1007, data
 
 
 def what_is_not_utf8_inside(address):
     with Peer(address, deflate={}) as peer:
-        peer.send(TEXT, deflated(b'"\xc3\x28"'), rsv1=True, deflated=False)
+        peer.bytes(peer.raw(FIN | COMPRESSED, deflated(b'"\xc3\x28"')))
         assert peer.closed() == 1007
 
 
@@ -115,12 +118,12 @@ def counted_after_inflating(address):
     longest = ping("x" * (MESSAGE_BYTES_MAX - len(ping(""))))
     with Peer(address, deflate={}) as peer:
         assert len(longest) == MESSAGE_BYTES_MAX
-        peer.send(TEXT, deflated(longest), rsv1=True, deflated=False)
+        peer.bytes(peer.raw(FIN | COMPRESSED, deflated(longest)))
         assert len(peer.message()) == MESSAGE_BYTES_MAX
-        peer.send(TEXT, deflated(longest + b" "), rsv1=True, deflated=False)
+        peer.bytes(peer.raw(FIN | COMPRESSED, deflated(longest + b" ")))
         assert peer.closed() == 1009
     with Peer(address, deflate={}) as peer:
-        peer.send(TEXT, deflated(bytes(1 << 22)), rsv1=True, deflated=False)
+        peer.bytes(peer.raw(FIN | COMPRESSED, deflated(bytes(1 << 22))))
         assert peer.closed() == 1009
 
 

@@ -19,7 +19,7 @@ class Gone(Exception):
 
 
 class Peer:
-    def __init__(self, address, subprotocol="chorus.v1.json", deflate=None):
+    def __init__(self, address, subprotocol="chorus.v1.json", deflate=None, stays=False):
         host, port = address.rsplit(":", 1)
         self.tcp = socket.create_connection((host, int(port)), timeout=SOON_S)
         self.tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -35,6 +35,10 @@ class Peer:
         if self.protocol.handshake_exc:
             raise self.protocol.handshake_exc
         assert self.protocol.subprotocol == subprotocol, self.protocol.subprotocol
+        if stays:
+            # Without a join the connection is closed after some seconds, which may be few on a busy machine.
+            self.send(Opcode.TEXT, b'{"type":"join_stream","payload":{"stream_id":"none-of-these"}}')
+            assert b"stream_not_found" in self.message()
 
     def __enter__(self):
         return self
@@ -102,11 +106,10 @@ class Peer:
             pass
         return code
 
-    def send(self, opcode, data, fin=True, rsv1=False, rsv2=False, rsv3=False, deflated=True):
-        """A frame as the package writes it; with `deflated` it goes through the agreed extension."""
-        extensions = self.protocol.extensions if deflated and opcode < 8 else []
-        frame = Frame(Opcode(opcode), data, fin, rsv1, rsv2, rsv3)
-        self.tcp.sendall(frame.serialize(mask=True, extensions=extensions))
+    def send(self, opcode, data, fin=True):
+        """A frame as the package writes it, through the extension that was agreed on."""
+        extensions = self.protocol.extensions if opcode < 8 else []
+        self.tcp.sendall(Frame(Opcode(opcode), data, fin).serialize(mask=True, extensions=extensions))
 
     def raw(self, first, data, length=None, mask=True):
         """A frame by hand: any first byte, any length."""
