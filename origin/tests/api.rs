@@ -34,7 +34,8 @@ async fn streams_are_created_listed_and_ended() {
     let (_region, mut pop) = start().await;
     let (ada, ada_id) = token(&pop, "Ada").await;
     let (bob, _) = token(&pop, "Bob").await;
-    let body = json!({"title": " A talk ", "stream_id": "talk"}).to_string();
+    // A title is what is seen of it.
+    let body = json!({"title": " \u{202e}A\n talk\u{200b} ", "stream_id": "talk"}).to_string();
     let (status, problem) = pop.rest("POST", "/api/streams", None, &body).await;
     assert_eq!((status, &problem["status"]), (401, &json!(401)));
     let (status, created) = pop.rest("POST", "/api/streams", Some(&ada), &body).await;

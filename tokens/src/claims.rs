@@ -1,15 +1,13 @@
 //! From verified claims to who the bearer is.
 
 use chorus_protocol::tokens::TokenRules;
-use chorus_protocol::{Millis, UserId};
+use chorus_protocol::{Millis, UserId, text};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Members;
 use crate::verifier::TokenError;
 
-/// Unicode scalar values of a name that are shown.
-const NAME_CHARS_MAX: usize = 64;
 /// The last second of the year 9999. A later one is a time in another unit than seconds, most often milliseconds: the
 /// token would never end.
 const NUMERIC_DATE_S_MAX: u64 = 253_402_300_799;
@@ -55,7 +53,7 @@ impl Role {
 pub struct Identity {
     /// The token's `sub`.
     pub user: UserId,
-    /// The name shown: the token's `name`, or its `sub` where that has nothing to show.
+    /// The name shown: the token's `name` by the rules of [`text::shown_name`], or its `sub` where that shows nothing.
     pub name: Box<str>,
     /// The token's `role`.
     pub role: Role,
@@ -128,21 +126,11 @@ pub(crate) fn identity(
             ))?,
     };
     let name = match claims.get("name") {
-        None | Some(Value::Null) => "",
-        Some(Value::String(name)) => name,
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) => Some(name.as_str()),
         Some(_) => return Err(TokenError::Malformed("`name` is no text")),
     };
-    let name: String = name
-        .trim()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(NAME_CHARS_MAX)
-        .collect();
-    let name = if name.is_empty() {
-        user.as_str().into()
-    } else {
-        name.into()
-    };
+    let name = text::shown_name(name, user.as_str()).into();
     Ok(Identity {
         user,
         name,

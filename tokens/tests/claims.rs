@@ -200,7 +200,9 @@ fn a_name_that_shows_nothing_is_the_user_id() {
     for (name, shown) in [
         (json!("Ann"), "Ann"),
         (json!("  Ann B.  "), "Ann B."),
-        (json!("A\u{0}n\nn"), "Ann"),
+        (json!("A\u{0}nn"), "Ann"),
+        (json!("\u{202e}Ann\u{200b}"), "Ann"),
+        (json!("\u{200b}\u{2060}\u{202e}"), "ann"),
         (json!(""), "ann"),
         (json!("   "), "ann"),
         (json!("\u{7}"), "ann"),

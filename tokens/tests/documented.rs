@@ -39,7 +39,10 @@ fn run(command: &mut Command) -> String {
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {error}");
-    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    String::from_utf8(output.stdout)
+        .expect("text")
+        .trim()
+        .to_owned()
 }
 
 fn file(name: &str, text: &str) -> PathBuf {
@@ -73,7 +76,11 @@ fn the_documented_programs_mint_tokens_that_verify() {
         let who = verifier
             .verify(&token, now())
             .unwrap_or_else(|error| panic!("{program}: {error}: {token}"));
-        assert_eq!((who.user.as_str(), &*who.name), ("u-17", "Ada"), "{program}");
+        assert_eq!(
+            (who.user.as_str(), &*who.name),
+            ("u-17", "Ada"),
+            "{program}"
+        );
         assert_eq!(who.role, Role::User, "{program}");
         let left = who.expires.since(now());
         assert!((3_500_000..=3_600_000).contains(&left), "{program}: {left}");

@@ -1,20 +1,16 @@
 //! Bodies of calls: JSON objects, and the texts in them.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chorus_protocol::backhaul::RestRequest;
 use chorus_protocol::codes::ErrorCode;
+use chorus_protocol::text::{self, TextError};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
-
-/// Unicode scalar values of a name.
-const NAME_CHARS_MAX: usize = 64;
-/// Unicode scalar values of a title.
-const TITLE_CHARS_MAX: usize = 200;
-/// Unicode scalar values of a description.
-const DESCRIPTION_CHARS_MAX: usize = 5_000;
 
 /// Reads a body: one JSON object, of which members that are not known are ignored.
 pub(super) fn read<T: DeserializeOwned>(request: &RestRequest) -> Result<T, Problem> {
@@ -59,35 +55,24 @@ fn check_type(request: &RestRequest) -> Result<(), Problem> {
     ))
 }
 
-/// A user's name.
-pub(super) fn name(field: &str, text: &str) -> Result<String, Problem> {
-    bounded(field, text, 1, NAME_CHARS_MAX)
+/// A user's name, by the rules that every name meets.
+pub(super) fn name(field: &str, given: &str) -> Result<String, Problem> {
+    taken(field, text::name(given))
 }
 
 /// A stream's title.
-pub(super) fn title(field: &str, text: &str) -> Result<String, Problem> {
-    bounded(field, text, 1, TITLE_CHARS_MAX)
+pub(super) fn title(field: &str, given: &str) -> Result<String, Problem> {
+    taken(field, text::title(given))
 }
 
 /// A stream's description.
-pub(super) fn description(field: &str, text: &str) -> Result<String, Problem> {
-    bounded(field, text, 0, DESCRIPTION_CHARS_MAX)
+pub(super) fn description(field: &str, given: &str) -> Result<String, Problem> {
+    taken(field, text::description(given))
 }
 
-fn bounded(field: &str, text: &str, min: usize, max: usize) -> Result<String, Problem> {
-    let text = text.trim();
-    let chars = text.chars().count();
-    if !(min..=max).contains(&chars) {
-        return Err(Problem::invalid(format!(
-            "`{field}` has {min} to {max} characters"
-        )));
-    }
-    if text.chars().any(|c| c.is_control() && c != '\n') {
-        return Err(Problem::invalid(format!(
-            "`{field}`: it has a control character"
-        )));
-    }
-    Ok(text.to_owned())
+fn taken(field: &str, text: Result<Cow<'_, str>, TextError>) -> Result<String, Problem> {
+    text.map(Cow::into_owned)
+        .map_err(|error| Problem::invalid(format!("`{field}` cannot be taken: {error}")))
 }
 
 /// The bytes of base64url without padding.
@@ -197,11 +182,17 @@ mod tests {
 
     #[test]
     fn control_characters_are_in_no_title_name_or_description() {
-        for text in ["a\0b", "\u{1b}[31mred", "a\u{7f}", "a\u{85}b\u{0}"] {
-            assert!(title("title", text).is_err(), "{text:?}");
-            assert!(description("description", text).is_err(), "{text:?}");
+        for given in ["a\0b", "\u{1b}[31mred", "a\u{7f}b"] {
+            assert!(title("title", given).is_err(), "{given:?}");
+            assert!(description("description", given).is_err(), "{given:?}");
+            let name = name("username", given).expect("without them");
+            assert!(!name.chars().any(char::is_control), "{name:?}");
         }
-        assert!(name("username", "a\0b").is_err());
+        for nothing in ["", "  ", "\u{200b}\u{202e}", "\u{3164}"] {
+            assert!(title("title", nothing).is_err(), "{nothing:?}");
+            assert!(name("username", nothing).is_err(), "{nothing:?}");
+            assert_eq!(description("description", nothing), Ok(String::new()));
+        }
         let lines = description("description", "one\ntwo").expect("lines are fine");
         assert_eq!(lines, "one\ntwo");
     }

@@ -158,6 +158,7 @@ fn a_name_of_a_development_token_can_be_seen() {
     for body in [
         r#"{"username":""}"#,
         r#"{"username":"   "}"#,
+        "{\"username\":\"\u{200b}\u{202e}\"}",
         r#"{"username":7}"#,
         r#"{"username":null}"#,
         r#"{"role":"user"}"#,
@@ -170,6 +171,9 @@ fn a_name_of_a_development_token_can_be_seen() {
     }
     let long = json!({"username": "x".repeat(65)}).to_string();
     assert!(DevTokenRequest::read(&call(None, &long)).is_err());
+    let evil = "{\"username\":\"\u{202e}evil\"}";
+    let evil = DevTokenRequest::read(&call(None, evil)).expect("a name");
+    assert_eq!(evil.username, "evil");
     let null = r#"{"username":"a","role":null}"#;
     assert!(DevTokenRequest::read(&call(None, null)).is_ok());
 }
