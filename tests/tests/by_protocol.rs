@@ -2,6 +2,7 @@
 //! plain WebSocket library.
 
 use anyhow::{Context, Result, bail};
+use chorus_client::protocol::codes::ErrorCode;
 use chorus_tests::SOON;
 use chorus_tests::dev::Dev;
 use futures_util::{SinkExt, StreamExt};
@@ -294,6 +295,9 @@ async fn the_same_post_over_rest_history_is_json_by_the_protocol() -> Result<()>
         ("/api/streams/not%20an%20id/comments", 404),
         ("/api/streams/demo/comments?limit=none", 400),
         ("/api/streams/demo/comments?before=x", 400),
+        ("/api/streams/demo/comments?limit=1&limit=2", 400),
+        ("/api/streams/%zz", 400),
+        ("/api/streams/demo/end", 405),
         ("/api/no-such-thing", 404),
     ] {
         let problem = rest.get(target).await?;
@@ -303,7 +307,10 @@ async fn the_same_post_over_rest_history_is_json_by_the_protocol() -> Result<()>
             "application/problem+json",
             "{target}"
         );
-        assert!(problem.json()?["title"].is_string(), "{target}");
+        let problem = problem.json()?;
+        assert!(problem["title"].is_string(), "{target}");
+        let code = problem["code"].as_str().and_then(ErrorCode::parse);
+        assert_eq!(code.map(ErrorCode::http_status), Some(status), "{target}");
     }
     for body in [
         "",
