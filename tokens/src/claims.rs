@@ -141,9 +141,8 @@ pub(crate) fn identity(
 
 /// Seconds since 1970, whole or not (RFC 7519, section 2); before 1970 is 1970. `None` for what is no such number.
 fn numeric_date(value: &Value) -> Option<Millis> {
-    let number = match value {
-        Value::Number(number) => number,
-        _ => return None,
+    let Value::Number(number) = value else {
+        return None;
     };
     if let Some(seconds) = number.as_u64() {
         return (seconds <= NUMERIC_DATE_S_MAX).then(|| Millis(seconds * 1_000));
