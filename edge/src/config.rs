@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use chorus_protocol::limits::{Batching, Limits};
-use chorus_protocol::session::{SessionConfig, TokenKey};
+use chorus_protocol::session::SessionConfig;
+use chorus_protocol::tokens::TokensConfig;
 use chorus_protocol::{PopId, Region};
 use serde::{Deserialize, Serialize};
 
@@ -59,8 +60,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The way to the region. Demanded.
     pub backhaul: Option<Backhaul>,
-    /// What tokens may be signed with.
-    pub tokens: Tokens,
+    /// What tokens may be signed with, and what they must say: as in an origin's configuration.
+    pub tokens: TokensConfig,
     /// Bounds of the session, over the application's variables of the same names.
     pub limits: toml::Table,
     /// How the session groups comments into frames.
@@ -92,7 +93,7 @@ impl Default for Config {
             allowed_origins: None,
             tls: None,
             backhaul: None,
-            tokens: Tokens::default(),
+            tokens: TokensConfig::default(),
             limits: toml::Table::new(),
             batching: Batching::default(),
             queues: Queues::default(),
@@ -142,16 +143,6 @@ pub struct Backhaul {
 
 fn server_name() -> String {
     "gateway".to_owned()
-}
-
-/// What tokens may be signed with.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tokens {
-    /// Keys: `{alg = "HS256", secret = "…"}`, `{alg = "EdDSA", public = "…"}`, …, base64url.
-    pub keys: Vec<TokenKey>,
-    /// A JWKS document whose keys count too.
-    pub jwks_file: Option<PathBuf>,
 }
 
 /// Bounds of a viewer's queue: what its socket has not taken yet. Past one the viewer is closed with 4408.
@@ -297,6 +288,7 @@ impl Checked {
         backhaul
             .check()
             .map_err(|error| ConfigError::Value(format!("backhaul.{error}")))?;
+        config.tokens.check().map_err(ConfigError::Value)?;
         let jwks = config
             .tokens
             .jwks_file
@@ -324,6 +316,7 @@ impl Checked {
             shard,
             keys: self.config.tokens.keys.clone(),
             jwks: self.jwks.clone(),
+            token_rules: self.config.tokens.rules(),
             limits: self.limits.clone(),
             batching: self.config.batching.clone(),
         };

@@ -1,5 +1,6 @@
 //! The role that answers the REST interface: calls come from gateways over NATS, one `api` of the region takes each.
 
+mod body;
 mod comments;
 mod problem;
 mod route;
@@ -12,14 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use chorus_protocol::backhaul::{REST_BODY_BYTES_MAX, RestRequest, RestResponse};
+use chorus_protocol::codes::ErrorCode;
 use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
 use chorus_protocol::{StreamId, UserId};
+use chorus_tokens::Identity;
 use tokio::sync::{Semaphore, watch};
 
 use self::problem::Problem;
 use self::route::{Query, Route};
-pub use self::token::KeyError;
-use self::token::{Claims, Tokens};
+use self::token::Tokens;
+pub use self::token::TokensError;
 use self::viewers::ViewerCounts;
 use crate::clock;
 use crate::config::Config;
@@ -49,18 +52,18 @@ impl Api {
     /// Puts the role together.
     ///
     /// # Errors
-    /// When a configured key cannot be used.
+    /// When the configured keys cannot be used.
     pub fn try_new(
         config: &Config,
         log: Log,
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
         running: Arc<AtomicBool>,
-    ) -> Result<Self, KeyError> {
+    ) -> Result<Self, TokensError> {
         let secret = config.dev.as_ref().map(|dev| dev.token_secret.as_str());
         Ok(Self {
             history: History::new(log.clone(), Arc::clone(&store)),
-            tokens: Tokens::try_new(&config.tokens.keys, secret)?,
+            tokens: Tokens::try_new(&config.tokens, secret)?,
             dev: config.dev.is_some(),
             viewers: ViewerCounts::default(),
             log,
@@ -112,10 +115,7 @@ impl Api {
         let started = Instant::now();
         let (name, response) = match rmp_serde::from_slice::<RestRequest>(&call.body) {
             Ok(request) => self.respond(&request).await,
-            Err(_) => (
-                "unreadable",
-                Problem::bad_request("unreadable call").response(),
-            ),
+            Err(_) => ("unreadable", Problem::invalid("unreadable call").response()),
         };
         self.metrics.call(name, response.status);
         self.metrics
@@ -141,9 +141,13 @@ impl Api {
         };
         let name = route.name();
         if request.body.len() > REST_BODY_BYTES_MAX {
-            return (name, Problem::new(413, "the body is too large").response());
+            let large = Problem::new(ErrorCode::TooLarge, "the body is too large");
+            return (name, large.response());
         }
-        let answered = self.carry_out(route, &Query::parse(query), request).await;
+        let answered = match Query::parse(query) {
+            Ok(query) => self.carry_out(route, &query, request).await,
+            Err(problem) => Err(problem),
+        };
         (name, answered.unwrap_or_else(|problem| problem.response()))
     }
 
@@ -157,45 +161,34 @@ impl Api {
             Route::Streams => self.streams(query, None).await,
             Route::StreamsLive => self.streams(query, Some(StreamStatus::Live)).await,
             Route::Stream(stream) => self.stream(&stream).await,
-            Route::CreateStream => {
-                self.create_stream(&self.caller(request)?, &request.body)
-                    .await
+            Route::CreateStream => self.create_stream(&self.caller(request)?, request).await,
+            Route::EndStream(stream) => {
+                let caller = self.caller(request)?;
+                body::not_needed(request)?;
+                self.end_stream(&caller, &stream).await
             }
-            Route::EndStream(stream) => self.end_stream(&self.caller(request)?, &stream).await,
             Route::Comments(stream) => self.comments(&stream, query, None).await,
             Route::Replies(stream, comment) => self.comments(&stream, query, Some(comment)).await,
             Route::Reactions(stream) => self.reactions(&stream).await,
             Route::Metrics(stream) => self.stream_metrics(&stream).await,
-            Route::DevToken => self.dev_token(&request.body),
-            Route::NotBuilt => Err(Problem::new(501, "this version does not do that")),
+            Route::DevToken => self.dev_token(request),
+            Route::NotBuilt => Err(Problem::new(
+                ErrorCode::NotAvailable,
+                "this version does not do that",
+            )),
         }
     }
 
-    fn caller(&self, request: &RestRequest) -> Result<Claims, Problem> {
-        let header = request
-            .authorization
-            .as_deref()
-            .ok_or_else(|| Problem::new(401, "a token is needed"))?;
-        let token = header
-            .split_once(' ')
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(|| Problem::new(401, "the Authorization header is not `Bearer …`"))?;
-        self.tokens
-            .verify(token, clock::now())
-            .map_err(|error| Problem::new(401, error.to_string()))
+    fn caller(&self, request: &RestRequest) -> Result<Identity, Problem> {
+        self.tokens.caller(request, clock::now())
     }
 
-    fn dev_token(&self, body: &[u8]) -> Result<RestResponse, Problem> {
+    fn dev_token(&self, request: &RestRequest) -> Result<RestResponse, Problem> {
         if !self.dev {
             return Err(Problem::not_found("there is no such resource"));
         }
-        let asked = token::DevTokenRequest::read(body)?;
-        let issued = self
-            .tokens
-            .issue(&asked, clock::now())
-            .map_err(|error| Problem::internal(error.to_string()))?;
-        problem::json(200, &issued)
+        let asked = token::DevTokenRequest::read(request)?;
+        problem::json(200, &self.tokens.issue(&asked, clock::now())?)
     }
 
     /// The stream that the development mode starts with; made once, whoever comes first.
@@ -231,8 +224,9 @@ impl Api {
 }
 
 fn encode(response: &RestResponse) -> Vec<u8> {
-    // Numbers, strings and bytes into memory cannot fail.
-    rmp_serde::to_vec(response).unwrap_or_default()
+    // With names, so that a gateway of a neighbouring version passes over what it does not know. Numbers, strings and
+    // bytes into memory cannot fail.
+    rmp_serde::to_vec_named(response).unwrap_or_default()
 }
 
 impl From<LogError> for Problem {

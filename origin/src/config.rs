@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use chorus_protocol::session::TokenKey;
+use chorus_protocol::tokens::TokensConfig;
 use chorus_protocol::{CommentId, Region};
 use serde::{Deserialize, Serialize};
 
@@ -89,9 +89,9 @@ pub struct Config {
     pub gateway: Option<Gateway>,
     /// The record.
     pub store: Store,
-    /// Who may call the REST interface.
+    /// What tokens of the REST interface may be signed with, and what they must say: as in a PoP's configuration.
     #[serde(default)]
-    pub tokens: Tokens,
+    pub tokens: TokensConfig,
     /// Present in the development mode only.
     pub dev: Option<Dev>,
 }
@@ -165,14 +165,6 @@ pub struct Gateway {
 pub struct Store {
     /// `sqlite:///absolute/path.db`.
     pub url: String,
-}
-
-/// Who may call the REST interface.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tokens {
-    /// The keys that tokens may be signed with.
-    pub keys: Vec<TokenKey>,
 }
 
 /// The development mode.
@@ -281,6 +273,7 @@ impl Config {
         }
         within("nats.replicas", self.nats.replicas as u64, 1, 5)?;
         within("nats.comments_days", self.nats.comments_days.into(), 1, 365)?;
+        self.tokens.check()?;
         if self.nats.peers.contains(&self.region) {
             return Err("nats.peers: a region is no peer of itself".to_owned());
         }
@@ -327,5 +320,43 @@ mod tests {
     fn unknown_keys_and_wrong_values_are_refused() {
         assert!(Config::try_new(&format!("colour = 1\n{LEAST}"), None).is_err());
         assert!(Config::try_new(&format!("{LEAST}[nats]\nreplicas = 9\n"), None).is_err());
+    }
+
+    #[test]
+    fn tokens_are_configured_as_at_a_pop() {
+        let with = |text: &str| Config::try_new(&format!("{LEAST}[tokens]\n{text}\n"), None);
+        let config = with(
+            "jwks_file = \"jwks.json\"\naudiences = [\"chorus\"]\nissuers = [\"https://id.example\"]\nleeway_s = 5",
+        )
+        .expect("the same keys");
+        assert!(config.tokens.jwks_file.is_some());
+        assert_eq!(config.tokens.rules().leeway_s, 5);
+        assert_eq!(config.tokens.rules().audiences, ["chorus"]);
+        let default = Config::try_new(LEAST, None).expect("enough");
+        assert_eq!(default.tokens.leeway_s, 60);
+        for wrong in [
+            "leeway_s = 601",
+            "leeway_s = -1",
+            "audiences = [\"\"]",
+            "audience = \"x\"",
+        ] {
+            let refused = with(wrong).expect_err(wrong).to_string();
+            assert!(
+                refused.contains("audience") || refused.contains("leeway_s"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_example_is_one_and_says_the_defaults() {
+        let text = include_str!("../origin.example.toml");
+        let example = Config::try_new(text, None).expect("an origin's configuration");
+        let least = format!(
+            "{LEAST}[gateway]\nca = \"ca.pem\"\ncert = \"gateway.pem\"\nkey = \"gateway.key\"\n"
+        );
+        let mut least = Config::try_new(&least, Some(all_roles())).expect("enough");
+        least.store = example.store.clone();
+        assert_eq!(format!("{example:?}"), format!("{least:?}"));
     }
 }

@@ -16,7 +16,9 @@ pub mod server;
 pub mod session;
 pub mod stream;
 pub mod subject;
+pub mod text;
 pub mod time;
+pub mod tokens;
 
 pub use codec::{DecodeError, Encoding};
 pub use comment::{Comment, CommentRecord, CommentView};

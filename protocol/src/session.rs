@@ -9,6 +9,7 @@ use crate::id::Region;
 use crate::limits::{Batching, Limits};
 use crate::position::Position;
 use crate::time::Millis;
+use crate::tokens::{TokenKey, TokenRules};
 
 /// What `init` and `configured` carry, as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,50 +21,12 @@ pub struct SessionConfig {
     pub keys: Vec<TokenKey>,
     /// A JWKS document whose keys count too.
     pub jwks: Option<serde_json::Value>,
+    /// What tokens must say.
+    pub token_rules: TokenRules,
     /// Bounds.
     pub limits: Limits,
     /// Grouping.
     pub batching: Batching,
-}
-
-/// A key that tokens may be signed with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "alg", deny_unknown_fields)]
-pub enum TokenKey {
-    /// HMAC with SHA-256.
-    HS256 {
-        /// The key's name in tokens' headers.
-        #[serde(default)]
-        kid: Option<String>,
-        /// The secret, base64url without padding.
-        secret: String,
-    },
-    /// Ed25519.
-    EdDSA {
-        /// The key's name in tokens' headers.
-        #[serde(default)]
-        kid: Option<String>,
-        /// The 32 bytes of the public key, base64url without padding.
-        public: String,
-    },
-    /// ECDSA on P-256 with SHA-256.
-    ES256 {
-        /// The key's name in tokens' headers.
-        #[serde(default)]
-        kid: Option<String>,
-        /// The public key as an uncompressed or compressed SEC1 point, base64url without padding.
-        public: String,
-    },
-    /// RSA PKCS#1 v1.5 with SHA-256.
-    RS256 {
-        /// The key's name in tokens' headers.
-        #[serde(default)]
-        kid: Option<String>,
-        /// The modulus, base64url without padding.
-        n: String,
-        /// The exponent, base64url without padding.
-        e: String,
-    },
 }
 
 /// What `control` carries.

@@ -26,6 +26,14 @@ async fn a_bad_token_at_opening_is_upgraded_and_closed_with_4401() -> Result<()>
     let good = jwt::hs256(&secret, &claims)?;
     let (head, signature) = good.rsplit_once('.').unwrap_or_default();
     let expired = jwt::hs256(&secret, &jwt::claims("mallory", "user", -120))?;
+    let with = |name: &str, value: serde_json::Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        jwt::hs256(&secret, &claims)
+    };
+    let root = with("role", "root".into())?;
+    let no_role = with("role", serde_json::Value::Null)?;
+    let milliseconds = with("exp", (jwt::now_s() * 1_000 + 3_600_000).into())?;
     let mut no_end = claims.clone();
     no_end.as_object_mut().map(|claims| claims.remove("exp"));
     let mut no_user = claims.clone();
@@ -50,6 +58,9 @@ async fn a_bad_token_at_opening_is_upgraded_and_closed_with_4401() -> Result<()>
         ("another's claims", tampered),
         ("without an end", jwt::hs256(&secret, &no_end)?),
         ("without a user", jwt::hs256(&secret, &no_user)?),
+        ("a role that there is not", root),
+        ("null as a role", no_role),
+        ("an end in milliseconds", milliseconds),
         ("no token", "x".to_owned()),
         ("dots", "...".to_owned()),
     ];
@@ -90,7 +101,8 @@ async fn a_token_by_header_query_or_later_is_the_same() -> Result<()> {
 async fn when_a_token_ends_reading_goes_on_and_another_restores_writing() -> Result<()> {
     let dev = Dev::shared();
     let secret = dev.token_secret()?;
-    let short = jwt::hs256(&secret, &jwt::claims("ada-ends", "user", 4))?;
+    // By 56 s it has ended, and 60 s clocks may differ: it is good for 4 s more.
+    let short = jwt::hs256(&secret, &jwt::claims("ada-ends", "user", 4 - 60))?;
     let mut ada = dev
         .viewer(&dev.demo()?, &Options::default().token(short))
         .await?;

@@ -20,7 +20,7 @@ fn the_least_file_has_the_documented_defaults() {
     let checked = check(MINIMAL).expect("enough");
     assert_eq!(checked.config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(checked.config.connections_max, 50_000);
-    assert_eq!(checked.message_bytes_max(), 4_096);
+    assert_eq!(checked.message_bytes_max(), 8_192);
     assert_eq!(checked.backhaul.server_name, "gateway");
     assert!((1..=SHARDS_MAX).contains(&checked.shards));
 }
@@ -52,10 +52,37 @@ fn errors_name_the_key() {
             &format!("{MINIMAL}\n[tokens]\njwks_file = \"/does/not/exist\""),
             "/does/not/exist",
         ),
+        (
+            &format!("{MINIMAL}\n[tokens]\nleeway_s = 601"),
+            "tokens.leeway_s",
+        ),
+        (
+            &format!("{MINIMAL}\n[tokens]\naudiences = [\"\"]"),
+            "tokens.audiences",
+        ),
+        (
+            &format!("{MINIMAL}\n[tokens]\naudience = \"a\""),
+            "audience",
+        ),
     ] {
         let error = check(text).expect_err(text);
         assert!(error.contains(named), "{error} should name {named}");
     }
+}
+
+#[test]
+fn what_tokens_must_say_reaches_the_session() {
+    let rules = |text: &str| {
+        let config: Config = toml::from_str(&format!("{MINIMAL}\n[tokens]\n{text}")).expect("TOML");
+        let checked = Checked::try_new(config, &BTreeMap::new()).expect("fine");
+        let session: SessionConfig = serde_json::from_slice(&checked.session(0)).expect("JSON");
+        session.token_rules
+    };
+    assert_eq!(rules("").leeway_s, 60);
+    let told = rules("audiences = [\"chorus\"]\nissuers = [\"https://id.example\"]\nleeway_s = 5");
+    assert_eq!(told.audiences, ["chorus"]);
+    assert_eq!(told.issuers, ["https://id.example"]);
+    assert_eq!(told.leeway_s, 5);
 }
 
 #[test]

@@ -32,10 +32,10 @@ impl Api {
         parent: Option<CommentId>,
     ) -> Result<RestResponse, Problem> {
         let limit = query.limit(LIMIT, LIMIT_MAX)?;
-        let top = match query.get("sort") {
+        let top = match query.get("sort")? {
             None | Some("newest") => false,
             Some("top") => true,
-            Some(_) => return Err(Problem::bad_request("`sort` is newest or top")),
+            Some(_) => return Err(Problem::invalid("`sort` is newest or top")),
         };
         let before = query.value("before")?;
         let after = query.value("after")?;

@@ -2,24 +2,21 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chorus_protocol::backhaul::RestResponse;
+use chorus_protocol::backhaul::{RestRequest, RestResponse};
+use chorus_protocol::codes::ErrorCode;
 use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
 use chorus_protocol::{Region, StreamId};
+use chorus_tokens::{Identity, Role};
 use serde::{Deserialize, Serialize};
 
-use super::Api;
 use super::problem::{self, Problem};
-use super::route::Query;
-use super::token::Claims;
+use super::route::{Query, is_word};
+use super::{Api, body};
 use crate::clock;
 use crate::store::{StreamPage, StreamRow};
 
 const LIMIT: usize = 50;
 const LIMIT_MAX: usize = 200;
-/// Unicode scalar values of a title.
-const TITLE_CHARS_MAX: usize = 200;
-/// Unicode scalar values of a description.
-const DESCRIPTION_CHARS_MAX: usize = 5_000;
 
 #[derive(Serialize)]
 struct StreamsPage {
@@ -31,8 +28,7 @@ struct StreamsPage {
 #[derive(Deserialize)]
 struct NewStream {
     title: String,
-    #[serde(default)]
-    description: String,
+    description: Option<String>,
     stream_id: Option<StreamId>,
     home_region: Option<Region>,
 }
@@ -44,11 +40,11 @@ impl Api {
         status: Option<StreamStatus>,
     ) -> Result<RestResponse, Problem> {
         let limit = query.limit(LIMIT, LIMIT_MAX)?;
-        let before = match query.get("before") {
+        let before = match query.get("before")? {
             None => None,
             Some(token) => Some(
                 read_token(token)
-                    .ok_or_else(|| Problem::bad_request("`before` is no token of ours"))?,
+                    .ok_or_else(|| Problem::invalid("`before` is no token of ours"))?,
             ),
         };
         let page = StreamPage {
@@ -77,24 +73,29 @@ impl Api {
                 self.store.stream(stream.clone()).await?
             }
         };
-        found.ok_or_else(|| Problem::not_found("there is no such stream"))
+        found.ok_or_else(Problem::no_stream)
     }
 
     pub(super) async fn create_stream(
         &self,
-        caller: &Claims,
-        body: &[u8],
+        caller: &Identity,
+        request: &RestRequest,
     ) -> Result<RestResponse, Problem> {
-        let asked: NewStream = serde_json::from_slice(body)
-            .map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))?;
-        let title = text("title", &asked.title, 1, TITLE_CHARS_MAX)?;
-        let description = text("description", &asked.description, 0, DESCRIPTION_CHARS_MAX)?;
+        let asked: NewStream = body::read(request)?;
+        let title = body::title("title", &asked.title)?;
+        let description = asked.description.as_deref().unwrap_or_default();
+        let description = body::description("description", description)?;
+        if let Some(id) = asked.stream_id.as_ref().filter(|id| is_word(id)) {
+            return Err(Problem::invalid(format!(
+                "`stream_id`: `{id}` is a word of this interface; choose another"
+            )));
+        }
         if asked
             .home_region
             .is_some_and(|region| region != *self.log.region())
         {
             return Err(Problem::new(
-                501,
+                ErrorCode::NotAvailable,
                 "streams are created in the region that is asked",
             ));
         }
@@ -118,24 +119,30 @@ impl Api {
                 self.keep(&info, seq).await;
                 problem::json(201, &info)
             }
-            None if named => Err(Problem::new(409, "there is such a stream already")),
+            None if named => Err(Problem::new(
+                ErrorCode::Conflict,
+                "there is such a stream already",
+            )),
             None => Err(Problem::unavailable("try again")),
         }
     }
 
     pub(super) async fn end_stream(
         &self,
-        caller: &Claims,
+        caller: &Identity,
         stream: &StreamId,
     ) -> Result<RestResponse, Problem> {
         let life = self
             .log
             .life(stream)
             .await?
-            .ok_or_else(|| Problem::not_found("there is no such stream"))?;
+            .ok_or_else(Problem::no_stream)?;
         let mut info = life.info;
-        if info.broadcaster_id != caller.user && caller.role != "admin" {
-            return Err(Problem::new(403, "only its broadcaster may end a stream"));
+        if info.broadcaster_id != caller.user && caller.role != Role::Admin {
+            return Err(Problem::new(
+                ErrorCode::Forbidden,
+                "only its broadcaster may end a stream",
+            ));
         }
         if info.status != StreamStatus::Ended {
             info.status = StreamStatus::Ended;
@@ -157,23 +164,12 @@ impl Api {
     }
 }
 
-fn text(field: &str, value: &str, min: usize, max: usize) -> Result<String, Problem> {
-    let value = value.trim();
-    if (min..=max).contains(&value.chars().count()) {
-        Ok(value.to_owned())
-    } else {
-        Err(Problem::bad_request(format!(
-            "`{field}` has {min} to {max} characters"
-        )))
-    }
-}
-
 fn write_token(info: &StreamInfo) -> String {
     URL_SAFE_NO_PAD.encode(format!("{} {}", info.created_at_ms.0, info.stream_id))
 }
 
 fn read_token(token: &str) -> Option<(u64, String)> {
-    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+    let text = String::from_utf8(body::base64url(token)?).ok()?;
     let (ms, id) = text.split_once(' ')?;
     Some((ms.parse().ok()?, id.to_owned()))
 }

@@ -340,7 +340,8 @@ impl Pop {
         request: &chorus_protocol::backhaul::RestRequest,
     ) -> Result<Response, crate::log::LogError> {
         use crate::log::LogError;
-        let body = rmp_serde::to_vec(request).map_err(LogError::malformed)?;
+        // With names, so that an `api` of a neighbouring version passes over what it does not know.
+        let body = rmp_serde::to_vec_named(request).map_err(LogError::malformed)?;
         let answer = self.shared.log.call_api(body).await?;
         rmp_serde::from_slice(&answer)
             .map(Response::Rest)

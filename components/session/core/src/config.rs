@@ -2,12 +2,12 @@
 
 use chorus_protocol::limits::{Batching, Limits};
 use chorus_protocol::session::SessionConfig;
+use chorus_tokens::{KeyError, Verifier};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::rate::Bucket;
-use crate::token::{TokenError, Verifier};
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum ConfigError {
     Shard(u8),
     /// A key cannot be used.
     #[error("a token key cannot be used: {0}")]
-    Key(#[from] TokenError),
+    Key(#[from] KeyError),
 }
 
 /// A configuration that was checked.
@@ -53,7 +53,7 @@ impl Config {
         if values.shard > chorus_protocol::CommentId::SHARD_MAX {
             return Err(ConfigError::Shard(values.shard));
         }
-        let verifier = Verifier::new(&values.keys, values.jwks.as_ref())?;
+        let verifier = Verifier::try_new(&values.keys, values.jwks.as_ref(), &values.token_rules)?;
         let limits = &values.limits;
         let minutely = |count: u32| Bucket::new(count.into(), 60_000, count.into());
         Ok(Self {

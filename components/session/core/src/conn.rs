@@ -1,10 +1,10 @@
 //! One connection's state: small, as most are idle.
 
 use chorus_protocol::{Encoding, Millis, UserId};
+use chorus_tokens::{Identity, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::io::{Audience, TopicId, Transport};
-use crate::token::{Identity, Role};
 
 /// One connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

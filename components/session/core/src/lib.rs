@@ -8,7 +8,6 @@
 
 mod config;
 mod conn;
-mod content;
 mod encode;
 mod io;
 mod keyed;
@@ -20,15 +19,12 @@ mod snapshot;
 mod stats;
 mod stream;
 mod timers;
-mod token;
 mod users;
 
 pub use config::ConfigError;
-pub use content::{ContentError, check_content, mentions};
 pub use io::{
     Audience, BlobId, ConnectionId, Input, Opened, Outcome, Output, RequestId, TopicId, Transport,
 };
 pub use session::Session;
 pub use snapshot::RestoreError;
 pub use stats::Stats;
-pub use token::{Identity, Role, TokenError, Verifier};

@@ -17,4 +17,7 @@ cases!(
     another_user_is_refused_on_the_same_connection,
     anonymous_viewers_may_become_somebody,
     a_moderators_end_is_noticed,
+    a_token_is_good_until_its_end_and_the_leeway,
+    without_leeway_a_token_ends_to_the_millisecond,
+    a_token_for_another_service_is_refused,
 );

@@ -315,7 +315,7 @@ pub(super) mod tests {
             sizes.map(move |size| Comment {
                 content: "é\"".repeat(size),
                 created_at_ms: Millis(1 << (size % 64)),
-                parent_id: has(0).then_some(CommentId(u64::MAX)),
+                parent_id: has(0).then_some(CommentId(u64::MAX >> 1)),
                 mentions: if has(1) {
                     vec!["@".repeat(size); 17]
                 } else {

@@ -3,6 +3,7 @@
 use chorus_protocol::client::ReactView;
 use chorus_protocol::codes::ErrorCode;
 use chorus_protocol::stream::StreamStatus;
+use chorus_tokens::Role;
 
 use super::Session;
 use super::replies::Refusal;
@@ -70,7 +71,7 @@ impl Session {
         if live.info.status == StreamStatus::Ended {
             return Err(Refusal::new(ErrorCode::StreamEnded, "the stream has ended"));
         }
-        if identity.role != crate::token::Role::Admin {
+        if identity.role != Role::Admin {
             let users_max = self.config.values.limits.remembered_users_max;
             let (used, evicted) = self.users.entry(&identity.user, self.now.0, users_max);
             self.stats.users_evicted += evicted;
