@@ -7,6 +7,7 @@
 pub mod backhaul;
 pub mod client;
 pub mod codec;
+pub mod codes;
 pub mod comment;
 pub mod id;
 pub mod limits;

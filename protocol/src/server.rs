@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::codes::ReceiptStatus;
 use crate::comment::Comment;
 use crate::id::{CommentId, StreamId, UserId};
 use crate::stream::{Settings, StreamStatus};
@@ -127,7 +128,7 @@ pub struct Receipt {
     pub comment_id: Option<CommentId>,
     /// How it stands.
     pub status: ReceiptStatus,
-    /// Why it was refused.
+    /// Why it was refused: the name of a [`crate::codes::Reason`], or one of a later version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When trying again makes sense.
@@ -135,28 +136,10 @@ pub struct Receipt {
     pub retry_after_ms: Option<u64>,
 }
 
-/// How a post or an action stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReceiptStatus {
-    /// The PoP took it.
-    Accepted,
-    /// The comment log holds it on a quorum.
-    Durable,
-    /// Stored, not shown live.
-    SampledOut,
-    /// Waits for a moderator.
-    Held,
-    /// Not stored.
-    Rejected,
-    /// A moderator's action is in force.
-    Applied,
-}
-
 /// Why a message was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// Stable, snake case.
+    /// The name of an [`crate::codes::ErrorCode`], or one of a later version.
     pub code: String,
     /// For people.
     pub message: String,

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 
 use chorus_protocol::backhaul::UserReactions;
+use chorus_protocol::codes::Reason;
 use chorus_protocol::session::ReplayRange;
 use chorus_protocol::{CommentId, Millis};
 
@@ -251,7 +252,7 @@ impl<B: Brain> Engine<B> {
             self.published(
                 request,
                 PublishOutcome::Refused {
-                    reason: "unavailable".to_owned(),
+                    reason: Reason::Unavailable.as_str().to_owned(),
                     retry_after_ms: Some(1_000),
                 },
             );

@@ -1,23 +1,25 @@
-//! Close codes: RFC 6455 section 7.4 and those of the clients' protocol.
+//! Close codes: RFC 6455 section 7.4 and those of the clients' protocol, which [`CloseCode`] lists.
+
+use chorus_protocol::codes::CloseCode;
 
 /// The purpose of the connection is fulfilled.
-pub const NORMAL: u16 = 1000;
+pub const NORMAL: u16 = CloseCode::Normal.number();
 /// The server goes away; reconnect elsewhere.
-pub const GOING_AWAY: u16 = 1001;
+pub const GOING_AWAY: u16 = CloseCode::GoingAway.number();
 /// A malformed frame.
-pub const PROTOCOL: u16 = 1002;
+pub const PROTOCOL: u16 = CloseCode::Protocol.number();
 /// A kind of frame that the connection's encoding has no use for.
-pub const UNSUPPORTED: u16 = 1003;
+pub const UNSUPPORTED: u16 = CloseCode::Unsupported.number();
 /// Text that is not UTF-8.
-pub const INVALID_DATA: u16 = 1007;
+pub const INVALID_DATA: u16 = CloseCode::InvalidData.number();
 /// A message over the limit.
-pub const TOO_BIG: u16 = 1009;
+pub const TOO_BIG: u16 = CloseCode::TooBig.number();
 /// The message made the session's logic fail.
-pub const INTERNAL: u16 = 1011;
+pub const INTERNAL: u16 = CloseCode::Internal.number();
 /// Too slow a reader.
-pub const TOO_SLOW: u16 = 4408;
+pub const TOO_SLOW: u16 = CloseCode::TooSlow.number();
 /// Too many connections or messages.
-pub const TOO_MANY: u16 = 4429;
+pub const TOO_MANY: u16 = CloseCode::TooMany.number();
 
 /// Whether a peer may send this code (RFC 6455 sections 7.4.1 and 7.4.2, with the IANA registry's 1012 to 1014).
 #[must_use]

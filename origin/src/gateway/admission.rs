@@ -42,7 +42,7 @@ impl Admission {
     pub(super) fn comment(&self, written: &Written<'_>) -> Result<bool, CommentRefusal> {
         let let_in = self.with(|ledger, now_ms| ledger.comment(now_ms, written));
         if let Err(refusal) = &let_in {
-            self.metrics.refuse(refusal.reason());
+            self.metrics.refuse(refusal.reason().as_str());
         }
         let_in
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use chorus_protocol::backhaul::{
     Outcome, Publish, Published, REACTION_USERS_MAX, RefusedReactions, ToPop, UserReactions,
 };
+use chorus_protocol::codes::Reason;
 use chorus_protocol::comment::post_key;
 use chorus_protocol::server::Reactions;
 use chorus_protocol::stream::{StreamInfo, StreamStatus};
@@ -167,10 +168,10 @@ impl Posts {
         let _ = self.refused.send(Published { request, outcome });
     }
 
-    fn refuse(&self, reason: &'static str, retry_after_ms: Option<u64>) -> Outcome {
-        self.pop.shared.metrics.refuse(reason);
+    fn refuse(&self, reason: Reason, retry_after_ms: Option<u64>) -> Outcome {
+        self.pop.shared.metrics.refuse(reason.as_str());
         Outcome::Refused {
-            reason: reason.to_owned(),
+            reason: reason.as_str().to_owned(),
             retry_after_ms,
         }
     }
@@ -186,15 +187,15 @@ impl Posts {
             posted.id == id && post_key(stream, &posted.user_id, &posted.client_id) == key
         });
         let Some(posted) = whole else {
-            return Err(self.refuse("invalid", None));
+            return Err(self.refuse(Reason::Invalid, None));
         };
         let ahead_ms = id.minted_at().since(clock::now());
         if ahead_ms > CLOCKS_MS {
             // Its clock is wrong: the id would sort before what is written later.
-            return Err(self.refuse("unavailable", Some(ahead_ms - CLOCKS_MS)));
+            return Err(self.refuse(Reason::Unavailable, Some(ahead_ms - CLOCKS_MS)));
         }
         if !self.pop.minted_rightly(id) {
-            return Err(self.refuse("unavailable", Some(1_000)));
+            return Err(self.refuse(Reason::Unavailable, Some(1_000)));
         }
         let info = self.check_stream(stream).await?;
         Ok((posted, info))
@@ -215,7 +216,7 @@ impl Posts {
         let any = !by.is_empty() || !users.is_empty();
         let of_users = users.iter().all(|it| !it.by.is_empty() && fits(&it.by));
         if !any || users.len() > REACTION_USERS_MAX || !fits(by) || !of_users {
-            return Err(self.refuse("invalid", None));
+            return Err(self.refuse(Reason::Invalid, None));
         }
         self.check_stream(stream).await.map(|_| ())
     }
@@ -223,8 +224,8 @@ impl Posts {
     async fn check_stream(&self, stream: &StreamId) -> Result<Arc<StreamInfo>, Outcome> {
         match self.pop.shared.directory.find(stream).await {
             Ok(Some(info)) if info.status == StreamStatus::Live => Ok(info),
-            Ok(Some(_)) => Err(self.refuse("comments_off", None)),
-            Ok(None) => Err(self.refuse("invalid", None)),
+            Ok(Some(_)) => Err(self.refuse(Reason::CommentsOff, None)),
+            Ok(None) => Err(self.refuse(Reason::Invalid, None)),
             // Whether it exists is not known; an earlier try may even be stored.
             Err(_) => Err(Outcome::Unknown),
         }

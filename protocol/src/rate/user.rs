@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Limit, Window};
+use crate::codes::Reason;
 use crate::limits::Limits;
 
 /// Streams remembered for one user at the most; the one written to longest ago goes.
@@ -45,10 +46,10 @@ pub enum CommentRefusal {
 impl CommentRefusal {
     /// The reason as receipts name it.
     #[must_use]
-    pub fn reason(self) -> &'static str {
+    pub fn reason(self) -> Reason {
         match self {
-            Self::RateLimited(_) => "rate_limited",
-            Self::SlowMode(_) => "slow_mode",
+            Self::RateLimited(_) => Reason::RateLimited,
+            Self::SlowMode(_) => Reason::SlowMode,
         }
     }
 

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chorus_protocol::codec::json::write_text as json_text;
 use chorus_protocol::codec::msgpack::{write_array, write_number, write_text as text};
 use chorus_protocol::codec::{encode, json};
+use chorus_protocol::codes::ErrorCode;
 use chorus_protocol::server::Reactions;
 use chorus_protocol::stream::Settings;
 use chorus_protocol::{CommentId, Encoding, Position};
@@ -44,7 +45,7 @@ pub(crate) fn message<T: Serialize>(encoding: Encoding, kind: &str, payload: &T)
 
 #[derive(Serialize)]
 pub(crate) struct ErrorOut<'a> {
-    pub(crate) code: &'a str,
+    pub(crate) code: ErrorCode,
     pub(crate) message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_id: Option<&'a str>,

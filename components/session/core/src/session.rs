@@ -27,14 +27,6 @@ use crate::stream::Stream;
 use crate::timers::{Timer, Timers};
 use crate::users::Users;
 
-/// Close codes of the protocol that the session uses.
-pub(crate) mod close {
-    pub(crate) const GOING_AWAY: u16 = 1001;
-    pub(crate) const BAD_TOKEN: u16 = 4401;
-    pub(crate) const FORBIDDEN: u16 = 4403;
-    pub(crate) const TOO_MANY: u16 = 4429;
-}
-
 /// The session logic of one shard.
 #[derive(Debug)]
 pub struct Session {

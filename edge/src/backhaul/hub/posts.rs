@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use chorus_protocol::backhaul::{Outcome, Publish};
+use chorus_protocol::codes::Reason;
 
 use crate::link::{PublishOutcome, ShardId};
 
 const RETRY_MS_MIN: u64 = 50;
 /// What a post is told that certainly is not stored.
-const UNAVAILABLE: &str = "unavailable";
+const UNAVAILABLE: &str = Reason::Unavailable.as_str();
 const RETRY_AFTER_MS: u64 = 1_000;
 
 /// One post.

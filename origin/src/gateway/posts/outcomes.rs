@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chorus_protocol::CommentId;
 use chorus_protocol::backhaul::{Outcome, Published, write_frame};
+use chorus_protocol::codes::Reason;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -126,12 +127,12 @@ fn outcome(tag: &Tag, ack: &Ack) -> Option<Outcome> {
         Ack::Refused => Some(match tag.refusal {
             // It was not stored before either.
             Some(refusal) => Outcome::Refused {
-                reason: refusal.reason().to_owned(),
+                reason: refusal.reason().as_str().to_owned(),
                 retry_after_ms: Some(refusal.retry_after_ms()),
             },
             // An earlier try may be stored; the log itself says what it does not take.
             None => Outcome::Refused {
-                reason: "unavailable".to_owned(),
+                reason: Reason::Unavailable.as_str().to_owned(),
                 retry_after_ms: Some(1_000),
             },
         }),

@@ -1,9 +1,10 @@
 //! Connections and who is behind them.
 
 use chorus_protocol::Encoding;
+use chorus_protocol::codes::{CloseCode, ErrorCode};
 
+use super::Session;
 use super::replies::Refusal;
-use super::{Session, close};
 use crate::conn::{Conn, Phase};
 use crate::io::{ConnectionId, Opened, Output};
 use crate::timers::Timer;
@@ -33,7 +34,7 @@ impl Session {
                     let reason = error.to_string();
                     out.push(Output::Close {
                         connection,
-                        code: close::BAD_TOKEN,
+                        code: CloseCode::BadToken.number(),
                         reason,
                     });
                     return;
@@ -59,7 +60,11 @@ impl Session {
             Err(error) => {
                 self.stats.tokens_refused += 1;
                 let text = error.to_string();
-                self.refuse(connection, Refusal::new("invalid_token", &text), out);
+                self.refuse(
+                    connection,
+                    Refusal::new(ErrorCode::InvalidToken, &text),
+                    out,
+                );
                 return;
             }
         };
@@ -69,7 +74,7 @@ impl Session {
             .is_some_and(|before| before.user != identity.user)
         {
             let refusal = Refusal::new(
-                "wrong_user",
+                ErrorCode::WrongUser,
                 "the connection belongs to another user; open a new one",
             );
             self.refuse(connection, refusal, out);
@@ -93,7 +98,7 @@ impl Session {
             self.stats.silent_closed += 1;
             self.close(
                 connection,
-                close::FORBIDDEN,
+                CloseCode::Forbidden,
                 "nothing was joined in time",
                 out,
             );
@@ -109,7 +114,10 @@ impl Session {
         self.timers
             .set(Timer::Connection(connection), conn.deadline());
         if ended {
-            let refusal = Refusal::new("token_expired", "the token has expired; reading goes on");
+            let refusal = Refusal::new(
+                ErrorCode::TokenExpired,
+                "the token has expired; reading goes on",
+            );
             self.refuse(connection, refusal, out);
             self.regroup(connection, out);
         }

@@ -2,10 +2,11 @@
 
 use chorus_protocol::client::{ClientMessage, PostView, ReactView};
 use chorus_protocol::codec::{Hot, decode_client, decode_hot};
+use chorus_protocol::codes::{CloseCode, ErrorCode};
 use chorus_protocol::{DecodeError, Encoding};
 
+use super::Session;
 use super::replies::{Refusal, send};
-use super::{Session, close};
 use crate::encode::message;
 use crate::io::{ConnectionId, Output};
 
@@ -51,13 +52,14 @@ impl Session {
             Err(DecodeError::UnknownType(kind)) => {
                 self.stats.messages_unknown += 1;
                 let text = format!("unknown message type `{kind}`");
-                self.refuse(connection, Refusal::new("unknown_type", &text), out);
+                self.refuse(connection, Refusal::new(ErrorCode::UnknownType, &text), out);
             }
             Err(DecodeError::Malformed { message, client_id }) => {
                 self.stats.messages_malformed += 1;
                 // Only a key that could be one of ours is repeated.
                 let client_id = client_id.filter(|id| chorus_protocol::ClientId::new(id).is_ok());
-                let refusal = Refusal::new("invalid_message", &message).of(client_id.as_deref());
+                let refusal =
+                    Refusal::new(ErrorCode::InvalidMessage, &message).of(client_id.as_deref());
                 self.refuse(connection, refusal, out);
             }
         }
@@ -83,7 +85,7 @@ impl Session {
             }
             Err(_) => {
                 self.stats.flood_closed += 1;
-                self.close(connection, close::TOO_MANY, "too many messages", out);
+                self.close(connection, CloseCode::TooMany, "too many messages", out);
                 false
             }
         }
@@ -131,7 +133,7 @@ impl Session {
     ) {
         self.stats.messages_unavailable += 1;
         let refusal =
-            Refusal::new("not_available", "this server does not do that yet").of(client_id);
+            Refusal::new(ErrorCode::NotAvailable, "this server does not do that yet").of(client_id);
         self.refuse(connection, refusal, out);
     }
 

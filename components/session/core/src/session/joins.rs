@@ -1,12 +1,13 @@
 //! Joining and leaving streams, and how a stream begins and ends here.
 
 use chorus_protocol::backhaul::StreamState;
+use chorus_protocol::codes::{CloseCode, ErrorCode};
 use chorus_protocol::server::ServerMessage;
 use chorus_protocol::stream::StreamStatus;
 use chorus_protocol::{Encoding, StreamId, codec};
 
+use super::Session;
 use super::replies::Refusal;
-use super::{Session, close};
 use crate::conn::{Membership, Phase};
 use crate::io::{Audience, ConnectionId, Output, TopicId};
 use crate::stream::live::Live;
@@ -39,13 +40,13 @@ impl Session {
         if topic.is_some_and(|topic| conn.membership(topic).is_some()) {
             self.refuse(
                 connection,
-                Refusal::new("already_joined", "the stream is joined already"),
+                Refusal::new(ErrorCode::AlreadyJoined, "the stream is joined already"),
                 out,
             );
             return;
         }
         if conn.joins.len() >= streams_max {
-            let refusal = Refusal::new("too_many_streams", "leave another stream first");
+            let refusal = Refusal::new(ErrorCode::TooManyStreams, "leave another stream first");
             self.refuse(connection, refusal, out);
             return;
         }
@@ -125,7 +126,7 @@ impl Session {
             }
             None => self.refuse(
                 connection,
-                Refusal::new("not_joined", "the stream is not joined"),
+                Refusal::new(ErrorCode::NotJoined, "the stream is not joined"),
                 out,
             ),
         }
@@ -278,7 +279,7 @@ impl Session {
             self.stats.gap_closed += 1;
             self.close(
                 connection,
-                close::GOING_AWAY,
+                CloseCode::GoingAway,
                 "a part of the stream was missed; resume",
                 out,
             );
@@ -335,7 +336,7 @@ impl Session {
             {
                 out.push(Output::Leave { connection, topic });
             }
-            let refusal = Refusal::new("stream_not_found", "there is no such stream");
+            let refusal = Refusal::new(ErrorCode::StreamNotFound, "there is no such stream");
             self.refuse(connection, refusal, out);
         }
         self.drop_stream(topic, out);

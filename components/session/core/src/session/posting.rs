@@ -1,6 +1,7 @@
 //! Posts: every rule, then the log, then the truth about it.
 
 use chorus_protocol::client::PostView;
+use chorus_protocol::codes::{ErrorCode, Reason};
 use chorus_protocol::comment::post_key;
 use chorus_protocol::rate::{CommentRefusal, UserUses};
 use chorus_protocol::server::ReceiptStatus;
@@ -19,23 +20,29 @@ use crate::token::{Identity, Role};
 /// When trying again makes sense after `unavailable`, in milliseconds.
 const UNAVAILABLE_RETRY_MS: u64 = 1_000;
 
-/// Why a post is refused: a reason of the receipts, and when waiting helps.
+/// What a post gets instead of being published.
 #[derive(Clone, Copy, Debug)]
-struct Refused {
-    reason: &'static str,
-    retry_after_ms: Option<u64>,
+enum Refused {
+    /// It is certainly not stored.
+    Rejected {
+        reason: Reason,
+        /// When waiting helps.
+        retry_after_ms: Option<u64>,
+    },
+    /// An earlier try may be stored: it cannot be called rejected.
+    Unconfirmed,
 }
 
 impl Refused {
-    fn new(reason: &'static str) -> Self {
-        Self {
+    fn new(reason: Reason) -> Self {
+        Self::Rejected {
             reason,
             retry_after_ms: None,
         }
     }
 
-    fn later(reason: &'static str, ms: u64) -> Self {
-        Self {
+    fn later(reason: Reason, ms: u64) -> Self {
+        Self::Rejected {
             reason,
             retry_after_ms: Some(ms),
         }
@@ -55,22 +62,30 @@ impl Session {
         post: &PostView<'_>,
         out: &mut Vec<Output>,
     ) {
-        if let Err(refused) = self.try_post(connection, post, out) {
-            if refused.reason == UNCONFIRMED {
+        match self.try_post(connection, post, out) {
+            Ok(()) => {}
+            Err(Refused::Unconfirmed) => {
                 self.refuse(connection, unconfirmed_error(post.client_id), out);
-                return;
             }
-            match refused.reason {
-                "rate_limited" | "slow_mode" => self.stats.posts_rate_limited += 1,
-                "unavailable" => self.stats.posts_unavailable += 1,
-                _ => self.stats.posts_refused += 1,
+            Err(Refused::Rejected {
+                reason,
+                retry_after_ms,
+            }) => {
+                let counted = if matches!(reason, Reason::RateLimited | Reason::SlowMode) {
+                    &mut self.stats.posts_rate_limited
+                } else if reason == Reason::Unavailable {
+                    &mut self.stats.posts_unavailable
+                } else {
+                    &mut self.stats.posts_refused
+                };
+                *counted += 1;
+                let receipt = ReceiptOut {
+                    reason: Some(reason.as_str()),
+                    retry_after_ms,
+                    ..ReceiptOut::new(post.client_id, ReceiptStatus::Rejected)
+                };
+                self.send_receipt(connection, &receipt, out);
             }
-            let receipt = ReceiptOut {
-                reason: Some(refused.reason),
-                retry_after_ms: refused.retry_after_ms,
-                ..ReceiptOut::new(post.client_id, ReceiptStatus::Rejected)
-            };
-            self.send_receipt(connection, &receipt, out);
         }
     }
 
@@ -85,13 +100,13 @@ impl Session {
             return Ok(());
         };
         let Some(identity) = conn.identity.as_deref() else {
-            return Err(Refused::new("unauthenticated"));
+            return Err(Refused::new(Reason::Unauthenticated));
         };
         if identity.expires <= now {
-            return Err(Refused::new("token_expired"));
+            return Err(Refused::new(Reason::TokenExpired));
         }
         // The ids were checked where the message was read.
-        let invalid = |_| Refused::new("invalid");
+        let invalid = |_| Refused::new(Reason::Invalid);
         let client_id = ClientId::new(post.client_id).map_err(invalid)?;
         let unknown;
         let (stream_id, topic) = match self.topics.get_key_value(post.stream_id) {
@@ -121,7 +136,7 @@ impl Session {
         // What may be stored already is not called rejected.
         let rejected = |refused| {
             if known.is_some() {
-                Refused::new(UNCONFIRMED)
+                Refused::Unconfirmed
             } else {
                 refused
             }
@@ -131,7 +146,7 @@ impl Session {
         let limits = &self.config.values.limits;
         let content = checked(&post.content, limits.content_chars_max)
             .map_err(|error| rejected(Refused::new(reason(error))))?;
-        let unavailable = Refused::later("unavailable", UNAVAILABLE_RETRY_MS);
+        let unavailable = Refused::later(Reason::Unavailable, UNAVAILABLE_RETRY_MS);
         if self.posts.waiting_count >= limits.posts_waiting_max {
             return Err(rejected(unavailable));
         }
@@ -221,15 +236,15 @@ impl Session {
         let (Some(topic), Some(live)) = (joined, live) else {
             let missing = topic.is_none() && self.is_missing(stream_id);
             return Err(Refused::new(if missing {
-                "stream_not_found"
+                Reason::StreamNotFound
             } else {
-                "not_joined"
+                Reason::NotJoined
             }));
         };
         let standing = Standing::of(identity, &live.info.broadcaster_id);
         let off = !live.info.settings.comments_enabled && !standing.moderates();
         if off || !Self::is_on(live) {
-            return Err(Refused::new("comments_off"));
+            return Err(Refused::new(Reason::CommentsOff));
         }
         Ok((topic, live.info.settings.slow_mode_s, standing))
     }
@@ -294,8 +309,8 @@ impl Session {
             Outcome::Refused {
                 reason,
                 retry_after_ms,
-            } => (reason.as_str(), retry_after_ms.unwrap_or(0)),
-            Outcome::Stored { id, .. } if *id != post.id.0 => ("", 0),
+            } => (Reason::parse(reason), retry_after_ms.unwrap_or(0)),
+            Outcome::Stored { id, .. } if *id != post.id.0 => (None, 0),
             Outcome::Stored { .. } | Outcome::Unconfirmed => return,
         };
         let Some(used) = self.users.by_id.get_mut(&charge.user) else {
@@ -305,9 +320,9 @@ impl Session {
         used.uses
             .give_back_comment(limits, &charge.topic, charge.charged);
         let told = match refused {
-            ("rate_limited", ms) => CommentRefusal::RateLimited(ms),
-            ("slow_mode", ms) => CommentRefusal::SlowMode(ms),
-            _ => return,
+            (Some(Reason::RateLimited), ms) => CommentRefusal::RateLimited(ms),
+            (Some(Reason::SlowMode), ms) => CommentRefusal::SlowMode(ms),
+            (Some(_) | None, _) => return,
         };
         used.uses
             .hold_comments_off(limits, &charge.topic, told, self.now.0);
@@ -341,22 +356,19 @@ impl Session {
     }
 }
 
-/// Stands in for a reason where the outcome of an earlier try is not known.
-const UNCONFIRMED: &str = "unconfirmed";
-
 fn unconfirmed_error(client_id: &str) -> Refusal<'_> {
     Refusal::new(
-        UNCONFIRMED,
+        ErrorCode::Unconfirmed,
         "whether the comment is stored is not known; send it again",
     )
     .of(Some(client_id))
 }
 
-fn reason(error: ContentError) -> &'static str {
+fn reason(error: ContentError) -> Reason {
     match error {
-        ContentError::Empty => "empty",
-        ContentError::TooLong => "too_long",
-        ContentError::Control => "invalid",
+        ContentError::Empty => Reason::Empty,
+        ContentError::TooLong => Reason::TooLong,
+        ContentError::Control => Reason::Invalid,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use chorus_protocol::backhaul::RefusedReactions;
 use chorus_protocol::client::ReactView;
+use chorus_protocol::codes::ErrorCode;
 use chorus_protocol::stream::StreamStatus;
 
 use super::Session;
@@ -36,22 +37,28 @@ impl Session {
         };
         let Some(identity) = conn.identity.as_deref() else {
             return Err(Refusal::new(
-                "unauthenticated",
+                ErrorCode::Unauthenticated,
                 "a token is needed to react",
             ));
         };
         if identity.expires <= self.now {
-            return Err(Refusal::new("token_expired", "the token has expired"));
+            return Err(Refusal::new(
+                ErrorCode::TokenExpired,
+                "the token has expired",
+            ));
         }
         if !REACTIONS.contains(&kind) {
             return Err(Refusal::new(
-                "unknown_reaction",
+                ErrorCode::UnknownReaction,
                 "the stream has no such reaction",
             ));
         }
         let count = react.count.unwrap_or(1);
         if count == 0 || count > self.config.values.limits.reaction_count_max {
-            return Err(Refusal::new("invalid_message", "`count` is out of range"));
+            return Err(Refusal::new(
+                ErrorCode::InvalidMessage,
+                "`count` is out of range",
+            ));
         }
         let topic = self
             .topics
@@ -60,10 +67,10 @@ impl Session {
             .filter(|&topic| conn.membership(topic).is_some());
         let live = topic.and_then(|topic| self.streams.get_mut(&topic)?.live.as_mut());
         let (Some(topic), Some(live)) = (topic, live) else {
-            return Err(Refusal::new("not_joined", "join the stream first"));
+            return Err(Refusal::new(ErrorCode::NotJoined, "join the stream first"));
         };
         if live.info.status == StreamStatus::Ended {
-            return Err(Refusal::new("stream_ended", "the stream has ended"));
+            return Err(Refusal::new(ErrorCode::StreamEnded, "the stream has ended"));
         }
         let kinds = if identity.role == Role::Admin {
             // The platform's own services: no limit holds them.
@@ -119,5 +126,5 @@ impl Session {
 }
 
 fn too_many(wait_ms: u64) -> Refusal<'static> {
-    Refusal::new("rate_limited", "too many reactions").retry_after(wait_ms)
+    Refusal::new(ErrorCode::RateLimited, "too many reactions").retry_after(wait_ms)
 }

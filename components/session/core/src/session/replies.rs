@@ -1,6 +1,7 @@
 //! Messages to one connection, and its end.
 
 use chorus_protocol::Encoding;
+use chorus_protocol::codes::{CloseCode, ErrorCode};
 
 use super::Session;
 use crate::encode::{ErrorOut, ReceiptOut, message};
@@ -10,14 +11,14 @@ use crate::timers::Timer;
 /// A reply to one connection, to be encoded for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refusal<'a> {
-    pub(crate) code: &'a str,
+    pub(crate) code: ErrorCode,
     pub(crate) message: &'a str,
     pub(crate) client_id: Option<&'a str>,
     pub(crate) retry_after_ms: Option<u64>,
 }
 
 impl<'a> Refusal<'a> {
-    pub(crate) fn new(code: &'a str, message: &'a str) -> Self {
+    pub(crate) fn new(code: ErrorCode, message: &'a str) -> Self {
         Self {
             code,
             message,
@@ -100,14 +101,14 @@ impl Session {
     pub(crate) fn close(
         &mut self,
         connection: ConnectionId,
-        code: u16,
+        code: CloseCode,
         reason: &str,
         out: &mut Vec<Output>,
     ) {
         if self.conns.contains_key(&connection) {
             out.push(Output::Close {
                 connection,
-                code,
+                code: code.number(),
                 reason: reason.to_owned(),
             });
             self.forget(connection);

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use chorus_protocol::codes::CloseCode;
 use chorus_protocol::session::ReplayRange;
 use chorus_protocol::{Encoding, Position};
 
+use super::Session;
 use super::replies::send;
-use super::{Session, close};
 use crate::conn::Phase;
 use crate::encode::{
     JoinedTail, array, comments_batch, joined_head, joined_tail, read_record, write_comment,
@@ -287,7 +288,7 @@ impl Session {
                 if waiter.joined {
                     self.close(
                         waiter.connection,
-                        close::GOING_AWAY,
+                        CloseCode::GoingAway,
                         "what was missed is gone; resume",
                         out,
                     );
