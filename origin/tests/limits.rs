@@ -204,7 +204,8 @@ async fn a_hundred_reactions_a_minute_over_all_pops_and_the_rest_told() {
     };
     pops[3].publish_raw(&all).await;
     assert!(matches!(pops[3].outcome(2).await, Outcome::Stored { .. }));
-    assert!(region.metric("chorus_origin_reactions_refused_total").await >= 705.0);
+    let refused = region.metric("chorus_origin_reactions_refused_total").await;
+    assert!((refused - 705.0).abs() < 0.5, "{refused}");
     // What no session would send is refused.
     for by in [
         reactions(&[]),

@@ -8,7 +8,7 @@ mod ledger;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use chorus_protocol::backhaul::{RefusedReactions, UserReactions};
+use chorus_protocol::backhaul::UserReactions;
 use chorus_protocol::rate::{CommentRefusal, UserLimits};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::{StreamId, UserId};
@@ -60,11 +60,7 @@ impl Admission {
         by: Reactions,
         users: Vec<UserReactions>,
     ) -> Arc<Decision> {
-        let decision = self.with(|ledger, now_ms| ledger.reactions(now_ms, stream, key, by, users));
-        let count = |refused: &RefusedReactions| refused.count;
-        let refused = decision.refused.iter().map(count).sum();
-        self.metrics.reactions_refused.inc_by(refused);
-        decision
+        self.with(|ledger, now_ms| ledger.reactions(now_ms, stream, key, by, users))
     }
 
     /// A group of reactions that was counted is certainly not stored.
@@ -76,10 +72,12 @@ impl Admission {
         let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut ledger = self.lock();
         let decided = decide(&mut ledger, now_ms);
-        let evicted = ledger.take_evicted();
+        let counts = ledger.take_counts();
         let users = ledger.users();
         drop(ledger);
-        self.metrics.users_evicted.inc_by(evicted);
+        let metrics = &self.metrics;
+        metrics.users_evicted.inc_by(counts.evicted);
+        metrics.reactions_refused.inc_by(counts.reactions_refused);
         self.metrics
             .users_remembered
             .set(i64::try_from(users).unwrap_or(i64::MAX));

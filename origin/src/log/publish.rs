@@ -44,9 +44,9 @@ const GROUP_MAX: usize = 64;
 const TOKEN_DIGITS_MAX: usize = 20;
 /// The server's codes for what it certainly did not store: the log may take no more bytes or messages, or the message
 /// was to be stored behind another one only.
-const NOT_STORED: [u64; 3] = [10_077, 10_054, 10_071];
-/// A sequence that no log reaches: what is to be stored behind it is not.
-const NEVER_SEQ: &str = "4611686018427387904";
+const NOT_STORED: [u64; 3] = [10_077, 10_054, 10_070];
+/// No message has this id: what is to be stored behind it is not.
+const NO_MESSAGE: &str = "none";
 
 /// How a publication came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -323,9 +323,9 @@ impl Log {
     /// not within the log's window of repeats.
     pub async fn find_repeat(&self, stream: &StreamId, key: u128, waiter: Waiter) {
         let mut headers = HeaderMap::new();
-        // The log looks for a repeat before it looks at this.
+        // The log looks for a repeat before it looks at this; at an expected sequence it looks first.
         headers.insert(header::NATS_MESSAGE_ID, message_id(key));
-        headers.insert(header::NATS_EXPECTED_LAST_SEQUENCE, NEVER_SEQ);
+        headers.insert(header::NATS_EXPECTED_LAST_MESSAGE_ID, NO_MESSAGE);
         let subject = subject::comment(&self.inner.region, stream);
         self.publish(subject.into(), headers, Bytes::new(), waiter)
             .await;

@@ -79,13 +79,22 @@ struct Decided {
     decision: Arc<Decision>,
 }
 
+/// What metrics want to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Users that were forgotten early.
+    pub(super) evicted: u64,
+    /// Reactions that were refused, each once.
+    pub(super) reactions_refused: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Ledger {
     limits: UserLimits,
     users: HashMap<UserId, User>,
     /// Users remembered; at the bound those who are free of all limits soonest go.
     users_max: usize,
-    evicted: u64,
+    counts: Counts,
     /// By process (the upper half of the key) and stream: a PoP has one group of a stream under way at a time.
     decided: HashMap<(u64, StreamId), Decided>,
     sweep_at_ms: u64,
@@ -97,7 +106,7 @@ impl Ledger {
             limits,
             users: HashMap::new(),
             users_max,
-            evicted: 0,
+            counts: Counts::default(),
             decided: HashMap::new(),
             sweep_at_ms: 0,
         }
@@ -107,9 +116,9 @@ impl Ledger {
         self.users.len()
     }
 
-    /// Users that were forgotten early since the last time.
-    pub(super) fn take_evicted(&mut self) -> u64 {
-        std::mem::take(&mut self.evicted)
+    /// What happened since the last time.
+    pub(super) fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
     }
 
     /// True: let in and counted; false: let in and not counted, as it was before or is held by no rate.
@@ -237,6 +246,7 @@ impl Ledger {
         }
         if count > 0 {
             let next = known.uses.check_reactions(&limits, now_ms, 1);
+            self.counts.reactions_refused += count;
             decision.refused.push(RefusedReactions {
                 user,
                 count,
@@ -281,7 +291,7 @@ impl Ledger {
         for (_, user) in &all[..more] {
             self.users.remove(user);
         }
-        self.evicted += more as u64;
+        self.counts.evicted += more as u64;
     }
 
     fn forget_decisions(&mut self) {

@@ -111,6 +111,7 @@ fn the_same_group_again_gets_the_same_decision() {
     assert_eq!((first.by["like"], first.refused[0].count), (100, 20));
     let again = react(&mut ledger, 2_000, 1, vec![likes("ann", 120)]);
     assert_eq!(again, first);
+    assert_eq!(ledger.take_counts().reactions_refused, 20, "counted once");
     let other = react(&mut ledger, 2_000, 2, vec![likes("ann", 1)]);
     assert!(other.by.is_empty());
 }
@@ -128,7 +129,7 @@ fn who_is_free_soonest_is_forgotten_first_and_who_is_free_at_once() {
     }
     assert_eq!(ledger.users(), 64);
     react(&mut ledger, 2_000, 2, vec![likes("ann", 1)]);
-    assert_eq!((ledger.users(), ledger.take_evicted()), (57, 8));
+    assert_eq!((ledger.users(), ledger.take_counts().evicted), (57, 8));
     // The first eight may react again, the ninth may not.
     assert_eq!(
         react(&mut ledger, 2_000, 3, vec![likes("7", 1)]).refused,
@@ -140,7 +141,7 @@ fn who_is_free_soonest_is_forgotten_first_and_who_is_free_at_once() {
     );
     react(&mut ledger, 70_000, 5, vec![likes("ann", 1)]);
     assert_eq!(
-        (ledger.users(), ledger.take_evicted()),
+        (ledger.users(), ledger.take_counts().evicted),
         (1, 0),
         "all were free"
     );
