@@ -117,7 +117,7 @@ fn five_in_thirty_seconds_are_five_in_any_thirty_seconds(pop: &mut Pop<'_>) {
     for begin in &taken {
         let window = *begin..begin + 30_000;
         let within = taken.iter().filter(|at| window.contains(at));
-        assert_eq!(within.count(), 5, "from {begin} on: {taken:?}");
+        assert!(within.count() <= 5, "from {begin} on: {taken:?}");
     }
 }
 
