@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use chorus_protocol::backhaul::{RefusedReactions, StreamState};
+use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::codec::{decode_server, encode};
 use chorus_protocol::server::{Joined, Receipt, ServerMessage};
 use chorus_protocol::session::{Control, Delivery, ReplayRange, Replayed, SessionConfig};
@@ -468,19 +468,6 @@ impl<'a> Pop<'a> {
             worker: 5,
             until_ms: Millis(self.now + 3_600_000),
         };
-        let data = rmp_serde::to_vec_named(&control).unwrap();
-        self.feed(vec![Input::Control { topic: None, data }]);
-    }
-
-    /// The gateway did not add reactions of a user.
-    pub fn refuse_reactions(&mut self, user: &str, count: u64, retry_after_ms: u64) {
-        let user = user.parse().expect("a user");
-        let refused = RefusedReactions {
-            user,
-            count,
-            retry_after_ms,
-        };
-        let control = Control::ReactionsRefused(vec![refused]);
         let data = rmp_serde::to_vec_named(&control).unwrap();
         self.feed(vec![Input::Control { topic: None, data }]);
     }

@@ -1,7 +1,9 @@
 //! Reactions.
 
 use chorus_protocol::Encoding;
+use chorus_protocol::backhaul::RefusedReactions;
 use chorus_protocol::server::ServerMessage;
+use chorus_protocol::session::Control;
 use chorus_session_core::Input;
 use serde_json::json;
 
@@ -164,6 +166,18 @@ fn is_totals(message: &ServerMessage) -> bool {
     )
 }
 
+/// The gateway did not add reactions of ann's.
+fn refuse(pop: &mut Pop<'_>, count: u64, retry_after_ms: u64) {
+    let refused = RefusedReactions {
+        user: "ann".parse().expect("a user"),
+        count,
+        retry_after_ms,
+    };
+    let control = Control::ReactionsRefused(vec![refused]);
+    let data = rmp_serde::to_vec_named(&control).expect("can be written");
+    pop.feed(vec![Input::Control { topic: None, data }]);
+}
+
 fn reactions_refused_at_the_gateway_are_told_and_held_off(pop: &mut Pop<'_>) {
     let origin = studio(pop);
     let react = |count: u32| json!({"stream_id": "demo", "reaction_type": "like", "count": count});
@@ -171,12 +185,12 @@ fn reactions_refused_at_the_gateway_are_told_and_held_off(pop: &mut Pop<'_>) {
     let idle = watch(pop, &origin, Encoding::Json, Some(("ann", "user")));
     let bob = watch(pop, &origin, Encoding::Json, Some(("bob", "user")));
     // Nothing was given here: whose reactions were refused is another shard's.
-    pop.refuse_reactions("ann", 5, 9_000);
+    refuse(pop, 5, 9_000);
     assert!(pop.take(user).is_empty());
     for _ in 0..4 {
         pop.say(user, "react", &react(20));
     }
-    pop.refuse_reactions("ann", 60, 9_000);
+    refuse(pop, 60, 9_000);
     assert_eq!(too_many(pop, user), Some(9_000));
     assert!(
         pop.take(idle).is_empty(),

@@ -1,3 +1,5 @@
+//! Who is let in, what is given back and what is forgotten.
+
 use chorus_protocol::limits::Limits;
 
 use super::*;
