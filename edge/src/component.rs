@@ -20,7 +20,7 @@ mod trusted;
 pub use bindings::exports::chorus::edge::session::{
     Audience, Broadcast, Close, Control, Count, Counted, Delivered, Encoding, Frame, Input, Join,
     Keep, Leave, Opened, Outcome, Output, Publish, Published, Refused, Replay, Replayed, Send,
-    Stored, Subscribe, Transport,
+    Stored, Subscribe, Transport, UserReactions,
 };
 pub use bounds::Bounds;
 pub use instance::{Fault, Instance};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use chorus_protocol::backhaul::StreamState;
+use chorus_protocol::backhaul::{RefusedReactions, StreamState, UserReactions};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::ReplayRange;
 use chorus_protocol::{CommentId, Millis, StreamId};
@@ -58,8 +58,10 @@ pub enum ToBackhaul {
         shard: ShardId,
         /// Of which stream.
         stream: StreamId,
-        /// Reactions since the last time.
+        /// Reactions since the last time, of those whom no limit holds.
         reactions: Reactions,
+        /// And of the others.
+        users: Vec<UserReactions>,
         /// Viewers in this shard now, when that changed.
         viewers: Option<u64>,
     },
@@ -108,6 +110,8 @@ pub enum ToShard {
     },
     /// How publications came out.
     Published(Vec<(u64, PublishOutcome)>),
+    /// Reactions that were not added: their users' limits were used up.
+    ReactionsRefused(Arc<[RefusedReactions]>),
     /// Totals over all shards and PoPs, as far as they changed.
     Counted {
         /// Of which stream.

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use chorus_protocol::rate::UserLimits;
 use chorus_protocol::tokens::TokensConfig;
 use chorus_protocol::{CommentId, Region};
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,9 @@ pub struct Config {
     pub nats: Nats,
     /// The PoPs' way in; needed by the role `gateway`.
     pub gateway: Option<Gateway>,
+    /// What users are held to over all PoPs of the gateway; the PoPs have the same in theirs.
+    #[serde(default)]
+    pub limits: Limits,
     /// The record.
     pub store: Store,
     /// What tokens of the REST interface may be signed with, and what they must say: as in a PoP's configuration.
@@ -157,6 +161,44 @@ pub struct Gateway {
     /// More than this many missed items are a gap, 1 to 100,000.
     #[serde(default = "resume_max")]
     pub resume_max: usize,
+}
+
+/// What users are held to: by name and default those of [`chorus_protocol::limits::Limits`] that hold over all PoPs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Comments of one user in any minute; more are refused with `rate_limited`.
+    pub comments_per_minute: u32,
+    /// Comments of one user in one stream in any 30 s; more are refused with `rate_limited`.
+    pub comments_per_stream_30s: u32,
+    /// Reactions of one user in any minute; more are not counted.
+    pub reactions_per_minute: u32,
+    /// Users whose use of the limits is remembered, 1,000 to 10,000,000; at the bound those who are free of them soonest
+    /// go (metric `users_evicted`). One takes some 400 bytes.
+    pub remembered_users_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let of_sessions = chorus_protocol::limits::Limits::default();
+        Self {
+            comments_per_minute: of_sessions.comments_per_minute,
+            comments_per_stream_30s: of_sessions.comments_per_stream_30s,
+            reactions_per_minute: of_sessions.reactions_per_minute,
+            remembered_users_max: 200_000,
+        }
+    }
+}
+
+impl From<&Limits> for UserLimits {
+    fn from(limits: &Limits) -> Self {
+        Self::from(&chorus_protocol::limits::Limits {
+            comments_per_minute: limits.comments_per_minute,
+            comments_per_stream_30s: limits.comments_per_stream_30s,
+            reactions_per_minute: limits.reactions_per_minute,
+            ..chorus_protocol::limits::Limits::default()
+        })
+    }
 }
 
 /// The record.
@@ -274,6 +316,8 @@ impl Config {
         within("nats.replicas", self.nats.replicas as u64, 1, 5)?;
         within("nats.comments_days", self.nats.comments_days.into(), 1, 365)?;
         self.tokens.check()?;
+        let users = self.limits.remembered_users_max as u64;
+        within("limits.remembered_users_max", users, 1_000, 10_000_000)?;
         if self.nats.peers.contains(&self.region) {
             return Err("nats.peers: a region is no peer of itself".to_owned());
         }
@@ -320,6 +364,12 @@ mod tests {
     fn unknown_keys_and_wrong_values_are_refused() {
         assert!(Config::try_new(&format!("colour = 1\n{LEAST}"), None).is_err());
         assert!(Config::try_new(&format!("{LEAST}[nats]\nreplicas = 9\n"), None).is_err());
+        assert!(Config::try_new(&format!("{LEAST}[limits]\nmessages_per_s = 9\n"), None).is_err());
+        let few = Config::try_new(
+            &format!("{LEAST}[limits]\nremembered_users_max = 9\n"),
+            None,
+        );
+        assert!(matches!(few, Err(ConfigError::Value(_))));
     }
 
     #[test]

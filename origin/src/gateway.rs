@@ -2,6 +2,7 @@
 //!
 //! **Invariant**: no other module names `quinn`.
 
+mod admission;
 mod catch_up;
 mod directory;
 mod follower;
@@ -26,6 +27,7 @@ use chorus_quic::Pace;
 use quinn::{Endpoint, VarInt};
 use tokio::sync::{Semaphore, watch};
 
+use self::admission::Admission;
 use self::directory::Directory;
 use self::followers::{Followers, Shared};
 use crate::clock;
@@ -79,6 +81,7 @@ impl GatewayError {
 /// What all connections use.
 struct GatewayShared {
     log: Log,
+    admission: Admission,
     directory: Directory,
     followers: Arc<Followers>,
     metrics: Arc<Metrics>,
@@ -102,6 +105,7 @@ impl Gateway {
     /// When a certificate cannot be used or the address is taken.
     pub fn bind(
         config: &config::Gateway,
+        limits: &config::Limits,
         log: Log,
         history: History,
         metrics: Arc<Metrics>,
@@ -124,6 +128,7 @@ impl Gateway {
             newest_max: config.newest_max,
         }));
         let shared = Arc::new(GatewayShared {
+            admission: Admission::new(limits, Arc::clone(&metrics)),
             directory: Directory::new(log.clone()),
             followers: Arc::new(followers),
             log,

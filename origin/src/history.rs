@@ -12,7 +12,7 @@ use chorus_protocol::backhaul::Item;
 use chorus_protocol::{CommentId, CommentRecord, Offset, Position, StreamId};
 use serde::Deserialize;
 
-pub use posted::{Posted, posted};
+pub use posted::{Posted, Standing, posted};
 
 use crate::log::{Log, LogError};
 use crate::store::{Page, Store, StoreError};

@@ -72,6 +72,12 @@ pub struct Metrics {
     /// Microseconds that a turn of a thread lasts at least, by the load now.
     pub turn_us: Gauge,
     refused: Family<ReasonLabels, Counter>,
+    /// Reactions that were not added because their users' limits were used up.
+    pub reactions_refused: Counter,
+    /// Users whose use of the limits is remembered.
+    pub users_remembered: Gauge,
+    /// Users forgotten while something of them still counted.
+    pub users_evicted: Counter,
     /// Worker numbers leased by this process's connections.
     pub leases: Gauge,
     /// Comments written to the store.
@@ -150,6 +156,21 @@ impl Metrics {
                 "posts_refused",
                 "Posts refused by reason",
                 Family::default(),
+            ),
+            reactions_refused: counter(
+                r,
+                "reactions_refused",
+                "Reactions not added because their users' limits were used up",
+            ),
+            users_remembered: gauge(
+                r,
+                "users_remembered",
+                "Users whose use of the limits is remembered",
+            ),
+            users_evicted: counter(
+                r,
+                "users_evicted",
+                "Users forgotten while something of them still counted",
             ),
             leases: gauge(
                 r,

@@ -97,8 +97,8 @@ async fn serve(
             Role::Gateway => {
                 let gateway = config.gateway.as_ref().context("no [gateway]")?;
                 let history = History::new(log.clone(), store);
-                let gateway =
-                    Gateway::bind(gateway, log, history, metrics, running, Arc::clone(pace))?;
+                let (limits, pace) = (&config.limits, Arc::clone(pace));
+                let gateway = Gateway::bind(gateway, limits, log, history, metrics, running, pace)?;
                 tracing::info!(address = %gateway.address()?, "the gateway listens");
                 tasks.spawn(gateway.run(stop));
             }

@@ -260,6 +260,7 @@ async fn reactions_are_counted_once_and_totals_come_to_every_pop() {
         stream: region.stream(),
         key,
         by: reactions(by),
+        users: Vec::new(),
     };
     one.publish_raw(&react(1, 11, &[("like", 20), ("wow", 1)]))
         .await;

@@ -17,14 +17,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CommentId, PopId, Region, StreamId};
+use crate::id::{CommentId, PopId, Region, StreamId, UserId};
 use crate::position::Position;
 use crate::server::Reactions;
 use crate::stream::StreamInfo;
 use crate::time::Millis;
 
 /// The version both sides speak; another is refused with [`CloseCode::Version`].
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// The ALPN name.
 pub const ALPN: &[u8] = b"chorus-backhaul/1";
 /// Bytes of one message on a lane; a longer one ends the connection.
@@ -120,6 +120,8 @@ pub enum ToPop {
         /// How it stands.
         held: Held,
     },
+    /// Reactions that were not added: their users' limits were used up.
+    ReactionsRefused(Vec<RefusedReactions>),
 }
 
 /// How a `Hold` came out.
@@ -202,9 +204,35 @@ pub enum Publish {
         /// Drawn once for this increment: the counter's message id is made of it and the type.
         #[serde(with = "key_bytes")]
         key: u128,
-        /// By how much each type grows.
+        /// By how much each type grows for those whom no limit holds.
         by: Reactions,
+        /// And for the others: the gateway adds what their limits let in, see [`ToPop::ReactionsRefused`].
+        #[serde(default)]
+        users: Vec<UserReactions>,
     },
+}
+
+/// Users in one [`Publish::Reactions`]; a message with more is refused.
+pub const REACTION_USERS_MAX: usize = 65_536;
+
+/// What one user adds to the reaction totals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserReactions {
+    /// Who.
+    pub user: UserId,
+    /// By how much each type grows.
+    pub by: Reactions,
+}
+
+/// Reactions of one user that were not added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedReactions {
+    /// Whose.
+    pub user: UserId,
+    /// How many.
+    pub count: u64,
+    /// When one more would be let in, from now on, in milliseconds.
+    pub retry_after_ms: u64,
 }
 
 /// Down on the posts lane.
@@ -469,6 +497,10 @@ mod tests {
             stream: "demo".parse().expect("a stream id"),
             key: u128::MAX - 1,
             by: Reactions::from([("like".to_owned(), 20)]),
+            users: vec![UserReactions {
+                user: "ann".parse().expect("a user"),
+                by: Reactions::from([("wow".to_owned(), 1)]),
+            }],
         };
         let mut lane = Vec::new();
         write_frame(&publish, &mut lane).expect("fits");

@@ -12,6 +12,7 @@ pub mod comment;
 pub mod id;
 pub mod limits;
 pub mod position;
+pub mod rate;
 pub mod server;
 pub mod session;
 pub mod stream;

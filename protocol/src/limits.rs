@@ -22,11 +22,11 @@ pub struct Limits {
     pub messages_per_s: u32,
     /// Messages a connection may send at once.
     pub messages_burst: u32,
-    /// Comments a minute of one user (a bucket's refill), else `rejected: rate_limited`.
+    /// Comments of one user in any minute, else `rejected: rate_limited`.
     pub comments_per_minute: u32,
-    /// Comments of one user in one stream in 30 s, else `rejected: rate_limited`.
+    /// Comments of one user in one stream in any 30 s, else `rejected: rate_limited`.
     pub comments_per_stream_30s: u32,
-    /// Reactions a minute of one user, else `error rate_limited`.
+    /// Reactions of one user in any minute (a `react` counts its `count`), else `error rate_limited`.
     pub reactions_per_minute: u32,
     /// The largest `count` of a `react`.
     pub reaction_count_max: u32,
@@ -44,7 +44,7 @@ pub struct Limits {
     pub posts_waiting_max: u32,
     /// Remembered (user, `client_id`) outcomes per shard; the oldest goes.
     pub remembered_posts_max: u32,
-    /// Users whose buckets a shard remembers; the fullest bucket goes.
+    /// Users whose use of the limits a shard remembers; the one who is free of them soonest goes.
     pub remembered_users_max: u32,
 }
 

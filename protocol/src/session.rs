@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::backhaul::{Item, StreamState};
+use crate::backhaul::{Item, RefusedReactions, StreamState};
 use crate::id::Region;
 use crate::limits::{Batching, Limits};
 use crate::position::Position;
@@ -46,6 +46,8 @@ pub enum Control {
         /// Whether a gateway is connected.
         connected: bool,
     },
+    /// Reactions that were taken here and not added: their users' limits were used up elsewhere.
+    ReactionsRefused(Vec<RefusedReactions>),
 }
 
 /// What `delivered` carries: new items of one region's log for one stream, in the order of the log.

@@ -1,6 +1,6 @@
 //! Between the contract's types and the logic's.
 
-use chorus_protocol::Encoding;
+use chorus_protocol::{Encoding, UserId};
 use chorus_session_core as core;
 
 use crate::bindings::exports::chorus::edge::session as wit;
@@ -131,10 +131,12 @@ pub(crate) fn output(output: core::Output) -> wit::Output {
         core::Output::Count {
             topic,
             reactions,
+            users,
             viewers,
         } => wit::Output::Count(wit::Count {
             topic,
             reactions,
+            users: users.into_iter().map(of_user).collect(),
             viewers,
         }),
         core::Output::Subscribe { topic, name } => {
@@ -161,6 +163,11 @@ pub(crate) fn output(output: core::Output) -> wit::Output {
         }),
         core::Output::WakeAt(at) => wit::Output::WakeAt(at),
     }
+}
+
+fn of_user((user, reactions): (UserId, Vec<(String, u64)>)) -> wit::UserReactions {
+    let user = user.as_str().to_owned();
+    wit::UserReactions { user, reactions }
 }
 
 fn audience(audience: core::Audience) -> wit::Audience {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use chorus_protocol::PopId;
+use chorus_protocol::backhaul::REACTION_USERS_MAX;
 use serde::{Deserialize, Serialize};
 
 /// How to reach the gateways, and what the backhaul may keep.
@@ -85,6 +86,9 @@ pub struct BackhaulBounds {
     pub reactions_ms: u64,
     /// Types of reactions of one stream waiting to be handed in; more are dropped.
     pub reaction_types_max: usize,
+    /// Users whose reactions of one stream wait to be handed in; those of more are dropped (metric
+    /// `reactions_dropped`).
+    pub reaction_users_max: usize,
     /// Milliseconds after which reactions that cannot be handed in are dropped: the log forgets their key.
     pub reactions_ms_max: u64,
     /// How often a stream's viewer count is sent at the most, in milliseconds.
@@ -121,6 +125,7 @@ impl Default for BackhaulBounds {
             rest_ms_max: 10_000,
             reactions_ms: 500,
             reaction_types_max: 64,
+            reaction_users_max: 16_384,
             reactions_ms_max: 9 * 60_000,
             viewers_ms: 1_000,
             lease_margin_ms: 250,
@@ -162,6 +167,12 @@ impl BackhaulConfig {
                 1 << 20,
             ),
             ("early_ms_max", bounds.early_ms_max, 1, 60_000),
+            (
+                "reaction_users_max",
+                bounds.reaction_users_max as u64,
+                1,
+                REACTION_USERS_MAX as u64,
+            ),
             ("reactions_ms", bounds.reactions_ms, 10, 60_000),
             ("viewers_ms", bounds.viewers_ms, 10, 60_000),
             ("idle_ms_max", bounds.idle_ms_max, 100, 600_000),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chorus_protocol::backhaul::{
-    Datagram, Outcome, Publish, Published, ToGateway, ToPop, write_frame,
+    Datagram, Outcome, Publish, Published, RefusedReactions, ToGateway, ToPop, write_frame,
 };
 use chorus_protocol::session::{Delivery, Replayed};
 use chorus_protocol::{Millis, StreamId};
@@ -115,6 +115,7 @@ impl Hub {
         let counts = CountBounds {
             reactions: Duration::from_millis(bounds.reactions_ms),
             reaction_types_max: bounds.reaction_types_max,
+            reaction_users_max: bounds.reaction_users_max,
             reactions_dropped_after: Duration::from_millis(bounds.reactions_ms_max),
             viewers: Duration::from_millis(bounds.viewers_ms),
             retry_ms_max: bounds.retry_ms_max,
@@ -188,11 +189,12 @@ impl Hub {
                 shard,
                 stream,
                 reactions,
+                users,
                 viewers,
             } => {
-                let dropped = self
-                    .counts
-                    .add(now.mono, shard, &stream, reactions, viewers);
+                let dropped =
+                    self.counts
+                        .add(now.mono, shard, &stream, (reactions, users), viewers);
                 add(&self.metrics.reactions_dropped, dropped);
             }
             ToBackhaul::Restarted { shard } => self.restarted(now, shard),
@@ -289,6 +291,13 @@ impl Hub {
             ToPop::Held { stream, held } => {
                 self.streams
                     .held(now.mono, stream, held, &mut self.out, &self.metrics);
+            }
+            ToPop::ReactionsRefused(refused) => {
+                let count = refused.iter().map(|it| it.count).sum();
+                add(&self.metrics.reactions_refused, count);
+                let refused: Arc<[RefusedReactions]> = refused.into();
+                self.out
+                    .every_shard(|| ToShard::ReactionsRefused(Arc::clone(&refused)));
             }
         }
     }

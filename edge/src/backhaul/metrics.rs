@@ -49,6 +49,7 @@ metrics! {
     posts_unconfirmed: Counter, "Posts whose outcome is not known";
     reactions_resent: Counter, "Reaction increments sent again under the same key";
     reactions_dropped: Counter, "Reactions that could not be handed in";
+    reactions_refused: Counter, "Reactions the gateway did not add because their users' limits were used up";
     replays: Counter, "Replays asked for by shards";
     replays_cached: Counter, "Replays answered from the cache";
     replays_joined: Counter, "Replays that shared another's answer";

@@ -329,7 +329,8 @@ impl Supervisor {
                 match rmp_serde::from_slice(&control.data) {
                     Ok(SessionControl::Lease { .. }) => self.lease = Some(control.clone()),
                     Ok(SessionControl::Backhaul { .. }) => self.backhaul = Some(control.clone()),
-                    Ok(SessionControl::State(_)) | Err(_) => {}
+                    Ok(SessionControl::State(_) | SessionControl::ReactionsRefused(_)) | Err(_) => {
+                    }
                 }
             }
             _ => {}

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 
+use chorus_protocol::backhaul::UserReactions;
 use chorus_protocol::codes::Reason;
 use chorus_protocol::session::ReplayRange;
 use chorus_protocol::{CommentId, Millis};
@@ -266,10 +267,18 @@ impl<B: Brain> Engine<B> {
         else {
             return self.stale();
         };
+        let of_user = |of: component::UserReactions| {
+            // The session's users are those of tokens that it checked.
+            let user = of.user.parse().ok()?;
+            let by = of.reactions.into_iter().collect();
+            Some(UserReactions { user, by })
+        };
+        let users = count.users.into_iter().filter_map(of_user).collect();
         self.tell_backhaul(ToBackhaul::Count {
             shard: self.spec.shard,
             stream,
             reactions: count.reactions.into_iter().collect(),
+            users,
             viewers: count.viewers,
         });
     }

@@ -36,6 +36,9 @@ impl<B: Brain> Engine<B> {
                     self.published(request, outcome);
                 }
             }
+            ToShard::ReactionsRefused(refused) => {
+                self.control(None, &Control::ReactionsRefused(refused.to_vec()));
+            }
             ToShard::Counted {
                 stream,
                 reactions,

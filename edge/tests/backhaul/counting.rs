@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use chorus_edge::backhaul::BackhaulBounds;
 use chorus_edge::link::{ToBackhaul, ToShard};
 use chorus_protocol::CommentId;
-use chorus_protocol::backhaul::{Datagram, Held, Outcome, Publish};
+use chorus_protocol::backhaul::{
+    Datagram, Held, Outcome, Publish, RefusedReactions, ToPop, UserReactions,
+};
 use chorus_protocol::server::Reactions;
 
 use crate::gateway::{Gateway, Peer, Seen};
@@ -22,6 +24,7 @@ async fn count(pop: &Pop, shard: u8, reactions: Reactions, viewers: Option<u64>)
         shard,
         stream,
         reactions,
+        users: Vec::new(),
         viewers,
     })
     .await;
@@ -75,6 +78,77 @@ async fn reactions_go_at_once_then_added_up_and_survive_the_line() {
     count(&pop, 0, likes(1), None).await;
     assert_eq!(reactions(&mut peer).await.2, likes(1));
     assert_eq!(pop.metrics.reactions_dropped.load(Relaxed), 0);
+}
+
+#[tokio::test]
+async fn reactions_of_users_go_up_by_user_and_refusals_come_to_every_shard() {
+    let authority = Authority::new();
+    let gateway = Gateway::start(&authority);
+    let few = BackhaulBounds {
+        reaction_users_max: 2,
+        ..bounds()
+    };
+    let mut pop = Pop::start(&authority, &[&gateway], few);
+    let mut peer = gateway.peer().await;
+    pop.shards[0].connected(true).await;
+    let of = |name: &str, by| UserReactions {
+        user: name.parse().expect("a user"),
+        by: likes(by),
+    };
+    let react = async |shard, users: Vec<UserReactions>| {
+        pop.say(ToBackhaul::Count {
+            shard,
+            stream: demo(),
+            reactions: likes(1),
+            users,
+            viewers: None,
+        })
+        .await;
+    };
+    let next = async |peer: &mut Peer| match peer.publish().await {
+        Publish::Reactions {
+            request, by, users, ..
+        } => (request, by, users),
+        Publish::Comment { .. } => panic!("nothing was posted"),
+    };
+    react(0, vec![of("ann", 2)]).await;
+    let (request, by, users) = next(&mut peer).await;
+    assert_eq!((by, users), (likes(1), vec![of("ann", 2)]));
+    // While that is under way two shards bring those of three users, one more than may wait.
+    react(0, vec![of("ann", 3), of("bob", 4)]).await;
+    react(1, vec![of("ann", 5), of("eve", 6)]).await;
+    let id = CommentId(0);
+    let duplicate = false;
+    let told = vec![RefusedReactions {
+        user: "ann".parse().expect("a user"),
+        count: 2,
+        retry_after_ms: 9_000,
+    }];
+    peer.control(&ToPop::ReactionsRefused(told.clone())).await;
+    for shard in &mut pop.shards[..2] {
+        let heard = shard
+            .next(|message| match message {
+                ToShard::ReactionsRefused(refused) => Ok(refused),
+                other => Err(other),
+            })
+            .await;
+        assert_eq!(heard[..], told[..]);
+    }
+    // The two shards' counts were before what they heard.
+    let metrics = &pop.metrics;
+    let dropped = async || {
+        while metrics.reactions_dropped.load(Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let soon = std::time::Duration::from_secs(10);
+    tokio::time::timeout(soon, dropped()).await.expect("eve's");
+    assert_eq!(metrics.reactions_dropped.load(Relaxed), 6);
+    assert_eq!(metrics.reactions_refused.load(Relaxed), 2);
+    peer.published(request, Outcome::Stored { id, duplicate })
+        .await;
+    let (_, by, users) = next(&mut peer).await;
+    assert_eq!((by, users), (likes(2), vec![of("ann", 8), of("bob", 4)]));
 }
 
 #[tokio::test]

@@ -177,10 +177,15 @@ fn output(output: wit::Output) -> core::Output {
         wit::Output::Count(wit::Count {
             topic,
             reactions,
+            users,
             viewers,
         }) => core::Output::Count {
             topic,
             reactions,
+            users: users
+                .into_iter()
+                .map(|of| (of.user.parse().expect("a user"), of.reactions))
+                .collect(),
             viewers,
         },
         wit::Output::Subscribe(wit::Subscribe { topic, name }) => {

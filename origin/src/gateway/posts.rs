@@ -7,18 +7,22 @@ mod outcomes;
 
 use std::sync::Arc;
 
-use chorus_protocol::backhaul::{Outcome, Publish, Published};
+use chorus_protocol::backhaul::{
+    Outcome, Publish, Published, REACTION_USERS_MAX, RefusedReactions, ToPop, UserReactions,
+};
 use chorus_protocol::codes::Reason;
 use chorus_protocol::comment::post_key;
 use chorus_protocol::server::Reactions;
+use chorus_protocol::stream::{StreamInfo, StreamStatus};
 use chorus_protocol::{CommentId, StreamId, subject};
 use quinn::SendStream;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::admission::Written;
 use super::lane::{LaneError, Reader};
 use super::pop::{CLOCKS_MS, Pop};
 use crate::clock;
-use crate::history;
+use crate::history::{self, Posted, Standing};
 use crate::log::{Ack, Tag, Waiter};
 
 /// Publications of one posts lane waiting for the log; at the bound the lane is read no further.
@@ -88,10 +92,22 @@ impl Posts {
                 id,
                 record,
             } => match self.check(&stream, key, id, &record).await {
-                Ok(()) => {
-                    let waiter = self.waiter(request, Some(id), 1);
-                    let log = &self.pop.shared.log;
-                    log.publish_comment(&stream, key, record, waiter).await;
+                Ok((posted, info)) => {
+                    let mut waiter = self.waiter(request, key, 1);
+                    waiter.tag.id = Some(id);
+                    let shared = &self.pop.shared;
+                    match shared.admission.comment(&written(&posted, &info, key)) {
+                        Ok(counted) => {
+                            waiter.tag.counted = counted.then_some(posted.user_id);
+                            let publish = shared.log.publish_comment(&stream, key, record, waiter);
+                            publish.await;
+                        }
+                        Err(refusal) => {
+                            // Stored before it is answered by its id, whatever the limits are now.
+                            waiter.tag.refusal = Some(refusal);
+                            shared.log.find_repeat(&stream, key, waiter).await;
+                        }
+                    }
                 }
                 Err(outcome) => self.answer(request, outcome),
             },
@@ -100,12 +116,23 @@ impl Posts {
                 stream,
                 key,
                 by,
-            } => match self.check_reactions(&stream, &by).await {
+                users,
+            } => match self.check_reactions(&stream, &by, &users).await {
                 Ok(()) => {
-                    let waiter = self.waiter(request, None, by.len());
-                    for (kind, by) in by {
-                        let log = &self.pop.shared.log;
-                        log.publish_reaction(&stream, &kind, key, by, waiter.clone())
+                    let shared = &self.pop.shared;
+                    let decision = shared.admission.reactions(&stream, key, by, users);
+                    if !decision.refused.is_empty() {
+                        self.tell_refused(decision.refused.clone());
+                    }
+                    if decision.by.is_empty() {
+                        // Nothing is left to be added.
+                        let (id, duplicate) = (CommentId(0), false);
+                        return self.answer(request, Outcome::Stored { id, duplicate });
+                    }
+                    let waiter = self.waiter(request, key, decision.by.len());
+                    let log = &self.pop.shared.log;
+                    for (kind, by) in &decision.by {
+                        log.publish_reaction(&stream, kind, key, *by, waiter.clone())
                             .await;
                     }
                 }
@@ -114,12 +141,23 @@ impl Posts {
         }
     }
 
-    fn waiter(&mut self, request: u64, id: Option<CommentId>, parts: usize) -> Waiter {
+    /// Over another lane: this one goes on meanwhile.
+    fn tell_refused(&self, refused: Vec<RefusedReactions>) {
+        let pop = Arc::clone(&self.pop);
+        tokio::spawn(async move {
+            if let Err(error) = pop.tell(&ToPop::ReactionsRefused(refused)).await {
+                tracing::debug!(%error, "refused reactions were not told");
+            }
+        });
+    }
+
+    fn waiter(&mut self, request: u64, key: u128, parts: usize) -> Waiter {
         let tag = Tag {
             number: self.next,
             request,
-            id,
+            key,
             parts,
+            ..Tag::default()
         };
         self.next += 1;
         let to = self.acks.clone();
@@ -144,13 +182,13 @@ impl Posts {
         key: u128,
         id: CommentId,
         record: &[u8],
-    ) -> Result<(), Outcome> {
-        let whole = history::posted(record, stream).is_some_and(|posted| {
+    ) -> Result<(Posted, Arc<StreamInfo>), Outcome> {
+        let whole = history::posted(record, stream).filter(|posted| {
             posted.id == id && post_key(stream, &posted.user_id, &posted.client_id) == key
         });
-        if !whole {
+        let Some(posted) = whole else {
             return Err(self.refuse(Reason::Invalid, None));
-        }
+        };
         let ahead_ms = id.minted_at().since(clock::now());
         if ahead_ms > CLOCKS_MS {
             // Its clock is wrong: the id would sort before what is written later.
@@ -159,28 +197,53 @@ impl Posts {
         if !self.pop.minted_rightly(id) {
             return Err(self.refuse(Reason::Unavailable, Some(1_000)));
         }
-        self.check_stream(stream).await
+        let info = self.check_stream(stream).await?;
+        Ok((posted, info))
     }
 
-    async fn check_reactions(&self, stream: &StreamId, by: &Reactions) -> Result<(), Outcome> {
-        let whole = (1..=TYPES_MAX).contains(&by.len())
-            && by.iter().all(|(kind, by)| {
-                subject::is_reaction_type(kind) && (1..=INCREMENT_MAX).contains(by)
-            });
-        if !whole {
+    async fn check_reactions(
+        &self,
+        stream: &StreamId,
+        by: &Reactions,
+        users: &[UserReactions],
+    ) -> Result<(), Outcome> {
+        let fits = |by: &Reactions| {
+            by.len() <= TYPES_MAX
+                && by.iter().all(|(kind, by)| {
+                    subject::is_reaction_type(kind) && (1..=INCREMENT_MAX).contains(by)
+                })
+        };
+        let any = !by.is_empty() || !users.is_empty();
+        let of_users = users.iter().all(|it| !it.by.is_empty() && fits(&it.by));
+        if !any || users.len() > REACTION_USERS_MAX || !fits(by) || !of_users {
             return Err(self.refuse(Reason::Invalid, None));
         }
-        self.check_stream(stream).await
+        self.check_stream(stream).await.map(|_| ())
     }
 
-    async fn check_stream(&self, stream: &StreamId) -> Result<(), Outcome> {
-        use chorus_protocol::stream::StreamStatus;
+    async fn check_stream(&self, stream: &StreamId) -> Result<Arc<StreamInfo>, Outcome> {
         match self.pop.shared.directory.find(stream).await {
-            Ok(Some(info)) if info.status == StreamStatus::Live => Ok(()),
+            Ok(Some(info)) if info.status == StreamStatus::Live => Ok(info),
             Ok(Some(_)) => Err(self.refuse(Reason::CommentsOff, None)),
             Ok(None) => Err(self.refuse(Reason::Invalid, None)),
             // Whether it exists is not known; an earlier try may even be stored.
             Err(_) => Err(Outcome::Unknown),
         }
+    }
+}
+
+/// What the limits are asked about a comment.
+fn written<'a>(posted: &'a Posted, info: &'a StreamInfo, key: u128) -> Written<'a> {
+    let slow_mode_ms = u64::from(info.settings.slow_mode_s) * 1_000;
+    Written {
+        user: &posted.user_id,
+        admin: posted.standing == Standing::Admin,
+        stream: &info.stream_id,
+        key,
+        slow_mode_ms: if posted.standing == Standing::User {
+            slow_mode_ms
+        } else {
+            0
+        },
     }
 }

@@ -12,6 +12,33 @@ pub struct Posted {
     pub user_id: UserId,
     /// The sender's idempotency key.
     pub client_id: ClientId,
+    /// What its author is in the stream, by its badges.
+    pub standing: Standing,
+}
+
+/// What the author of a post is in its stream, as far as limits go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// A viewer with a token.
+    #[default]
+    User,
+    /// The broadcaster or a moderator: the stream's modes do not hold.
+    Moderator,
+    /// The platform's own service: rates do not hold either.
+    Admin,
+}
+
+impl Standing {
+    /// The session gives a badge to whom its token and the stream's broadcaster say it is due.
+    fn of_badges<'a>(badges: impl IntoIterator<Item = &'a str>) -> Self {
+        let standing = |badge| match badge {
+            "admin" => Self::Admin,
+            "moderator" | "broadcaster" => Self::Moderator,
+            _ => Self::User,
+        };
+        let all = badges.into_iter().map(standing);
+        all.max().unwrap_or_default()
+    }
 }
 
 /// What [`super::decode`] reads, without a copy of its texts; `None` also where the record is of another stream.
@@ -30,6 +57,7 @@ pub fn posted(record: &[u8], stream: &StreamId) -> Option<Posted> {
         id: comment.id,
         user_id,
         client_id,
+        standing: Standing::of_badges(comment.badges),
     })
 }
 
@@ -94,6 +122,7 @@ mod tests {
             id: comment.id,
             user_id: comment.user_id,
             client_id,
+            standing: Standing::of_badges(comment.badges.iter().map(String::as_str)),
         })
     }
 
@@ -132,6 +161,16 @@ mod tests {
         assert_eq!(posted.id, full().comment.id);
         assert_eq!(posted.user_id, full().comment.user_id);
         assert_eq!(posted.client_id, full().client_id);
+        assert_eq!(posted.standing, Standing::Moderator);
+    }
+
+    #[test]
+    fn badges_tell_whom_limits_hold() {
+        assert_eq!(Standing::of_badges([]), Standing::User);
+        assert_eq!(Standing::of_badges(["subscriber"]), Standing::User);
+        assert_eq!(Standing::of_badges(["broadcaster"]), Standing::Moderator);
+        assert_eq!(Standing::of_badges(["x", "moderator"]), Standing::Moderator);
+        assert_eq!(Standing::of_badges(["admin"]), Standing::Admin);
     }
 
     #[test]

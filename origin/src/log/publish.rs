@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, Message, Subject, header};
 use bytes::Bytes;
-use chorus_protocol::{CommentId, Region, StreamId, subject};
+use chorus_protocol::rate::CommentRefusal;
+use chorus_protocol::{CommentId, Region, StreamId, UserId, subject};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
@@ -41,8 +42,11 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 const GROUP_MAX: usize = 64;
 /// The most digits a token has.
 const TOKEN_DIGITS_MAX: usize = 20;
-/// The server's code for a log that may take no more bytes or messages.
-const FULL: [u64; 2] = [10_077, 10_054];
+/// The server's codes for what it certainly did not store: the log may take no more bytes or messages, or the message
+/// was to be stored behind another one only.
+const NOT_STORED: [u64; 3] = [10_077, 10_054, 10_070];
+/// No message has this id: what is to be stored behind it is not.
+const NO_MESSAGE: &str = "none";
 
 /// How a publication came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +74,7 @@ pub struct Waiter {
 }
 
 /// The waiter's own words for a publication, handed back with its acknowledgement: it need not look them up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tag {
     /// The same for all parts of what was asked for, and for nothing else of this waiter.
     pub number: u64,
@@ -80,6 +84,12 @@ pub struct Tag {
     pub id: Option<CommentId>,
     /// In how many parts it is published.
     pub parts: usize,
+    /// Its message id.
+    pub key: u128,
+    /// Whose limits it was counted in.
+    pub counted: Option<UserId>,
+    /// Why it is refused if it was not stored before, see [`Log::find_repeat`].
+    pub refusal: Option<CommentRefusal>,
 }
 
 impl Waiter {
@@ -309,6 +319,18 @@ impl Log {
         }
     }
 
+    /// Asks whether a comment was stored before under its message id, and stores nothing: [`Ack::Refused`] when it was
+    /// not within the log's window of repeats.
+    pub async fn find_repeat(&self, stream: &StreamId, key: u128, waiter: Waiter) {
+        let mut headers = HeaderMap::new();
+        // The log looks for a repeat before it looks at this; at an expected sequence it looks first.
+        headers.insert(header::NATS_MESSAGE_ID, message_id(key));
+        headers.insert(header::NATS_EXPECTED_LAST_MESSAGE_ID, NO_MESSAGE);
+        let subject = subject::comment(&self.inner.region, stream);
+        self.publish(subject.into(), headers, Bytes::new(), waiter)
+            .await;
+    }
+
     /// Adds to a reaction's total under a message id; the waiter is told how it came out.
     pub async fn publish_reaction(
         &self,
@@ -426,7 +448,7 @@ fn read_ack(message: &Message) -> Ack {
     match serde_json::from_slice::<AckBody>(&message.payload) {
         Ok(AckBody {
             error: Some(error), ..
-        }) if FULL.contains(&error.err_code) => Ack::Refused,
+        }) if NOT_STORED.contains(&error.err_code) => Ack::Refused,
         Ok(AckBody {
             error: None,
             seq: seq @ 1..,

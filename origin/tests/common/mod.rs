@@ -42,7 +42,7 @@ pub fn free_tcp() -> u16 {
     socket.local_addr().unwrap().port()
 }
 
-fn free_udp() -> u16 {
+pub fn free_udp() -> u16 {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.local_addr().unwrap().port()
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chorus_protocol::backhaul::{
-    self, Datagram, Held, Lane, Outcome, Publish, Published, Request, Response, RestRequest,
-    RestResponse, ToGateway, ToPop, read_frame, split_frame, split_quiet, write_frame,
+    self, Datagram, Held, Lane, Outcome, Publish, Published, RefusedReactions, Request, Response,
+    RestRequest, RestResponse, ToGateway, ToPop, read_frame, split_frame, split_quiet, write_frame,
 };
 use chorus_protocol::comment::post_key;
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
@@ -169,6 +169,7 @@ pub struct Pop {
     pub renewals: mpsc::UnboundedReceiver<(u16, Millis)>,
     pub held: mpsc::UnboundedReceiver<(StreamId, Held)>,
     pub outcomes: mpsc::UnboundedReceiver<Published>,
+    pub refused: mpsc::UnboundedReceiver<Vec<RefusedReactions>>,
     pub totals: mpsc::UnboundedReceiver<Datagram>,
     pub delivered: Arc<Mutex<HashMap<StreamId, Delivered>>>,
     /// While true delivery lanes are not read.
@@ -196,6 +197,7 @@ impl Pop {
         };
         let (held_to, held) = mpsc::unbounded_channel();
         let (renewed_to, renewals) = mpsc::unbounded_channel();
+        let (refused_to, refused) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(message) = reader.next::<ToPop>().await {
                 match message {
@@ -204,6 +206,9 @@ impl Pop {
                     }
                     ToPop::Renewed { worker, until_ms } => {
                         let _ = renewed_to.send((worker, until_ms));
+                    }
+                    ToPop::ReactionsRefused(refused) => {
+                        let _ = refused_to.send(refused);
                     }
                     ToPop::Welcome { .. } => panic!("welcome twice"),
                 }
@@ -242,6 +247,7 @@ impl Pop {
             renewals,
             held,
             outcomes,
+            refused,
             totals,
             delivered,
             paused,
@@ -461,7 +467,8 @@ pub fn record(id: CommentId, stream: &StreamId, user: &str, client_id: &str) -> 
             highlighted: false,
             pinned: false,
             likes: 0,
-            badges: Vec::new(),
+            // No limit holds what is written here, but where a test is about limits.
+            badges: vec!["admin".to_owned()],
         },
         client_id: ClientId::new(client_id).unwrap(),
     }

@@ -212,6 +212,14 @@ impl Stack {
             "listen",
             self.gateway_addr.to_string(),
         );
+        // The gateway holds users to the limits that its PoPs have.
+        let raised = RAISED
+            .iter()
+            .filter(|(name, _)| name.contains("_per_minute") || name.ends_with("_30s"));
+        let limits: Table = raised
+            .map(|&(name, value)| (name.to_owned(), value.into()))
+            .collect();
+        config.insert("limits".to_owned(), limits.into());
         let path = self.files.path().join("gateway.toml");
         fs::write(&path, toml::to_string(&config)?)?;
         let log = fs::File::create(self.files.path().join("gateway.log"))?;

@@ -1,6 +1,7 @@
 //! Reads the configuration the host hands in.
 
 use chorus_protocol::limits::{Batching, Limits};
+use chorus_protocol::rate::UserLimits;
 use chorus_protocol::session::SessionConfig;
 use chorus_tokens::{KeyError, Verifier};
 use serde::Serialize;
@@ -30,12 +31,8 @@ pub(crate) struct Config {
     pub(crate) verifier: Verifier,
     /// Of a connection's messages.
     pub(crate) messages: Bucket,
-    /// Of a user's comments.
-    pub(crate) comments: Bucket,
-    /// Of a user's comments in one stream.
-    pub(crate) comments_in_stream: Bucket,
-    /// Of a user's `react` messages.
-    pub(crate) reactions: Bucket,
+    /// Of a user.
+    pub(crate) user: UserLimits,
 }
 
 impl Config {
@@ -55,7 +52,6 @@ impl Config {
         }
         let verifier = Verifier::try_new(&values.keys, values.jwks.as_ref(), &values.token_rules)?;
         let limits = &values.limits;
-        let minutely = |count: u32| Bucket::new(count.into(), 60_000, count.into());
         Ok(Self {
             verifier,
             messages: Bucket::new(
@@ -63,13 +59,7 @@ impl Config {
                 1_000,
                 limits.messages_burst.into(),
             ),
-            comments: minutely(limits.comments_per_minute),
-            comments_in_stream: Bucket::new(
-                limits.comments_per_stream_30s.into(),
-                30_000,
-                limits.comments_per_stream_30s.into(),
-            ),
-            reactions: minutely(limits.reactions_per_minute),
+            user: UserLimits::from(limits),
             values,
         })
     }

@@ -51,6 +51,12 @@ impl Conn {
         self.joins.iter_mut().find(|join| join.topic == topic)
     }
 
+    /// One of the platform's own services, by a token that is valid.
+    pub(crate) fn is_admin(&self, now: Millis) -> bool {
+        let identity = self.identity.as_deref();
+        identity.is_some_and(|it| it.role == Role::Admin && it.expires > now)
+    }
+
     /// What the viewer is in the stream of `broadcaster`.
     pub(crate) fn standing(&self, broadcaster: &UserId, now: Millis) -> Standing {
         match self.identity.as_deref() {

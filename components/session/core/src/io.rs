@@ -1,6 +1,6 @@
 //! What goes in and what comes out: `wit/edge.wit` as plain Rust.
 
-use chorus_protocol::Encoding;
+use chorus_protocol::{Encoding, UserId};
 use serde::{Deserialize, Serialize};
 
 /// A viewer's connection, numbered by the host.
@@ -197,8 +197,10 @@ pub enum Output {
     Count {
         /// To which topic.
         topic: TopicId,
-        /// Reactions since the last time.
+        /// Reactions since the last time, of those whom no limit holds.
         reactions: Vec<(String, u64)>,
+        /// And of the others.
+        users: Vec<(UserId, Vec<(String, u64)>)>,
         /// Viewers as they are now, when that changed.
         viewers: Option<u64>,
     },

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use chorus_protocol::{ClientId, CommentId, Millis};
+use chorus_protocol::rate::Charged;
+use chorus_protocol::{ClientId, CommentId, Millis, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::io::{ConnectionId, RequestId};
+use crate::io::{ConnectionId, RequestId, TopicId};
 use crate::keyed::{Keyed, Map};
 
 /// How long an answered post is remembered: as long as the log's own window of repeats, in milliseconds.
@@ -22,6 +23,16 @@ pub(crate) struct Post {
     pub(crate) state: PostState,
     /// When it came, and later when it was found unconfirmed.
     pub(crate) at: Millis,
+    /// What it cost its author; given back when it certainly is not stored.
+    pub(crate) charge: Option<Charge>,
+}
+
+/// What a post was counted as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Charge {
+    pub(crate) user: UserId,
+    pub(crate) topic: TopicId,
+    pub(crate) charged: Charged,
 }
 
 /// How a post stands.
@@ -188,20 +199,21 @@ impl Posts {
         }
     }
 
-    /// Notes a post handed to the log.
+    /// Notes a post handed to the log, waiting since `now` for what `connection` is told.
     pub(crate) fn publish(
         &mut self,
         key: u128,
-        id: CommentId,
-        request: RequestId,
+        (id, request): (CommentId, RequestId),
         client_id: ClientId,
         connection: ConnectionId,
         now: Millis,
+        mut charge: Option<Charge>,
     ) {
         let mut tell = Tell::one(connection);
         if let Some(before) = self.by_key.remove(&key) {
             // Its own answer will tell whether the first try was stored.
             self.by_request.remove(&before.request);
+            charge = charge.or(before.charge);
             if let PostState::Unconfirmed { tell: before, .. } = before.state {
                 tell = before;
                 tell.also(connection);
@@ -215,6 +227,7 @@ impl Posts {
                 request,
                 state,
                 at: now,
+                charge,
             },
         );
         self.by_request.insert(request, key);

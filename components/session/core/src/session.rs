@@ -156,6 +156,7 @@ impl Session {
         match control {
             Control::Lease { worker, until_ms } => self.mint.lease(worker, until_ms),
             Control::Backhaul { connected } => self.connected = connected,
+            Control::ReactionsRefused(refused) => self.reactions_refused(&refused, out),
             Control::State(state) => {
                 let Some(topic) = topic else {
                     self.stats.deliveries_malformed += 1;

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use chorus_protocol::rate::UserUses;
 use chorus_protocol::{ClientId, CommentId, Millis, StreamId, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::config::{Config, ConfigError};
 use crate::conn::Conn;
 use crate::io::{BlobId, ConnectionId, RequestId, TopicId};
 use crate::mint::Mint;
-use crate::posts::{Answered, Durable, Halves, Post, PostState, Tell, halves, whole};
+use crate::posts::{Answered, Charge, Durable, Halves, Post, PostState, Tell, halves, whole};
 use crate::rate::Meter;
 use crate::session::Session;
 use crate::stream::Stream;
@@ -18,8 +19,9 @@ use crate::timers::Timer;
 use crate::users::Used;
 
 /// The form written here.
-const FORM: u32 = 2;
-/// The oldest form whose readers understand it. Those of form 1 forget which posts are durable, which the log knows.
+const FORM: u32 = 3;
+/// The oldest form whose readers understand it. Those of form 1 forget which posts are durable, which the log knows, and
+/// those of form 2 what users have used of their limits, which the gateway knows.
 const READABLE_BY: u32 = 1;
 
 /// Why a snapshot cannot be taken over.
@@ -77,7 +79,7 @@ struct Read {
     #[serde(default)]
     streams: Vec<(TopicId, Stream)>,
     #[serde(default)]
-    users: Vec<(UserId, Used)>,
+    users: Vec<(UserId, ReadUsed)>,
     #[serde(default)]
     posts: Vec<(Halves, ReadPost)>,
     #[serde(default)]
@@ -114,6 +116,8 @@ struct ReadPost {
     request: RequestId,
     state: ReadState,
     at: Millis,
+    #[serde(default)]
+    charge: Option<Charge>,
 }
 
 #[derive(Deserialize)]
@@ -121,6 +125,51 @@ enum ReadState {
     Waiting { client_id: ClientId, tell: Tell },
     Unconfirmed { client_id: ClientId, tell: Tell },
     Durable,
+}
+
+/// A [`Used`], or what forms 1 and 2 made of one: buckets, each as the time (µs) at which it is full again.
+#[derive(Deserialize)]
+struct ReadUsed {
+    uses: Option<UserUses<TopicId>>,
+    reacted: Option<ConnectionId>,
+    #[serde(default)]
+    comments_us: u64,
+    #[serde(default)]
+    reactions_us: u64,
+    #[serde(default)]
+    streams: Vec<ReadStream>,
+}
+
+#[derive(Deserialize)]
+struct ReadStream {
+    topic: TopicId,
+    comments_us: u64,
+    wrote_ms: u64,
+}
+
+impl ReadUsed {
+    fn used(self, config: &Config, now: Millis) -> Used {
+        let limits = &config.values.limits;
+        // What is missing in a bucket was used some time ago; when cannot be told any more, so it counts as used now.
+        let missing = |full_us: u64, count: u32, per_ms: u64| {
+            let left_us = full_us.saturating_sub(now.0.saturating_mul(1_000));
+            let every_us = (per_ms * 1_000 / u64::from(count.max(1))).max(1);
+            left_us.div_ceil(every_us).min(count.into())
+        };
+        let uses = self.uses.unwrap_or_else(|| {
+            let streams = self.streams.iter().map(|stream| {
+                let in_stream = limits.comments_per_stream_30s;
+                let comments = missing(stream.comments_us, in_stream, 30_000);
+                let wrote_ms = (stream.wrote_ms > 0).then_some(stream.wrote_ms);
+                (stream.topic, comments, wrote_ms)
+            });
+            let comments = missing(self.comments_us, limits.comments_per_minute, 60_000);
+            let reactions = missing(self.reactions_us, limits.reactions_per_minute, 60_000);
+            UserUses::of_numbers(&config.user, now.0, (comments, reactions), streams)
+        });
+        let reacted = self.reacted;
+        Used { uses, reacted }
+    }
 }
 
 /// Bytes of one answered post: when (8), its key (16) and its id, 0 when it is not known to be durable (8), all
@@ -219,7 +268,11 @@ impl Session {
             session.topics.insert(stream.id.clone(), topic);
             session.streams.insert(topic, stream);
         }
-        session.users.by_id.extend(read.users);
+        let used = read.users.into_iter().map(|(user, read)| {
+            let used = read.used(&session.config, session.now);
+            (user, used)
+        });
+        session.users.by_id.extend(used);
         let posts = &mut session.posts;
         for (key, post) in read.posts {
             let ReadPost {
@@ -227,6 +280,7 @@ impl Session {
                 request,
                 state,
                 at,
+                charge,
             } = post;
             let state = match state {
                 ReadState::Waiting { client_id, tell } => {
@@ -246,6 +300,7 @@ impl Session {
                 request,
                 state,
                 at,
+                charge,
             };
             posts.by_key.insert(whole(key), post);
         }

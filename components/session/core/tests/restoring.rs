@@ -229,3 +229,69 @@ fn a_snapshot_of_form_1_is_read() {
         snapshot
     );
 }
+
+/// A user of form 2, whose buckets are numbers, as a map of a snapshot.
+fn user_of_form_2(now: u64) -> rmpv::Value {
+    let map = |fields: Vec<(&str, rmpv::Value)>| {
+        rmpv::Value::Map(
+            fields
+                .into_iter()
+                .map(|(name, value)| (name.into(), value))
+                .collect(),
+        )
+    };
+    // Five comments just now, of 30 a minute and 5 in 30 s, and 99 of 100 reactions.
+    let in_stream = vec![
+        ("topic", 1.into()),
+        ("comments_us", ((now + 30_000) * 1_000).into()),
+        ("wrote_ms", now.into()),
+    ];
+    map(vec![
+        ("comments_us", ((now + 10_000) * 1_000).into()),
+        ("reactions_us", ((now + 59_400) * 1_000).into()),
+        ("streams", rmpv::Value::Array(vec![map(in_stream)])),
+    ])
+}
+
+#[test]
+fn a_snapshot_of_form_2_keeps_what_users_have_used() {
+    let now = 1_800_000_000_000;
+    let (load, _) = inputs(3);
+    let mut session = Session::init(&load.config, 3).expect("starts");
+    handle(&mut session, now, &[]);
+    let snapshot = session.snapshot();
+    let mut value = rmpv::decode::read_value(&mut snapshot.as_slice()).expect("reads");
+    *field(&mut value, "form") = 2.into();
+    // The limits as they are by default.
+    let rmpv::Value::Binary(config) = field(&mut value, "config") else {
+        panic!("bytes")
+    };
+    let mut read: serde_json::Value = serde_json::from_slice(config).expect("JSON");
+    read["limits"] = serde_json::json!({});
+    *config = serde_json::to_vec(&read).expect("JSON");
+    let users = vec![rmpv::Value::Array(vec!["ann".into(), user_of_form_2(now)])];
+    *field(&mut value, "users") = rmpv::Value::Array(users);
+    let mut older = Vec::new();
+    rmpv::encode::write_value(&mut older, &value).expect("writes");
+    let restored = Session::restore(&older).expect("restores").snapshot();
+    let mut value = rmpv::decode::read_value(&mut restored.as_slice()).expect("reads");
+    assert_eq!(*field(&mut value, "form"), 3.into());
+    let rmpv::Value::Array(users) = field(&mut value, "users") else {
+        panic!("a list")
+    };
+    let rmpv::Value::Array(pair) = &mut users[0] else {
+        panic!("a pair")
+    };
+    let uses = field(&mut pair[1], "uses");
+    let window = |uses: u64| {
+        let entry = rmpv::Value::Array(vec![now.into(), uses.into()]);
+        rmpv::Value::Array(vec![entry])
+    };
+    assert_eq!(*field(uses, "comments"), window(5));
+    assert_eq!(*field(uses, "reactions"), window(99));
+    let rmpv::Value::Array(streams) = field(uses, "streams") else {
+        panic!("a list")
+    };
+    assert_eq!(*field(&mut streams[0], "comments"), window(5));
+    assert_eq!(*field(&mut streams[0], "wrote_ms"), now.into());
+}

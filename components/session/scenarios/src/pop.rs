@@ -7,7 +7,7 @@ use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::codec::{decode_server, encode};
 use chorus_protocol::server::{Joined, Receipt, ServerMessage};
 use chorus_protocol::session::{Control, Delivery, ReplayRange, Replayed, SessionConfig};
-use chorus_protocol::{CommentRecord, Encoding, Millis};
+use chorus_protocol::{CommentRecord, Encoding, Millis, UserId};
 use chorus_session_core::{Input, Opened, Outcome, Output, Transport};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -84,8 +84,10 @@ pub struct Pop<'a> {
     pub published: VecDeque<Publication>,
     /// Questions to the logs not taken.
     pub asked: VecDeque<Asked>,
-    /// Counts handed over: topic, reactions, viewers.
+    /// Counts handed over: topic, reactions of all, viewers.
     pub counts: Vec<Counted>,
+    /// Reactions handed over as those of a user whom limits hold.
+    pub reacted: BTreeMap<UserId, u64>,
     /// Topics given up.
     pub given_up: Vec<u32>,
     /// `Broadcast`s carried out.
@@ -121,6 +123,7 @@ impl<'a> Pop<'a> {
             published: VecDeque::new(),
             asked: VecDeque::new(),
             counts: Vec::new(),
+            reacted: BTreeMap::new(),
             given_up: Vec::new(),
             broadcasts: 0,
             keeps: 0,
@@ -260,8 +263,20 @@ impl<'a> Pop<'a> {
             Output::Count {
                 topic,
                 reactions,
+                users,
                 viewers,
-            } => self.counts.push((topic, reactions, viewers)),
+            } => {
+                let mut all: BTreeMap<String, u64> = reactions.into_iter().collect();
+                for (user, reactions) in users {
+                    let of_user = self.reacted.entry(user).or_default();
+                    for (kind, by) in reactions {
+                        *all.entry(kind).or_default() += by;
+                        *of_user += by;
+                    }
+                }
+                self.counts
+                    .push((topic, all.into_iter().collect(), viewers));
+            }
             Output::Subscribe { topic, name } => {
                 assert!(
                     self.topics.insert(topic, name).is_none(),

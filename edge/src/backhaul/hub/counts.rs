@@ -1,11 +1,12 @@
 //! What the shards count, added up: reactions handed in once per stream and interval, viewers said when they change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chorus_protocol::StreamId;
-use chorus_protocol::backhaul::{Outcome, Publish, VIEWING_MS};
+use chorus_protocol::backhaul::{Outcome, Publish, UserReactions, VIEWING_MS};
 use chorus_protocol::server::Reactions;
+use chorus_protocol::{StreamId, UserId};
 
 use super::posts::backoff;
 use crate::link::ShardId;
@@ -15,6 +16,7 @@ use crate::link::ShardId;
 pub(super) struct CountBounds {
     pub(super) reactions: Duration,
     pub(super) reaction_types_max: usize,
+    pub(super) reaction_users_max: usize,
     pub(super) reactions_dropped_after: Duration,
     pub(super) viewers: Duration,
     pub(super) retry_ms_max: u64,
@@ -24,7 +26,7 @@ pub(super) struct CountBounds {
 #[derive(Debug)]
 struct Flight {
     number: u64,
-    publish: Publish,
+    publish: Arc<Publish>,
     since: Instant,
     tries: u32,
     /// When to send it again; `None` while an answer is awaited.
@@ -37,7 +39,10 @@ struct Counting {
     viewers: BTreeMap<ShardId, u64>,
     /// What was said last, and when.
     said: Option<(u64, Instant)>,
+    /// Of those whom no limit holds.
     pending: Reactions,
+    /// And of the others.
+    pending_by: BTreeMap<UserId, Reactions>,
     flight: Option<Flight>,
     handed_in: Option<Instant>,
     due: Option<Instant>,
@@ -50,7 +55,11 @@ impl Counting {
 
     fn is_idle(&self) -> bool {
         let nobody = self.total() == 0 && self.said.is_none_or(|(count, _)| count == 0);
-        nobody && self.pending.is_empty() && self.flight.is_none()
+        nobody && !self.has_reactions() && self.flight.is_none()
+    }
+
+    fn has_reactions(&self) -> bool {
+        !self.pending.is_empty() || !self.pending_by.is_empty()
     }
 }
 
@@ -58,7 +67,7 @@ impl Counting {
 #[derive(Debug, Default)]
 pub(super) struct Said {
     /// Reactions, and whether they had been sent before.
-    pub(super) reactions: Vec<(Publish, bool)>,
+    pub(super) reactions: Vec<(Arc<Publish>, bool)>,
     pub(super) viewing: Vec<(StreamId, u64)>,
     pub(super) dropped: u64,
 }
@@ -93,18 +102,19 @@ impl Counts {
         now: Instant,
         shard: ShardId,
         stream: &StreamId,
-        reactions: Reactions,
+        (reactions, users): (Reactions, Vec<UserReactions>),
         viewers: Option<u64>,
     ) -> u64 {
         let counting = self.streams.entry(stream.clone()).or_default();
-        let mut dropped = 0;
-        for (name, by) in reactions {
-            let full = counting.pending.len() >= self.bounds.reaction_types_max;
-            if full && !counting.pending.contains_key(&name) {
-                dropped += by;
+        let bounds = &self.bounds;
+        let mut dropped = add_up(&mut counting.pending, reactions, bounds.reaction_types_max);
+        for UserReactions { user, by } in users {
+            let full = counting.pending_by.len() >= bounds.reaction_users_max;
+            if full && !counting.pending_by.contains_key(&user) {
+                dropped += by.values().sum::<u64>();
             } else {
-                let total = counting.pending.entry(name).or_default();
-                *total = total.saturating_add(by);
+                let pending = counting.pending_by.entry(user).or_default();
+                dropped += add_up(pending, by, bounds.reaction_types_max);
             }
         }
         if let Some(viewers) = viewers {
@@ -235,23 +245,26 @@ impl Counts {
                 counting.flight = None;
             } else if flight.again.is_some_and(|at| at <= now) {
                 flight.again = None;
-                said.reactions.push((flight.publish.clone(), flight.sent));
+                said.reactions
+                    .push((Arc::clone(&flight.publish), flight.sent));
                 flight.sent = true;
             }
         }
         let rested = counting
             .handed_in
             .is_none_or(|at| now >= at + self.bounds.reactions);
-        if counting.flight.is_none() && !counting.pending.is_empty() && rested {
+        if counting.flight.is_none() && counting.has_reactions() && rested {
             let number = *next_number;
             *next_number += 1;
-            let publish = Publish::Reactions {
+            let users = std::mem::take(&mut counting.pending_by).into_iter();
+            let publish = Arc::new(Publish::Reactions {
                 request: number,
                 stream: stream.clone(),
                 key: u128::from(self.process) << 64 | u128::from(number),
                 by: std::mem::take(&mut counting.pending),
-            };
-            said.reactions.push((publish.clone(), false));
+                users: users.map(|(user, by)| UserReactions { user, by }).collect(),
+            });
+            said.reactions.push((Arc::clone(&publish), false));
             counting.handed_in = Some(now);
             counting.flight = Some(Flight {
                 number,
@@ -285,7 +298,7 @@ impl Counts {
                 .map_or(now, |(_, at)| at + self.bounds.viewers)
         });
         let again = counting.flight.as_ref().and_then(|flight| flight.again);
-        let reactions = (counting.flight.is_none() && !counting.pending.is_empty()).then(|| {
+        let reactions = (counting.flight.is_none() && counting.has_reactions()).then(|| {
             counting
                 .handed_in
                 .map_or(now, |at| at + self.bounds.reactions)
@@ -303,8 +316,25 @@ impl Counts {
 }
 
 fn amount(flight: &Flight) -> u64 {
-    match &flight.publish {
-        Publish::Reactions { by, .. } => by.values().sum(),
+    match &*flight.publish {
+        Publish::Reactions { by, users, .. } => {
+            let of_users = users.iter().flat_map(|it| it.by.values());
+            by.values().chain(of_users).sum()
+        }
         Publish::Comment { .. } => 0,
     }
+}
+
+/// Adds to the totals of at most so many types; says how many reactions were of others.
+fn add_up(totals: &mut Reactions, more: Reactions, types_max: usize) -> u64 {
+    let mut dropped = 0;
+    for (name, by) in more {
+        if totals.len() >= types_max && !totals.contains_key(&name) {
+            dropped += by;
+        } else {
+            let total = totals.entry(name).or_default();
+            *total = total.saturating_add(by);
+        }
+    }
+    dropped
 }

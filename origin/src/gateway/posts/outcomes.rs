@@ -13,8 +13,9 @@ use quinn::SendStream;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::gateway::GatewayShared;
+use crate::gateway::admission::Admission;
 use crate::history;
-use crate::log::{Ack, Log, Tag};
+use crate::log::{Ack, Tag};
 
 /// Outcomes written at once.
 const GROUP_MAX: usize = 1_024;
@@ -54,13 +55,18 @@ pub(super) async fn write(
             known.push(published);
         }
         for (tag, ack) in acks.drain(..) {
-            let Some(ack) = settle(&mut partly, tag, ack) else {
+            let Some(ack) = settle(&mut partly, &tag, ack) else {
                 continue;
             };
-            let request = tag.request;
-            match outcome(tag.id, &ack) {
-                Some(outcome) => known.push(Published { request, outcome }),
-                None => look_ups.push(Box::pin(first(shared.log.clone(), request, ack))),
+            match outcome(&tag, &ack) {
+                Some(outcome) => {
+                    if ack == Ack::Refused {
+                        give_back(&shared.admission, &tag);
+                    }
+                    let request = tag.request;
+                    known.push(Published { request, outcome });
+                }
+                None => look_ups.push(Box::pin(first(Arc::clone(&shared), tag, ack))),
             }
         }
         if known.is_empty() {
@@ -82,7 +88,7 @@ pub(super) async fn write(
 }
 
 /// Takes a part's acknowledgement; that of the whole publication when it was the last.
-fn settle(partly: &mut Partly, tag: Tag, ack: Ack) -> Option<Ack> {
+fn settle(partly: &mut Partly, tag: &Tag, ack: Ack) -> Option<Ack> {
     if tag.parts <= 1 {
         return Some(ack);
     }
@@ -115,15 +121,22 @@ fn worse(one: &Ack, other: Ack) -> Ack {
 }
 
 /// The outcome, or `None` when the first message under the key must be read.
-fn outcome(id: Option<CommentId>, ack: &Ack) -> Option<Outcome> {
+fn outcome(tag: &Tag, ack: &Ack) -> Option<Outcome> {
     match *ack {
         Ack::Unknown => Some(Outcome::Unknown),
-        // An earlier try may be stored; the log itself says what it does not take.
-        Ack::Refused => Some(Outcome::Refused {
-            reason: Reason::Unavailable.as_str().to_owned(),
-            retry_after_ms: Some(1_000),
+        Ack::Refused => Some(match tag.refusal {
+            // It was not stored before either.
+            Some(refusal) => Outcome::Refused {
+                reason: refusal.reason().as_str().to_owned(),
+                retry_after_ms: Some(refusal.retry_after_ms()),
+            },
+            // An earlier try may be stored; the log itself says what it does not take.
+            None => Outcome::Refused {
+                reason: Reason::Unavailable.as_str().to_owned(),
+                retry_after_ms: Some(1_000),
+            },
         }),
-        Ack::Stored { duplicate, .. } => match id {
+        Ack::Stored { duplicate, .. } => match tag.id {
             Some(_) if duplicate => None,
             Some(id) => Some(Outcome::Stored { id, duplicate }),
             // Reactions have no id of their own.
@@ -135,24 +148,40 @@ fn outcome(id: Option<CommentId>, ack: &Ack) -> Option<Outcome> {
     }
 }
 
-/// A repeat is known by the id of the first.
-async fn first(log: Log, request: u64, ack: Ack) -> Published {
+/// A repeat is known by the id of the first; that of a comment stored before it was counted here costs nothing.
+async fn first(shared: Arc<GatewayShared>, tag: Tag, ack: Ack) -> Published {
     let seq = match ack {
         Ack::Stored { seq, .. } => seq,
         Ack::Refused | Ack::Unknown => 0,
     };
-    let outcome = match log.record_at(seq).await {
+    let outcome = match shared.log.record_at(seq).await {
         Ok(Some(record)) => match history::glance(&record) {
-            Some((id, _)) => Outcome::Stored {
-                id,
-                duplicate: true,
-            },
+            Some((id, _)) => {
+                if tag.id != Some(id) {
+                    give_back(&shared.admission, &tag);
+                }
+                Outcome::Stored {
+                    id,
+                    duplicate: true,
+                }
+            }
             None => Outcome::Unknown,
         },
         // It is stored, but by which id cannot be said now.
         Ok(None) | Err(_) => Outcome::Unknown,
     };
+    let request = tag.request;
     Published { request, outcome }
+}
+
+/// Takes back what a publication was counted as.
+fn give_back(admission: &Admission, tag: &Tag) {
+    match &tag.counted {
+        Some(user) => admission.comment_not_stored(user, tag.key),
+        // Of several parts some may be stored.
+        None if tag.id.is_none() && tag.parts == 1 => admission.reactions_not_stored(tag.key),
+        None => {}
+    }
 }
 
 #[cfg(test)]
@@ -175,7 +204,7 @@ mod tests {
     fn a_publication_is_settled_by_its_last_part_and_the_worst_one_counts() {
         let mut partly = Partly::new();
         assert_eq!(
-            settle(&mut partly, tag(0, 1), stored(false)),
+            settle(&mut partly, &tag(0, 1), stored(false)),
             Some(stored(false))
         );
         assert!(partly.is_empty(), "one part waits for no other");
@@ -186,12 +215,12 @@ mod tests {
             ([Ack::Refused, Ack::Unknown, stored(false)], Ack::Unknown),
         ] {
             let [first, second, third] = parts;
-            assert_eq!(settle(&mut partly, tag(1, 3), first), None);
-            assert_eq!(settle(&mut partly, tag(1, 3), second), None);
+            assert_eq!(settle(&mut partly, &tag(1, 3), first), None);
+            assert_eq!(settle(&mut partly, &tag(1, 3), second), None);
             // Another one in between is another one.
-            assert_eq!(settle(&mut partly, tag(2, 2), stored(true)), None);
-            assert_eq!(settle(&mut partly, tag(1, 3), third), Some(whole));
-            assert!(settle(&mut partly, tag(2, 2), stored(true)).is_some());
+            assert_eq!(settle(&mut partly, &tag(2, 2), stored(true)), None);
+            assert_eq!(settle(&mut partly, &tag(1, 3), third), Some(whole));
+            assert!(settle(&mut partly, &tag(2, 2), stored(true)).is_some());
             assert!(partly.is_empty());
         }
     }

@@ -32,16 +32,38 @@ pub(crate) struct Plan<'a> {
 pub(crate) fn write(plan: &Plan<'_>, edge_set: &[String], origin_set: &[String]) -> Result<()> {
     let dir = plan.dir;
     dir.write("nats.conf", nats(plan).as_bytes())?;
-    let mut origin = origin(plan);
-    for assignment in origin_set {
-        set(&mut origin, assignment).with_context(|| format!("--origin-set {assignment}"))?;
-    }
-    dir.write("origin.toml", toml::to_string(&origin)?.as_bytes())?;
     let mut edge = edge(plan);
     for assignment in edge_set {
         set(&mut edge, assignment).with_context(|| format!("--edge-set {assignment}"))?;
     }
-    dir.write("edge.toml", toml::to_string(&edge)?.as_bytes())
+    dir.write("edge.toml", toml::to_string(&edge)?.as_bytes())?;
+    let mut origin = origin(plan);
+    same_limits(&edge, &mut origin);
+    for assignment in origin_set {
+        set(&mut origin, assignment).with_context(|| format!("--origin-set {assignment}"))?;
+    }
+    dir.write("origin.toml", toml::to_string(&origin)?.as_bytes())
+}
+
+/// Limits of users that the PoP and the gateway both hold.
+const USER_LIMITS: [&str; 3] = [
+    "comments_per_minute",
+    "comments_per_stream_30s",
+    "reactions_per_minute",
+];
+
+/// What the PoP's limits were set to is said once and holds at the gateway, too.
+fn same_limits(edge: &Table, origin: &mut Table) {
+    let Some(Value::Table(given)) = edge.get("limits") else {
+        return;
+    };
+    let of_users = given
+        .iter()
+        .filter(|(name, _)| USER_LIMITS.contains(&name.as_str()));
+    let limits: Table = of_users
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    origin.insert("limits".to_owned(), limits.into());
 }
 
 /// Only this machine's user can use it: loopback, and a password in a file of mode 0600.
@@ -212,6 +234,14 @@ mod tests {
             Some("io_uring = false\npop = \"b c\"\n\n[limits]\ncomments_per_minute = 600\n")
         );
         assert!(set(&mut root, "pop.deeper=1").is_err());
+        let mut origin = Table::new();
+        set(&mut root, "limits.messages_per_s=7").expect("sets");
+        same_limits(&root, &mut origin);
+        assert_eq!(
+            toml::to_string(&origin).ok().as_deref(),
+            Some("[limits]\ncomments_per_minute = 600\n"),
+            "what holds users holds at the gateway, too"
+        );
         assert!(set(&mut root, "nothing").is_err());
         assert!(set(&mut root, "=1").is_err());
     }

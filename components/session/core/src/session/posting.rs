@@ -3,19 +3,18 @@
 use chorus_protocol::client::PostView;
 use chorus_protocol::codes::{ErrorCode, Reason};
 use chorus_protocol::comment::post_key;
+use chorus_protocol::rate::{CommentRefusal, UserUses};
 use chorus_protocol::server::ReceiptStatus;
-use chorus_protocol::{ClientId, CommentId, CommentView, Encoding, Millis, StreamId, text};
+use chorus_protocol::{ClientId, CommentId, CommentView, Encoding, StreamId, text};
 use chorus_tokens::{Identity, Role};
 
 use super::Session;
 use super::replies::{Refusal, send, send_patiently};
-use crate::config::Config;
 use crate::conn::{Conn, Standing};
 use crate::encode::{ReceiptOut, write_record};
 use crate::io::{ConnectionId, Outcome, Output, RequestId, TopicId};
-use crate::posts::{Post, PostState, Repeat};
+use crate::posts::{Charge, Post, PostState, Repeat};
 use crate::timers::Timer;
-use crate::users::{Used, UsedStream};
 
 /// When trying again makes sense after `unavailable`, in milliseconds.
 const UNAVAILABLE_RETRY_MS: u64 = 1_000;
@@ -46,6 +45,12 @@ impl Refused {
             reason,
             retry_after_ms: Some(ms),
         }
+    }
+}
+
+impl From<CommentRefusal> for Refused {
+    fn from(refusal: CommentRefusal) -> Self {
+        Self::later(refusal.reason(), refusal.retry_after_ms())
     }
 }
 
@@ -144,31 +149,38 @@ impl Session {
         if self.posts.waiting_count >= limits.posts_waiting_max {
             return Err(rejected(unavailable));
         }
-        let id = match known {
+        let (id, charge) = match known {
             // It was let through before.
-            Some(id) => id,
+            Some(id) => (id, None),
             None => {
-                let charged = if identity.role == Role::Admin {
-                    None
-                } else {
-                    let used = self.users.by_id.get(&identity.user);
+                let user_limits = &self.config.user;
+                let held = identity.role != Role::Admin;
+                if held {
                     let slow_mode_ms = if standing.moderates() {
                         0
                     } else {
                         u64::from(slow_mode_s) * 1_000
                     };
-                    Some(charge(&self.config, used, topic, slow_mode_ms, now)?)
-                };
+                    let used = self.users.by_id.get(&identity.user);
+                    let nothing = UserUses::default();
+                    let uses = used.map_or(&nothing, |used| &used.uses);
+                    uses.check_comment(user_limits, &topic, slow_mode_ms, now.0)?;
+                }
                 let id = self.mint.next(now, self.config.values.shard);
                 let id = id.ok_or(unavailable)?;
-                if let Some((comments_us, here)) = charged {
+                let charge = held.then(|| {
+                    let user = identity.user.clone();
                     let users_max = limits.remembered_users_max;
-                    let (used, evicted) = self.users.entry(&identity.user, now.0, users_max);
+                    let (used, evicted) = self.users.entry(&user, user_limits, now.0, users_max);
                     self.stats.users_evicted += evicted;
-                    used.comments_us = comments_us;
-                    used.set_stream(here, now.0);
-                }
-                id
+                    let charged = used.uses.charge_comment(user_limits, &topic, now.0);
+                    Charge {
+                        user,
+                        topic,
+                        charged,
+                    }
+                });
+                (id, charge)
             }
         };
         let mentions = text::mentions(&content);
@@ -198,7 +210,7 @@ impl Session {
             record: write_record(&comment, client_id.as_str()),
         });
         self.posts
-            .publish(key, id, request, client_id, connection, now);
+            .publish(key, (id, request), client_id, connection, now, charge);
         self.stats.posts_published += 1;
         self.wait_for_posts();
         Ok(())
@@ -248,6 +260,7 @@ impl Session {
             return;
         };
         self.wait_for_posts();
+        self.give_back(&post, &outcome);
         let (PostState::Waiting { client_id, tell } | PostState::Unconfirmed { client_id, tell }) =
             post.state;
         match outcome {
@@ -286,6 +299,35 @@ impl Session {
         }
     }
 
+    /// A post that is not stored, or was stored before, costs its author nothing. Whom the gateway holds off, by what it
+    /// knows of other shards and PoPs, is held off here: a flood is not carried to it.
+    fn give_back(&mut self, post: &Post, outcome: &Outcome) {
+        let Some(charge) = &post.charge else {
+            return;
+        };
+        let refused = match outcome {
+            Outcome::Refused {
+                reason,
+                retry_after_ms,
+            } => (Reason::parse(reason), retry_after_ms.unwrap_or(0)),
+            Outcome::Stored { id, .. } if *id != post.id.0 => (None, 0),
+            Outcome::Stored { .. } | Outcome::Unconfirmed => return,
+        };
+        let Some(used) = self.users.by_id.get_mut(&charge.user) else {
+            return;
+        };
+        let limits = &self.config.user;
+        used.uses
+            .give_back_comment(limits, &charge.topic, charge.charged);
+        let told = match refused {
+            (Some(Reason::RateLimited), ms) => CommentRefusal::RateLimited(ms),
+            (Some(Reason::SlowMode), ms) => CommentRefusal::SlowMode(ms),
+            (Some(_) | None, _) => return,
+        };
+        used.uses
+            .hold_comments_off(limits, &charge.topic, told, self.now.0);
+    }
+
     /// Nobody knows whether the post is stored.
     fn unconfirmed(&mut self, key: u128, post: Post, out: &mut Vec<Output>) {
         let PostState::Waiting { client_id, tell } = post.state else {
@@ -320,41 +362,6 @@ fn unconfirmed_error(client_id: &str) -> Refusal<'_> {
         "whether the comment is stored is not known; send it again",
     )
     .of(Some(client_id))
-}
-
-/// What a comment costs its author: the buckets as they are once it is charged, or why it is refused.
-fn charge(
-    config: &Config,
-    used: Option<&Used>,
-    topic: TopicId,
-    slow_mode_ms: u64,
-    now: Millis,
-) -> Result<(u64, UsedStream), Refused> {
-    let now = now.0;
-    let (comments_us, mut here) = match used {
-        Some(used) => (used.comments_us, used.stream(topic)),
-        None => (0, UsedStream::new(topic)),
-    };
-    let next = here.wrote_ms.saturating_add(slow_mode_ms);
-    if slow_mode_ms > 0 && here.wrote_ms > 0 && next > now {
-        return Err(Refused::later(Reason::SlowMode, next - now));
-    }
-    let everywhere = config.comments.check(comments_us, now, 1);
-    match (
-        everywhere,
-        config.comments_in_stream.check(here.comments_us, now, 1),
-    ) {
-        (Ok(comments_us), Ok(in_stream_us)) => {
-            here.comments_us = in_stream_us;
-            here.wrote_ms = now;
-            Ok((comments_us, here))
-        }
-        (everywhere, in_stream) => {
-            let waits = [everywhere, in_stream].into_iter().filter_map(Result::err);
-            let wait = waits.max().unwrap_or(0);
-            Err(Refused::later(Reason::RateLimited, wait))
-        }
-    }
 }
 
 fn accepted(connection: ConnectionId, encoding: Encoding, client_id: &ClientId) -> Output {

@@ -1,5 +1,6 @@
 //! Reactions: taken here, summed here, counted by the host.
 
+use chorus_protocol::backhaul::RefusedReactions;
 use chorus_protocol::client::ReactView;
 use chorus_protocol::codes::ErrorCode;
 use chorus_protocol::stream::StreamStatus;
@@ -13,7 +14,7 @@ use crate::io::{ConnectionId, Output};
 const REACTIONS: [&str; 6] = ["like", "love", "haha", "wow", "sad", "angry"];
 
 impl Session {
-    /// A `react` costs one token of the user's bucket, whatever its `count`.
+    /// A `react` counts as many reactions as its `count` says.
     pub(crate) fn react(
         &mut self,
         connection: ConnectionId,
@@ -71,31 +72,59 @@ impl Session {
         if live.info.status == StreamStatus::Ended {
             return Err(Refusal::new(ErrorCode::StreamEnded, "the stream has ended"));
         }
-        if identity.role != Role::Admin {
+        let kinds = if identity.role == Role::Admin {
+            // The platform's own services: no limit holds them.
+            &mut live.taken
+        } else {
+            let limits = &self.config.user;
             let users_max = self.config.values.limits.remembered_users_max;
-            let (used, evicted) = self.users.entry(&identity.user, self.now.0, users_max);
+            let now = self.now.0;
+            let (used, evicted) = (self.users).entry(&identity.user, limits, now, users_max);
             self.stats.users_evicted += evicted;
-            match self
-                .config
-                .reactions
-                .check(used.reactions_us, self.now.0, 1)
-            {
-                Ok(after) => used.reactions_us = after,
-                Err(wait) => {
-                    self.stats.reactions_rate_limited += 1;
-                    return Err(Refusal::new(ErrorCode::RateLimited, "too many reactions")
-                        .retry_after(wait));
-                }
+            if let Err(wait) = used.uses.check_reactions(limits, now, count.into()) {
+                self.stats.reactions_rate_limited += 1;
+                return Err(too_many(wait));
             }
-        }
+            used.uses.charge_reactions(limits, now, count.into());
+            used.reacted = Some(connection);
+            // Cloning an id copies no text.
+            live.taken_by.entry(identity.user.clone()).or_default()
+        };
         self.stats.reactions_taken += u64::from(count);
-        match live.taken.get_mut(kind) {
+        match kinds.get_mut(kind) {
             Some(taken) => *taken = taken.saturating_add(count.into()),
             None => {
-                live.taken.insert(kind.to_owned(), count.into());
+                kinds.insert(kind.to_owned(), count.into());
             }
         }
         self.touched.insert(topic);
         Ok(())
     }
+    /// The gateway knows what users used at other shards and PoPs, and did not add these.
+    pub(crate) fn reactions_refused(
+        &mut self,
+        refused: &[RefusedReactions],
+        out: &mut Vec<Output>,
+    ) {
+        for RefusedReactions {
+            user,
+            count,
+            retry_after_ms,
+        } in refused
+        {
+            let Some(used) = self.users.by_id.get_mut(user) else {
+                continue;
+            };
+            let until = self.now.plus(*retry_after_ms).0;
+            let here = (used.uses).hold_reactions_off(&self.config.user, *count, until);
+            if let Some(connection) = used.reacted.filter(|_| here) {
+                self.stats.reactions_rate_limited += 1;
+                self.refuse(connection, too_many(*retry_after_ms), out);
+            }
+        }
+    }
+}
+
+fn too_many(wait_ms: u64) -> Refusal<'static> {
+    Refusal::new(ErrorCode::RateLimited, "too many reactions").retry_after(wait_ms)
 }

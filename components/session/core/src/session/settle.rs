@@ -14,6 +14,9 @@ use crate::timers::Timer;
 /// How long a stream without a viewer is still followed, in milliseconds.
 const GRACE_MS: u64 = 30_000;
 
+/// Users whose reactions wait to be handed over together; with so many they go at once.
+const REACTING_USERS_MAX: usize = 4_096;
+
 /// Collects the deadlines that are still to come.
 struct Due {
     now: Millis,
@@ -87,14 +90,22 @@ impl Session {
             stream.viewers_told_at = due.now;
         }
         let mut reactions = Vec::new();
-        if !live.taken.is_empty() && due.come(live.taken_told.plus(batching.reactions_ms)) {
+        let mut users = Vec::new();
+        let any = !live.taken.is_empty() || !live.taken_by.is_empty();
+        let full = live.taken_by.len() >= REACTING_USERS_MAX;
+        if any && (full || due.come(live.taken_told.plus(batching.reactions_ms))) {
             reactions = std::mem::take(&mut live.taken).into_iter().collect();
+            let by_user = std::mem::take(&mut live.taken_by).into_iter();
+            users = by_user
+                .map(|(user, by)| (user, by.into_iter().collect()))
+                .collect();
             live.taken_told = due.now;
         }
-        if viewers.is_some() || !reactions.is_empty() {
+        if viewers.is_some() || !reactions.is_empty() || !users.is_empty() {
             out.push(Output::Count {
                 topic,
                 reactions,
+                users,
                 viewers,
             });
         }

@@ -7,7 +7,7 @@ use chorus_protocol::limits::{Batching, Limits};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::stream::StreamInfo;
 use chorus_protocol::subject::is_reaction_type;
-use chorus_protocol::{Encoding, Millis, Offset, Position, Region};
+use chorus_protocol::{Encoding, Millis, Offset, Position, Region, UserId};
 use serde::{Deserialize, Serialize};
 
 use super::batch::window_ms;
@@ -64,9 +64,12 @@ pub(crate) struct Live {
     pub(crate) changed: BTreeSet<String>,
     #[serde(default)]
     pub(crate) reactions_shown: Millis,
-    /// Reactions taken here since the host was told.
+    /// Reactions taken here since the host was told, of those whom no limit holds.
     #[serde(default)]
     pub(crate) taken: BTreeMap<String, u64>,
+    /// And of the others.
+    #[serde(default)]
+    pub(crate) taken_by: BTreeMap<UserId, BTreeMap<String, u64>>,
     #[serde(default)]
     pub(crate) taken_told: Millis,
     #[serde(default)]
@@ -122,6 +125,7 @@ impl Live {
             changed: BTreeSet::new(),
             reactions_shown: Millis(0),
             taken: BTreeMap::new(),
+            taken_by: BTreeMap::new(),
             taken_told: Millis(0),
             viewers: state.viewer_count,
             viewers_shown: state.viewer_count,

@@ -2,7 +2,7 @@
 
 use chorus_protocol::Encoding;
 use chorus_protocol::server::{ReceiptStatus, ServerMessage};
-use chorus_session_core::Input;
+use chorus_session_core::{Input, Outcome};
 use serde_json::json;
 
 use super::{studio, watch};
@@ -12,6 +12,10 @@ scenarios!("limits":
     forty_posts_in_a_second_pass_five,
     comments_a_minute_hold_over_streams,
     an_admin_has_no_rates,
+    five_in_thirty_seconds_are_five_in_any_thirty_seconds,
+    what_the_gateway_refuses_is_given_back_and_held_off,
+    a_post_stored_before_costs_nothing,
+    an_admin_is_not_closed_for_a_flood,
     a_flood_of_messages_is_closed_and_disturbs_nobody,
     checking_tokens_costs_more,
     too_many_streams_are_refused,
@@ -36,6 +40,8 @@ fn forty_posts_in_a_second_pass_five(pop: &mut Pop<'_>) {
     let last = receipts.last().expect("forty");
     assert_eq!(last.reason.as_deref(), Some("rate_limited"));
     let wait = last.retry_after_ms.expect("waiting helps");
+    store_all(pop);
+    pop.take(user);
     pop.pass(wait);
     pop.post(user, "demo", "again", "hi");
     assert_eq!(
@@ -43,6 +49,17 @@ fn forty_posts_in_a_second_pass_five(pop: &mut Pop<'_>) {
         ReceiptStatus::Accepted,
         "the wait told is enough"
     );
+}
+
+/// The log takes all that is on its way.
+fn store_all(pop: &mut Pop<'_>) {
+    for post in std::mem::take(&mut pop.published) {
+        let outcome = Outcome::Stored {
+            id: post.id,
+            duplicate: false,
+        };
+        pop.answer(post.request, outcome);
+    }
 }
 
 fn comments_a_minute_hold_over_streams(pop: &mut Pop<'_>) {
@@ -81,6 +98,117 @@ fn an_admin_has_no_rates(pop: &mut Pop<'_>) {
             .iter()
             .all(|receipt| receipt.status == ReceiptStatus::Accepted)
     );
+}
+
+fn five_in_thirty_seconds_are_five_in_any_thirty_seconds(pop: &mut Pop<'_>) {
+    let origin = studio(pop);
+    let user = watch(pop, &origin, Encoding::Json, Some(("ann", "user")));
+    let mut taken = Vec::new();
+    for i in 0..900 {
+        pop.post(user, "demo", &format!("c{i}"), "hi");
+        if pop.take_receipts(user)[0].status == ReceiptStatus::Accepted {
+            taken.push(pop.now);
+        }
+        store_all(pop);
+        pop.take(user);
+        pop.pass(100);
+    }
+    assert_eq!(taken.len(), 15, "in 90 s: {taken:?}");
+    for begin in &taken {
+        let window = *begin..begin + 30_000;
+        let within = taken.iter().filter(|at| window.contains(at));
+        assert!(within.count() <= 5, "from {begin} on: {taken:?}");
+    }
+}
+
+fn what_the_gateway_refuses_is_given_back_and_held_off(pop: &mut Pop<'_>) {
+    let origin = studio(pop);
+    let user = watch(pop, &origin, Encoding::Json, Some(("ann", "user")));
+    for i in 0..5 {
+        pop.post(user, "demo", &format!("c{i}"), "hi");
+    }
+    pop.take(user);
+    // At other shards and PoPs the user wrote four, 23 s ago: one of these is let in.
+    let posts: Vec<_> = pop.published.drain(..).collect();
+    for (i, post) in posts.iter().enumerate() {
+        let outcome = match i {
+            0 => Outcome::Stored {
+                id: post.id,
+                duplicate: false,
+            },
+            _ => Outcome::Refused {
+                reason: "rate_limited".to_owned(),
+                retry_after_ms: Some(7_000),
+            },
+        };
+        pop.answer(post.request, outcome);
+        let receipt = pop.take_receipts(user).remove(0);
+        let refused = (receipt.reason.as_deref(), receipt.retry_after_ms);
+        match i {
+            0 => assert_eq!(receipt.status, ReceiptStatus::Durable),
+            _ => assert_eq!(refused, (Some("rate_limited"), Some(7_000))),
+        }
+    }
+    pop.pass(2_000);
+    pop.post(user, "demo", "flood", "hi");
+    let receipts = pop.take_receipts(user);
+    assert_eq!(receipts[0].retry_after_ms, Some(5_000));
+    assert!(pop.published.is_empty(), "the gateway is not asked again");
+    pop.pass(5_000);
+    for i in 0..5 {
+        pop.post(user, "demo", &format!("d{i}"), "hi");
+        let receipts = pop.take_receipts(user);
+        let accepted = receipts[0].status == ReceiptStatus::Accepted;
+        assert_eq!(accepted, i < 4, "four were given back");
+    }
+}
+
+fn a_post_stored_before_costs_nothing(pop: &mut Pop<'_>) {
+    let origin = studio(pop);
+    let user = watch(pop, &origin, Encoding::Json, Some(("ann", "user")));
+    for i in 0..5 {
+        pop.post(user, "demo", &format!("c{i}"), "hi");
+    }
+    pop.take(user);
+    let post = pop.published.pop_front().expect("a post");
+    // By another shard, before the connection moved to this one.
+    let outcome = Outcome::Stored {
+        id: post.id - 1,
+        duplicate: true,
+    };
+    pop.answer(post.request, outcome);
+    assert_eq!(pop.take_receipts(user)[0].status, ReceiptStatus::Durable);
+    for accepted in [true, false] {
+        pop.post(user, "demo", &format!("more {accepted}"), "hi");
+        let status = pop.take_receipts(user)[0].status;
+        assert_eq!(status == ReceiptStatus::Accepted, accepted);
+    }
+}
+
+fn an_admin_is_not_closed_for_a_flood(pop: &mut Pop<'_>) {
+    let origin = studio(pop);
+    let admin = watch(pop, &origin, Encoding::Json, Some(("root", "admin")));
+    let later = watch(pop, &origin, Encoding::MsgPack, None);
+    let token = pop.token("root", "admin");
+    pop.say(later, "authenticate", &json!({"token": token}));
+    for viewer in [admin, later] {
+        let pings: Vec<Input> = (0..500)
+            .map(|i| pop.frame(viewer, "ping", &json!(i)))
+            .collect();
+        pop.feed(pings);
+        assert_eq!((pop.closed(viewer), pop.take(viewer).len()), (None, 500));
+    }
+    // Nobody is one before the token is there, nor when it has ended.
+    let stranger = watch(pop, &origin, Encoding::Json, None);
+    pop.pass(3_600_000);
+    let ended = admin;
+    for viewer in [stranger, ended] {
+        let pings: Vec<Input> = (0..500)
+            .map(|i| pop.frame(viewer, "ping", &json!(i)))
+            .collect();
+        pop.feed(pings);
+        assert_eq!(pop.closed(viewer), Some(4429));
+    }
 }
 
 fn a_flood_of_messages_is_closed_and_disturbs_nobody(pop: &mut Pop<'_>) {
