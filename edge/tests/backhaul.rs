@@ -14,6 +14,8 @@ mod holding;
 mod keys;
 #[path = "backhaul/line.rs"]
 mod line;
+#[path = "backhaul/living.rs"]
+mod living;
 #[path = "backhaul/pop.rs"]
 mod pop;
 #[path = "backhaul/posting.rs"]

@@ -124,7 +124,7 @@ impl Gateway {
             newest_max: config.newest_max,
         }));
         let shared = Arc::new(GatewayShared {
-            directory: Directory::new(log.clone()),
+            directory: Directory::new(log.clone(), Arc::clone(&metrics)),
             followers: Arc::new(followers),
             log,
             metrics,

@@ -267,6 +267,10 @@ impl Hub {
                 self.streams
                     .held(now.mono, stream, held, &mut self.out, &self.metrics);
             }
+            ToPop::Life { stream, life } => {
+                self.streams
+                    .life(&stream, &life, &mut self.out, &self.metrics);
+            }
         }
     }
 

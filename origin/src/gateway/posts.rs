@@ -176,9 +176,12 @@ impl Posts {
     async fn check_stream(&self, stream: &StreamId) -> Result<(), Outcome> {
         use chorus_protocol::stream::StreamStatus;
         match self.pop.shared.directory.find(stream).await {
-            Ok(Some(info)) if info.status == StreamStatus::Live => Ok(()),
-            Ok(Some(_)) => Err(self.refuse(Reason::CommentsOff, None)),
-            Ok(None) => Err(self.refuse(Reason::Invalid, None)),
+            Ok(Some(life)) => match life.info.status {
+                StreamStatus::Live => Ok(()),
+                StreamStatus::Ended => Err(self.refuse(Reason::StreamEnded, None)),
+                StreamStatus::Unknown => Err(self.refuse(Reason::CommentsOff, None)),
+            },
+            Ok(None) => Err(self.refuse(Reason::StreamNotFound, None)),
             // Whether it exists is not known; an earlier try may even be stored.
             Err(_) => Err(Outcome::Unknown),
         }

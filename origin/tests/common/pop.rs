@@ -12,6 +12,7 @@ use chorus_protocol::backhaul::{
 };
 use chorus_protocol::comment::post_key;
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
+use chorus_protocol::stream::Life;
 use chorus_protocol::{
     ClientId, Comment, CommentId, CommentRecord, Millis, Position, StreamId, UserId,
 };
@@ -168,6 +169,7 @@ pub struct Pop {
     pub until: Millis,
     pub renewals: mpsc::UnboundedReceiver<(u16, Millis)>,
     pub held: mpsc::UnboundedReceiver<(StreamId, Held)>,
+    pub lives: mpsc::UnboundedReceiver<Life>,
     pub outcomes: mpsc::UnboundedReceiver<Published>,
     pub totals: mpsc::UnboundedReceiver<Datagram>,
     pub delivered: Arc<Mutex<HashMap<StreamId, Delivered>>>,
@@ -196,6 +198,7 @@ impl Pop {
         };
         let (held_to, held) = mpsc::unbounded_channel();
         let (renewed_to, renewals) = mpsc::unbounded_channel();
+        let (lives_to, lives) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(message) = reader.next::<ToPop>().await {
                 match message {
@@ -204,6 +207,9 @@ impl Pop {
                     }
                     ToPop::Renewed { worker, until_ms } => {
                         let _ = renewed_to.send((worker, until_ms));
+                    }
+                    ToPop::Life { life, .. } => {
+                        let _ = lives_to.send(*life);
                     }
                     ToPop::Welcome { .. } => panic!("welcome twice"),
                 }
@@ -241,6 +247,7 @@ impl Pop {
             until: until_ms,
             renewals,
             held,
+            lives,
             outcomes,
             totals,
             delivered,
@@ -268,6 +275,7 @@ impl Pop {
             stream: stream.clone(),
             have,
             full: false,
+            knows: None,
         };
         self.control(&hold).await;
         let (of, held) = tokio::time::timeout(Duration::from_secs(10), self.held.recv())
