@@ -7,6 +7,7 @@ pub mod flood;
 pub mod history;
 pub mod house;
 pub mod jwt;
+pub mod other_pop;
 pub mod raw;
 
 use std::time::Duration;

@@ -1,0 +1,94 @@
+//! A second PoP beside that of `chorus dev`, at the same gateway.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use chorus_client::protocol::StreamId;
+use chorus_client::{Endpoint, Options, Rest, Viewer};
+
+use crate::dev::Dev;
+use crate::{SOON, house};
+
+/// Until it listens; the component is compiled already.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// A running `chorus-edge`; dropping it ends it.
+pub struct OtherPop {
+    child: Child,
+    url: String,
+}
+
+impl OtherPop {
+    /// Starts one with the configuration that `chorus dev` wrote for its own, on another address and under another name.
+    ///
+    /// # Errors
+    /// When it does not come up; the error has its log.
+    pub async fn start(dev: &Dev, name: &str) -> Result<Self> {
+        let log = dev.data().join(format!("logs/{name}.log"));
+        let child = Command::new(house::binary("chorus-edge")?)
+            .arg("--config")
+            .arg(dev.data().join("edge.toml"))
+            .args(["--listen", "127.0.0.1:0", "--pop", name, "--shards", "1"])
+            .arg("--exit-with-parent")
+            .env("RUST_LOG", "info")
+            .current_dir(house::root()?)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).context("no log")?)
+            .spawn()
+            .context("cannot start chorus-edge")?;
+        let mut pop = Self {
+            child,
+            url: String::new(),
+        };
+        pop.url = format!("http://{}", pop.listening(&log).await?);
+        let rest = Rest::new(&pop.url)?;
+        crate::eventually("the other PoP is ready", SOON, async || {
+            let ready = rest.get("/readyz").await.ok()?;
+            (ready.status == 200).then_some(())
+        })
+        .await?;
+        Ok(pop)
+    }
+
+    async fn listening(&mut self, log: &Path) -> Result<String> {
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            let said = fs::read_to_string(log).unwrap_or_default();
+            let told = said.lines().find(|line| line.contains("listening"));
+            if let Some((_, rest)) = told.and_then(|line| line.split_once("address=")) {
+                let address = rest.split_whitespace().next();
+                return Ok(address.context("no address")?.to_owned());
+            }
+            let ended = self.child.try_wait().context("cannot wait for it")?;
+            if ended.is_some() || Instant::now() > deadline {
+                bail!("the other PoP does not come up\n{said}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A viewer who has joined a stream here.
+    ///
+    /// # Errors
+    /// When the join is not answered.
+    pub async fn viewer(&self, stream: &StreamId, options: &Options) -> Result<Viewer> {
+        let endpoint = Endpoint::parse(&self.url)?;
+        let mut viewer = Viewer::connect(&endpoint, stream, options).await?;
+        viewer.join_and_wait(None, SOON).await?;
+        Ok(viewer)
+    }
+}
+
+impl Drop for OtherPop {
+    fn drop(&mut self) {
+        // It has no data of its own.
+        let _gone = self
+            .child
+            .kill()
+            .and_then(|()| self.child.wait().map(|_| ()));
+    }
+}
