@@ -3,6 +3,11 @@ export interface FakeServer {
   closeAll(code: number): void;
   cutAll(): void;
   tell(streamId: string, type: string, payload: object): void;
+  setKey(key: string): void;
+  expireAll(): void;
+  silenceAll(): void;
+  end(streamId: string): void;
+  connections(): number;
   stop(): Promise<void>;
 }
 export function fakeServer(port?: number): Promise<FakeServer>;

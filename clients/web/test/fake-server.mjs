@@ -15,7 +15,7 @@ export async function fakeServer(port = 0) {
   let lastId = BigInt(Date.now() - 1_735_689_600_000) << 22n;
 
   const streamOf = (id) => {
-    if (!streams.has(id)) streams.set(id, { log: [], reactions: {}, likes: {}, members: new Set() });
+    if (!streams.has(id)) streams.set(id, { log: [], reactions: {}, likes: {}, members: new Set(), title: `About ${id}`, status: "live" });
     return streams.get(id);
   };
   const say = (socket, type, payload) => socket.send(JSON.stringify({ type, payload }));
@@ -24,18 +24,36 @@ export async function fakeServer(port = 0) {
   };
   const viewers = (streamId) => tell(streamId, "viewer_count", { count: streamOf(streamId).members.size });
 
+  // No real signature: the third part of a token is the key itself.
+  let key = "x";
+  let issued = 0;
+  const identityOf = (token) => {
+    const [, body, signature] = token.split(".");
+    const claims = JSON.parse(Buffer.from(body, "base64url").toString());
+    return signature === key && claims.exp * 1000 > Date.now() ? { id: claims.sub, name: claims.name, expiresAtMs: claims.exp * 1000 } : null;
+  };
+
   const handlers = {
     authenticate(socket, { token }) {
-      const claims = JSON.parse(Buffer.from(token.split(".")[1], "base64url").toString());
-      socket.user = { id: claims.sub, name: claims.name };
+      const user = identityOf(token);
+      if (!user) return say(socket, "error", { code: "invalid_token", message: "the token is refused" });
+      if (socket.user && socket.user.id !== user.id) {
+        return say(socket, "error", { code: "wrong_user", message: "the connection belongs to another user" });
+      }
+      socket.user = user;
     },
     join_stream(socket, { stream_id, resume }) {
+      if (stream_id.startsWith("nosuch")) {
+        return say(socket, "error", { code: "stream_not_found", message: "there is no such stream", stream_id });
+      }
       const stream = streamOf(stream_id);
       stream.members.add(socket);
       const gap = resume !== undefined && !/^\d+$/.test(resume);
       const from = resume !== undefined && !gap ? Number(resume) : Math.max(0, stream.log.length - 50);
       say(socket, "joined", {
         stream_id,
+        title: stream.title,
+        status: stream.status,
         resume: String(stream.log.length),
         gap,
         comments: stream.log.slice(from).filter((comment) => !comment.removed),
@@ -54,15 +72,18 @@ export async function fakeServer(port = 0) {
       viewers(stream_id);
     },
     post_comment(socket, { stream_id, client_id, content, parent_id }) {
-      if (!socket.user) return say(socket, "error", { code: "unauthenticated", message: "a token is needed", client_id });
-      const key = `${socket.user.id} ${client_id}`;
+      const refuse = (reason) => say(socket, "receipt", { client_id, status: "rejected", reason });
+      if (!socket.user) return refuse("unauthenticated");
+      if (socket.user.expiresAtMs <= Date.now()) return refuse("token_expired");
+      if (streamOf(stream_id).status === "ended") return refuse("stream_ended");
+      const postKey = `${socket.user.id} ${client_id}`;
       say(socket, "receipt", { client_id, status: "accepted" });
-      if (/badword/.test(content)) return say(socket, "receipt", { client_id, status: "rejected", reason: "blocked_word" });
+      if (/badword/.test(content)) return refuse("blocked_word");
       if (/toofast/.test(content)) {
         return say(socket, "receipt", { client_id, status: "rejected", reason: "rate_limited", retry_after_ms: 9_000 });
       }
       if (/limbo/.test(content)) return;
-      if (!posted.has(key)) {
+      if (!posted.has(postKey)) {
         lastId += 1n;
         const comment = {
           id: String(lastId),
@@ -73,11 +94,11 @@ export async function fakeServer(port = 0) {
           created_at_ms: Date.now(),
           ...(parent_id ? { parent_id } : {}),
         };
-        posted.set(key, comment.id);
+        posted.set(postKey, comment.id);
         streamOf(stream_id).log.push(comment);
         tell(stream_id, "comments_batch", { comments: [comment], resume: String(streamOf(stream_id).log.length) });
       }
-      say(socket, "receipt", { client_id, status: "durable", comment_id: posted.get(key) });
+      say(socket, "receipt", { client_id, status: "durable", comment_id: posted.get(postKey) });
     },
     react(socket, { stream_id, reaction_type, comment_id, count = 1 }) {
       const stream = streamOf(stream_id);
@@ -108,9 +129,16 @@ export async function fakeServer(port = 0) {
       for await (const chunk of request) body += chunk;
       const { username } = JSON.parse(body);
       const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-      const claims = { sub: `u-${username}`, name: username, role: "user", exp: Math.floor(Date.now() / 1000) + 3600 };
+      const claims = { sub: `u-${username}`, name: username, role: "user", exp: Math.floor(Date.now() / 1000) + 3600, jti: (issued += 1) };
       response.setHeader("content-type", "application/json");
-      response.end(JSON.stringify({ token: `${part({ alg: "HS256" })}.${part(claims)}.x`, user_id: claims.sub }));
+      response.end(JSON.stringify({ token: `${part({ alg: "HS256" })}.${part(claims)}.${key}`, user_id: claims.sub }));
+      return;
+    }
+    if (request.url === "/api/me") {
+      const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];
+      const user = token ? identityOf(token) : null;
+      response.writeHead(user ? 200 : 401, { "content-type": "application/json" });
+      response.end(JSON.stringify(user ?? { title: "Unauthorized", status: 401, code: "invalid_token" }));
       return;
     }
     const name = /^\/([a-z.-]*)(\?.*)?$/.exec(request.url)?.[1] || "index.html";
@@ -123,7 +151,9 @@ export async function fakeServer(port = 0) {
     }
   });
   const sockets = new WebSocketServer({ server, path: "/v1/ws" });
+  let connections = 0;
   sockets.on("connection", (socket) => {
+    connections += 1;
     socket.on("message", (data) => {
       const { type, payload } = JSON.parse(data.toString());
       handlers[type]?.(socket, payload ?? {});
@@ -140,10 +170,24 @@ export async function fakeServer(port = 0) {
     /** Cuts every connection without a word, as a network does. */
     cutAll: () => sockets.clients.forEach((socket) => socket.terminate()),
     tell,
+    /** From here on only tokens of this key are good, as after a reset. */
+    setKey: (next) => {
+      key = next;
+    },
+    /** Every token taken so far expires now. */
+    expireAll: () => sockets.clients.forEach((socket) => socket.user && (socket.user.expiresAtMs = 0)),
+    /** Takes nothing in and sends nothing more on the connections there are, as a network does that has gone. */
+    silenceAll: () => sockets.clients.forEach((socket) => socket.pause()),
+    end(streamId) {
+      streamOf(streamId).status = "ended";
+      tell(streamId, "stream_updated", { status: "ended" });
+    },
+    connections: () => connections,
     stop: () =>
       new Promise((done) => {
         sockets.clients.forEach((socket) => socket.terminate());
         server.close(done);
+        server.closeAllConnections();
       }),
   };
 }

@@ -4,7 +4,7 @@ import { composer } from "./composer.js";
 import { byId } from "./dom.js";
 import { feed } from "./feed.js";
 import { reactionBar } from "./reactions.js";
-import { forgetSession, savedSession, signIn, signInProblem, type Session } from "./session.js";
+import { forgetSession, keep, renewed, savedSession, signIn, signInProblem, type Session } from "./session.js";
 import { connectionWords, noticeWords } from "./words.js";
 
 declare global {
@@ -26,9 +26,12 @@ const client = new Chorus({
   url: socketUrl.href,
   token: session?.token ?? null,
   refreshToken: async () => {
-    if (!session) return null;
-    session = await signIn(session.username);
-    return session.token;
+    const before = session;
+    if (!before) return null;
+    const better = await renewed(before);
+    // Signed in or out meanwhile: that stands.
+    if (session === before && better) session = keep(better);
+    return session === before ? null : (session?.token ?? null);
   },
 });
 const stream = client.join(streamId);
@@ -132,14 +135,20 @@ function showMode(): void {
   writing.setMode(closed, hints.filter(Boolean).join(" · "));
 }
 
-client.on("connection", (state) => {
+client.on("connection", () => {
   showConnection();
   showStage();
-  if (state.phase === "closed" && state.code === 4401) {
-    forgetSession();
-    session = null;
-    showSession();
-  }
+});
+client.on("auth", ({ status, reason }) => {
+  if (status !== "signed_out" || session === null) return;
+  // The token is of no use any more, here or after a reload: reading goes on, and the name is asked for again.
+  forgetSession();
+  session = null;
+  showSession();
+  if (reason === null) return;
+  const problem = byId("name-problem");
+  problem.textContent = "Your sign-in is no longer valid. Give your name to write again.";
+  problem.hidden = false;
 });
 client.on("joined", () => {
   showStage();

@@ -19,7 +19,20 @@ export function savedSession(): Session | null {
 
 export async function signIn(username: string): Promise<Session> {
   const { token } = await devToken("", username);
-  const session = { username, token };
+  return keep({ username, token });
+}
+
+/** A new token for the same name, not kept yet; null when this server gives none, a throw when it cannot be reached. */
+export async function renewed({ username }: Session): Promise<Session | null> {
+  try {
+    return { username, token: (await devToken("", username)).token };
+  } catch (error) {
+    if (error instanceof RestError && error.status < 500 && error.status !== 429) return null;
+    throw error;
+  }
+}
+
+export function keep(session: Session): Session {
   try {
     sessionStorage.setItem(KEY, JSON.stringify(session));
   } catch {
@@ -29,7 +42,11 @@ export async function signIn(username: string): Promise<Session> {
 }
 
 export function forgetSession(): void {
-  sessionStorage.removeItem(KEY);
+  try {
+    sessionStorage.removeItem(KEY);
+  } catch {
+    // Storage may be denied: then nothing was kept.
+  }
 }
 
 export function signInProblem(error: unknown): string {

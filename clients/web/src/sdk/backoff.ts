@@ -1,4 +1,5 @@
 /** When to connect again. Full jitter: after an outage the viewers of a PoP must not return as one wave. */
+import { CLOSE } from "./actions.js";
 
 export interface BackoffConfig {
   baseMs: number;
@@ -9,16 +10,9 @@ export interface BackoffConfig {
 
 export const BACKOFF_DEFAULT: BackoffConfig = { baseMs: 500, capMs: 30_000, overloadedMinMs: 5_000 };
 
-const RECONNECT_CODES = new Set([1001, 1006, 1011, 4408, 4429]);
-
-/** Whether a close code means "come back". 1006 is no frame but the browser's word for a lost socket. */
-export function shouldReconnect(code: number): boolean {
-  return RECONNECT_CODES.has(code);
-}
-
 /** The wait before attempt number `attempt` (0 is the first); `random` is in [0, 1). */
 export function backoffMs(attempt: number, code: number, random: number, config: BackoffConfig): number {
   const ceiling = Math.min(config.capMs, config.baseMs * 2 ** Math.min(attempt, 16));
-  const floor = code === 4429 ? config.overloadedMinMs : 0;
+  const floor = code === CLOSE.tooMany ? config.overloadedMinMs : 0;
   return Math.round(floor + random * ceiling);
 }

@@ -1,28 +1,40 @@
 /**
- * The shell around the core: one WebSocket, one timer, one token hook. It carries out what the core says and
+ * The shell around the core: one WebSocket, one timer, one question for a token. It carries out what the core says and
  * decides nothing.
  */
+import type { AuthState } from "./auth.js";
+import { SleepWatch, systemClock, type Clock } from "./clock.js";
 import { jsonCodec, type Codec } from "./codec.js";
 import type { ChorusEvent, ChorusEvents, ConnectionState } from "./events.js";
+import { newClientId } from "./ids.js";
+import { CORE_DEFAULT, type CoreConfig, type Effect, type Input, type PostOptions } from "./inputs.js";
 import type { OwnPost } from "./outbox.js";
+import { watchPage } from "./page-events.js";
 import type { ClientMessage, Millis } from "./protocol.js";
-import { Core, CORE_DEFAULT, type CoreConfig, type Effect, type Input, type PostOptions } from "./state.js";
+import { Core } from "./state.js";
 import { timeline, type TimelineItem } from "./timeline.js";
 import type { StreamView } from "./view.js";
 
 export interface ChorusOptions {
   /** `wss://host/v1/ws`. */
   url: string;
-  /** Without one a viewer reads and does not write. */
+  /** Without one, and without `refreshToken`, a viewer reads and does not write. */
   token?: string | null;
-  /** Called when the server says that the token has expired; null or a throw leaves the viewer reading. */
+  /**
+   * Called for a token: when there is none yet, and when any answer says that the present one will not do, whatever the clock here says.
+   * One call at a time, a few in a minute at most. Null: there is none, the viewer is signed out and goes on reading. A throw is tried
+   * again, a few times.
+   */
   refreshToken?: () => Promise<string | null>;
   codec?: Codec;
   config?: Partial<Omit<CoreConfig, "canRefresh">>;
   /** For a runtime without a global one. */
   WebSocket?: typeof WebSocket;
-  now?: () => Millis;
+  clock?: Clock;
 }
+
+/** The timer runs at least so often while there is a connection: how soon the end of a sleep is noticed. */
+const TICK_MS = 5_000;
 
 type Listener<T extends keyof ChorusEvents> = (payload: ChorusEvents[T]) => void;
 
@@ -32,16 +44,18 @@ export class Chorus {
   private readonly core: Core;
   private readonly listeners = new Map<string, Set<Listener<never>>>();
   private readonly inputs: Input[] = [];
+  private readonly clock: Clock;
+  private readonly sleep: SleepWatch;
   private running = false;
   private socket: WebSocket | null = null;
-  private timer: ReturnType<typeof setTimeout> | null = null;
-  private readonly nudge = (): void => {
-    if (typeof document === "undefined" || document.visibilityState === "visible") this.feed({ type: "nudge" });
-  };
+  private cancelTimer: (() => void) | null = null;
+  private unwatch: (() => void) | null = null;
 
   constructor(options: ChorusOptions) {
     this.options = options;
     this.codec = options.codec ?? jsonCodec;
+    this.clock = options.clock ?? systemClock;
+    this.sleep = new SleepWatch(this.clock);
     this.core = new Core({
       ...CORE_DEFAULT,
       random: Math.random,
@@ -55,16 +69,22 @@ export class Chorus {
     return this.core.connection.state;
   }
 
+  get auth(): AuthState {
+    return this.core.auth.state;
+  }
+
   /** The `sub` of the token, when there is one. */
   get userId(): string | null {
-    return this.core.userId;
+    return this.core.auth.userId;
+  }
+
+  /** The clock of `retryAtMs`: near the time of day, but never set. */
+  nowMs(): Millis {
+    return this.clock.nowMs();
   }
 
   start(): void {
-    if (typeof window !== "undefined") {
-      window.addEventListener("online", this.nudge);
-      document.addEventListener("visibilitychange", this.nudge);
-    }
+    this.unwatch ??= watchPage((input) => this.feed(input));
     this.feed({ type: "start" });
   }
 
@@ -74,22 +94,33 @@ export class Chorus {
   }
 
   stop(): void {
-    if (typeof window !== "undefined") {
-      window.removeEventListener("online", this.nudge);
-      document.removeEventListener("visibilitychange", this.nudge);
-    }
+    this.unwatch?.();
+    this.unwatch = null;
     this.feed({ type: "stop" });
   }
 
-  /** Signs in, or replaces the token, on the connection there is. */
-  setToken(token: string): void {
+  /** Signs in, as whomever the token names; null signs out and goes on reading. Another user gets a connection of its own. */
+  setToken(token: string | null): void {
     this.feed({ type: "token", token });
   }
 
-  /** Joins now and after every reconnect. Joining twice is joining once. */
+  /**
+   * `fetch` with the viewer's token, for the REST face. A 401 counts as every other refusal of a token: a new one is asked for, and the
+   * request goes out once more with it.
+   */
+  async fetch(url: string, init: RequestInit = {}): Promise<Response> {
+    const token = await this.settledToken();
+    const response = await fetchAs(url, init, token);
+    if (response.status !== 401 || token === null) return response;
+    this.feed({ type: "token_refused", token, reason: "unauthenticated" });
+    const better = await this.settledToken();
+    return better === null || better === token ? response : fetchAs(url, init, better);
+  }
+
+  /** Joins now and after every reconnect. Joining twice is joining once; a stream that could not be joined is tried anew. */
   join(streamId: string, resume?: string): StreamHandle {
     this.feed({ type: "join", streamId, resume });
-    return new StreamHandle(streamId, this.core, (input) => this.feed(input));
+    return new StreamHandle(streamId, this.core, this.clock, (input) => this.feed(input));
   }
 
   /** Returns the function that ends the subscription. */
@@ -107,7 +138,7 @@ export class Chorus {
     this.running = true;
     try {
       for (let next = this.inputs.shift(); next; next = this.inputs.shift()) {
-        for (const effect of this.core.handle(this.nowMs(), next)) this.carryOut(effect);
+        for (const effect of this.core.handle(this.clock.nowMs(), next)) this.carryOut(effect);
       }
     } finally {
       this.running = false;
@@ -124,8 +155,8 @@ export class Chorus {
       case "send":
         if (this.socket?.readyState === 1) this.socket.send(this.codec.encode(effect.message));
         return;
-      case "refresh_token":
-        return void this.refresh();
+      case "ask_token":
+        return void this.ask(effect.round);
       case "emit":
         return this.emit(effect.event);
     }
@@ -149,6 +180,8 @@ export class Chorus {
       const next = this.socket === socket ? input() : null;
       if (next) this.feed(next);
     };
+    // The close behind it says what there is to say; without a listener some runtimes throw.
+    socket.onerror = () => {};
     socket.onopen = ifCurrent(() => ({ type: "opened" }));
     socket.onclose = (event) =>
       ifCurrent(() => {
@@ -173,26 +206,50 @@ export class Chorus {
     socket?.close(1000);
   }
 
-  private async refresh(): Promise<void> {
-    let token: string | null = null;
+  private async ask(round: number): Promise<void> {
+    let token: unknown = null;
+    let failed = false;
     try {
-      token = (await this.options.refreshToken?.()) ?? null;
+      token = await this.options.refreshToken?.();
     } catch {
-      // The hook's own failure: the viewer goes on reading, and the next post asks again.
+      failed = true;
     }
-    this.feed({ type: "token", token });
+    this.feed({ type: "token_answer", round, token: typeof token === "string" && token !== "" ? token : null, failed });
+  }
+
+  /** The token in use, once it is clear which: the app may be thinking. */
+  private settledToken(): Promise<string | null> {
+    if (this.auth.status !== "refreshing") return Promise.resolve(this.core.auth.token);
+    return new Promise((done) => {
+      const settle = (): void => {
+        off();
+        cancel();
+        done(this.core.auth.token);
+      };
+      const off = this.on("auth", ({ status }) => {
+        if (status !== "refreshing") settle();
+      });
+      const cancel = this.clock.after(CORE_DEFAULT.auth.answerTimeoutMs, settle);
+    });
   }
 
   private schedule(): void {
-    if (this.timer !== null) clearTimeout(this.timer);
-    this.timer = null;
+    this.cancelTimer?.();
+    this.cancelTimer = null;
     const dueMs = this.core.nextDeadlineMs();
     if (dueMs === null) return;
-    this.timer = setTimeout(() => this.feed({ type: "timer" }), Math.max(0, dueMs - this.nowMs()));
+    const nowMs = this.clock.nowMs();
+    const waitMs = Math.min(TICK_MS, Math.max(0, dueMs - nowMs));
+    this.sleep.expect(nowMs + waitMs);
+    this.cancelTimer = this.clock.after(waitMs, () => this.tick());
   }
 
-  private nowMs(): Millis {
-    return (this.options.now ?? Date.now)();
+  private tick(): void {
+    const woke = this.sleep.woke();
+    // Timers of a hidden page come late without any sleep, and when it is shown again that is told.
+    const hidden = typeof document !== "undefined" && document.visibilityState === "hidden";
+    if (woke && !hidden) this.feed({ type: "wake" });
+    this.feed({ type: "timer" });
   }
 
   private emit(event: ChorusEvent): void {
@@ -209,15 +266,24 @@ export class Chorus {
   }
 }
 
+function fetchAs(url: string, init: RequestInit, token: string | null): Promise<Response> {
+  if (token === null) return fetch(url, init);
+  const headers = new Headers(init.headers);
+  headers.set("authorization", `Bearer ${token}`);
+  return fetch(url, { ...init, headers });
+}
+
 /** One joined stream: what is known of it, and what may be done in it. */
 export class StreamHandle {
   readonly streamId: string;
   private readonly core: Core;
+  private readonly clock: Clock;
   private readonly feed: (input: Input) => void;
 
-  constructor(streamId: string, core: Core, feed: (input: Input) => void) {
+  constructor(streamId: string, core: Core, clock: Clock, feed: (input: Input) => void) {
     this.streamId = streamId;
     this.core = core;
+    this.clock = clock;
     this.feed = feed;
   }
 
@@ -236,12 +302,12 @@ export class StreamHandle {
 
   /** Returns the `client_id`; its fate comes as `post` events. */
   post(content: string, options: PostOptions = {}): string {
-    const clientId = crypto.randomUUID();
-    this.feed({ type: "post", streamId: this.streamId, clientId, content, ...options });
+    const clientId = newClientId();
+    this.feed({ type: "post", streamId: this.streamId, clientId, content, wallMs: this.clock.wallMs(), ...options });
     return clientId;
   }
 
-  /** Tries an unconfirmed post again; the same `client_id`, so it is stored at most once. */
+  /** Tries a post again that is unconfirmed, or was refused for want of a token; the same `client_id`, so it is stored at most once. */
   retry(clientId: string): void {
     this.feed({ type: "retry", clientId });
   }
@@ -274,7 +340,7 @@ export class StreamHandle {
 
   /** Returns the `client_id` of the `receipt` to wait for (`applied`). */
   moderate(action: string, fields: Record<string, unknown> = {}): string {
-    const clientId = crypto.randomUUID();
+    const clientId = newClientId();
     this.send("moderate", { ...fields, action, client_id: clientId });
     return clientId;
   }

@@ -1,8 +1,10 @@
 /**
  * The life of the connection: attempts, back-off, liveness. It decides; `client.ts` holds the socket.
- * A browser shows no WebSocket pings, so silence is probed with a `ping` message of our own.
+ * A browser shows no WebSocket pings, so silence is probed with a `ping` message of our own. Times are those of a clock that nobody
+ * sets.
  */
-import { BACKOFF_DEFAULT, backoffMs, shouldReconnect, type BackoffConfig } from "./backoff.js";
+import { CLOSE } from "./actions.js";
+import { BACKOFF_DEFAULT, backoffMs, type BackoffConfig } from "./backoff.js";
 import type { ConnectionState, Phase } from "./events.js";
 import type { Millis } from "./protocol.js";
 
@@ -12,8 +14,12 @@ export interface ConnectionConfig {
   /** Silence after which the server is asked for a sign of life, and how long it may take to give one. */
   silenceMs: Millis;
   pongTimeoutMs: Millis;
+  /** The same when there is reason for doubt: the page or the network is back, or the machine woke up. */
+  probeTimeoutMs: Millis;
   /** A connection that held this long starts the back-off anew. */
   stableAfterMs: Millis;
+  /** Between two tries while the browser says that there is no network; it is wrong on a machine that serves itself. */
+  offlineRetryMs: Millis;
 }
 
 export const CONNECTION_DEFAULT: ConnectionConfig = {
@@ -21,7 +27,9 @@ export const CONNECTION_DEFAULT: ConnectionConfig = {
   connectTimeoutMs: 10_000,
   silenceMs: 25_000,
   pongTimeoutMs: 10_000,
+  probeTimeoutMs: 5_000,
   stableAfterMs: 10_000,
+  offlineRetryMs: 15_000,
 };
 
 /** What the shell is to do with its socket. `lost` and `changed` are news for the session above. */
@@ -35,6 +43,9 @@ export class Connection {
   private openedAtMs: Millis = 0;
   private deadlineMs: Millis | null = null;
   private pingOutstanding = false;
+  private offline = false;
+  /** Suspended by the browser, not by the app. */
+  private frozen = false;
   private readonly config: ConnectionConfig;
   private readonly random: () => number;
 
@@ -50,6 +61,7 @@ export class Connection {
       retryAtMs: this.phase === "waiting" ? this.deadlineMs : null,
       code: this.code,
       reason: this.reason,
+      offline: this.offline,
     };
   }
 
@@ -58,16 +70,23 @@ export class Connection {
   }
 
   start(nowMs: Millis): ConnectionStep[] {
-    if (this.phase === "connecting" || this.phase === "open") return [];
+    this.frozen = false;
+    if (this.isLive()) return [];
     if (this.phase !== "waiting") this.attempt = 0;
     return this.connect(nowMs);
   }
 
   /** Lets the socket go without an end: `start` takes up where this stopped. */
   halt(phase: "suspended" | "closed"): ConnectionStep[] {
-    const live = this.phase === "connecting" || this.phase === "open";
+    const live = this.isLive();
+    this.frozen = false;
     this.enter(phase, null);
     return live ? ["drop", "lost", "changed"] : ["changed"];
+  }
+
+  /** A new connection in the place of this one, at once: it is sound, but belongs to another user. */
+  restart(nowMs: Millis): ConnectionStep[] {
+    return this.isLive() ? ["drop", "lost", ...this.connect(nowMs)] : [];
   }
 
   opened(nowMs: Millis): ConnectionStep[] {
@@ -75,6 +94,7 @@ export class Connection {
     this.openedAtMs = nowMs;
     this.code = null;
     this.reason = "";
+    this.offline = false;
     this.enter("open", nowMs + this.config.silenceMs);
     return ["changed"];
   }
@@ -85,37 +105,87 @@ export class Connection {
     this.deadlineMs = nowMs + this.config.silenceMs;
   }
 
-  closed(nowMs: Millis, code: number, reason: string): ConnectionStep[] {
-    if (this.phase !== "connecting" && this.phase !== "open") return [];
+  /** `end`: this code means that coming back is of no use. */
+  closed(nowMs: Millis, code: number, reason: string, end: boolean): ConnectionStep[] {
+    if (!this.isLive()) return [];
     const held = this.phase === "open" && nowMs - this.openedAtMs >= this.config.stableAfterMs;
     if (held) this.attempt = 0;
     this.code = code;
     this.reason = reason;
-    if (!shouldReconnect(code)) {
+    if (end) {
       this.enter("closed", null);
-      return ["lost", "changed"];
+    } else if (this.offline) {
+      // A try without a network says nothing of the server.
+      this.enter("waiting", nowMs + Math.round(this.config.offlineRetryMs * (0.5 + this.random() / 2)));
+    } else {
+      this.enter("waiting", nowMs + backoffMs(this.attempt, code, this.random(), this.config.backoff));
+      this.attempt += 1;
     }
-    this.enter("waiting", nowMs + backoffMs(this.attempt, code, this.random(), this.config.backoff));
-    this.attempt += 1;
     return ["lost", "changed"];
   }
 
-  /** The network or the page is back: do not sit out a wait, and do not trust an old socket. */
+  /** The browser says that the network has gone or is back. A connection that opens all the same proves it wrong. */
+  network(nowMs: Millis, online: boolean): ConnectionStep[] {
+    if (this.offline === !online) return online ? this.nudge(nowMs) : [];
+    this.offline = !online;
+    if (online) {
+      const steps = this.nudge(nowMs);
+      return steps.includes("changed") ? steps : [...steps, "changed"];
+    }
+    if (this.isLive()) {
+      const steps = this.closed(nowMs, 1006, "offline", false);
+      // Not yet a try: one comes soon, for the case that the server is on this very machine.
+      this.deadlineMs = this.soonMs(nowMs);
+      return ["drop", ...steps];
+    }
+    return ["changed"];
+  }
+
+  /** The page is back: do not sit out a wait, and do not trust an old socket. */
   nudge(nowMs: Millis): ConnectionStep[] {
-    if (this.phase === "waiting" && this.code !== 4429) {
-      const soonMs = nowMs + Math.round(this.random() * this.config.backoff.baseMs);
-      this.deadlineMs = Math.min(this.deadlineMs ?? soonMs, soonMs);
+    if (this.phase === "waiting" && this.code !== CLOSE.tooMany) {
+      const soonMs = this.soonMs(nowMs);
+      if (this.deadlineMs !== null && this.deadlineMs <= soonMs) return [];
+      this.deadlineMs = soonMs;
       return ["changed"];
     }
-    return this.phase === "open" && !this.pingOutstanding ? this.ping(nowMs) : [];
+    return this.phase === "open" && !this.pingOutstanding ? this.ping(nowMs, this.config.probeTimeoutMs) : [];
+  }
+
+  /** The machine may have slept: a probe sent before may have been answered into nothing, an attempt have got stuck. */
+  wake(nowMs: Millis): ConnectionStep[] {
+    if (this.phase === "open") return this.ping(nowMs, this.config.probeTimeoutMs);
+    if (this.phase === "connecting") return ["drop", ...this.connect(nowMs)];
+    return this.nudge(nowMs);
+  }
+
+  freeze(): ConnectionStep[] {
+    if (!this.isLive() && this.phase !== "waiting") return [];
+    const steps = this.halt("suspended");
+    this.frozen = true;
+    return steps;
+  }
+
+  thaw(nowMs: Millis): ConnectionStep[] {
+    if (!this.frozen) return this.nudge(nowMs);
+    this.frozen = false;
+    return this.connect(nowMs);
   }
 
   timer(nowMs: Millis): ConnectionStep[] {
     if (this.deadlineMs === null || nowMs < this.deadlineMs) return [];
     if (this.phase === "waiting") return this.connect(nowMs);
-    if (this.phase === "open" && !this.pingOutstanding) return this.ping(nowMs);
+    if (this.phase === "open" && !this.pingOutstanding) return this.ping(nowMs, this.config.pongTimeoutMs);
     // Connecting took too long, or no sign of life came: as lost as a socket that says so.
-    return ["drop", ...this.closed(nowMs, 1006, "no answer")];
+    return ["drop", ...this.closed(nowMs, 1006, "no answer", false)];
+  }
+
+  private isLive(): boolean {
+    return this.phase === "connecting" || this.phase === "open";
+  }
+
+  private soonMs(nowMs: Millis): Millis {
+    return nowMs + Math.round(this.random() * this.config.backoff.baseMs);
   }
 
   private connect(nowMs: Millis): ConnectionStep[] {
@@ -123,9 +193,9 @@ export class Connection {
     return ["connect", "changed"];
   }
 
-  private ping(nowMs: Millis): ConnectionStep[] {
+  private ping(nowMs: Millis, timeoutMs: Millis): ConnectionStep[] {
     this.pingOutstanding = true;
-    this.deadlineMs = nowMs + this.config.pongTimeoutMs;
+    this.deadlineMs = nowMs + timeoutMs;
     return ["ping"];
   }
 

@@ -1,4 +1,5 @@
 /** The messages of client protocol 1, as they travel. The reference is `clients/protocol.md`. */
+import type { ErrorCode, NoticeKind, Reason, ReceiptStatus } from "./codes.js";
 
 /** Milliseconds since 1970. */
 export type Millis = number;
@@ -28,14 +29,7 @@ export interface Comment {
 
 export type Role = "anonymous" | "user" | "moderator" | "admin" | "broadcaster" | (string & {});
 export type Settings = Record<string, unknown>;
-
-export type ReceiptStatus =
-  | "accepted"
-  | "durable"
-  | "sampled_out"
-  | "held"
-  | "rejected"
-  | "applied";
+export type StreamStatus = "scheduled" | "live" | "ended" | (string & {});
 
 export interface PostComment {
   stream_id: string;
@@ -67,6 +61,8 @@ export interface ClientPayloads {
 
 export interface Joined {
   stream_id: string;
+  title?: string;
+  status?: StreamStatus;
   resume: string;
   gap: boolean;
   comments: Comment[];
@@ -84,14 +80,16 @@ export interface Receipt {
   client_id: string;
   comment_id?: string;
   status: ReceiptStatus;
-  reason?: string;
+  /** A newer server may know more reasons. */
+  reason?: Reason | (string & {});
   retry_after_ms?: Millis;
 }
 
 export interface ProtocolError {
-  code: string;
+  code: ErrorCode | (string & {});
   message: string;
   client_id?: string;
+  stream_id?: string;
   retry_after_ms?: Millis;
 }
 
@@ -107,8 +105,8 @@ export interface ServerPayloads {
     comments?: Record<string, Counts>;
   };
   viewer_count: { stream_id: string; count: number };
-  stream_updated: { stream_id: string; settings?: Settings; status?: string };
-  notice: { stream_id: string; kind: string; [field: string]: unknown };
+  stream_updated: { stream_id: string; settings?: Settings; status?: StreamStatus; title?: string };
+  notice: { stream_id: string; kind: NoticeKind | (string & {}); [field: string]: unknown };
   mention: { stream_id: string; comment_id: string; from: string };
   error: ProtocolError;
   pong: unknown;

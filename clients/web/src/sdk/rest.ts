@@ -19,29 +19,29 @@ export async function devToken(
 ): Promise<{ token: string; user_id: string }> {
   const body = JSON.stringify(role === undefined ? { username } : { username, role });
   const headers = { "content-type": "application/json" };
-  return (await request(`${base}/api/dev/token`, { method: "POST", headers, body })) as {
+  return (await answerOf(await fetch(`${base}/api/dev/token`, { method: "POST", headers, body }))) as {
     token: string;
     user_id: string;
   };
 }
 
-/** Newest first; `before` is a comment id. `next` is null at the end. */
+/** Newest first; `before` is a comment id. `next` is null at the end. `fetch`: `Chorus.fetch`, to read as the viewer. */
 export async function history(
   base: string,
   streamId: string,
-  options: { before?: string; limit?: number } = {},
+  options: { before?: string; limit?: number; fetch?: (url: string) => Promise<Response> } = {},
 ): Promise<{ comments: Comment[]; next: string | null }> {
   const query = new URLSearchParams();
   if (options.before !== undefined) query.set("before", options.before);
   if (options.limit !== undefined) query.set("limit", String(options.limit));
-  return (await request(`${base}/api/streams/${encodeURIComponent(streamId)}/comments?${query}`)) as {
+  const url = `${base}/api/streams/${encodeURIComponent(streamId)}/comments?${query}`;
+  return (await answerOf(await (options.fetch ?? fetch)(url))) as {
     comments: Comment[];
     next: string | null;
   };
 }
 
-async function request(url: string, init?: RequestInit): Promise<unknown> {
-  const response = await fetch(url, init);
+async function answerOf(response: Response): Promise<unknown> {
   if (response.ok) return response.json();
   const problem = (await response.json().catch(() => ({}))) as { title?: string; detail?: string };
   throw new RestError(response.status, problem.detail ?? problem.title ?? `HTTP ${response.status}`);

@@ -2,96 +2,49 @@
  * The client's decisions, without a socket or a clock: inputs with the time go in, effects come out. The
  * same inputs always give the same effects, so every reconnect can be tested in microseconds.
  */
-import { CONNECTION_DEFAULT, Connection, type ConnectionConfig, type ConnectionStep } from "./connection.js";
+import { CLOSE, closeAction, errorAction, reasonAction } from "./actions.js";
+import { Auth, type AuthStep } from "./auth.js";
+import type { ErrorCode } from "./codes.js";
+import { Connection, type ConnectionStep } from "./connection.js";
 import type { ChorusEvent } from "./events.js";
-import { readToken } from "./ids.js";
+import type { CoreConfig, Effect, Input } from "./inputs.js";
 import { Outbox, type OwnPost } from "./outbox.js";
-import type { ClientMessage, Comment, Millis, ServerMessage } from "./protocol.js";
+import type { ClientMessage, Comment, Millis, ProtocolError, Receipt, ServerMessage } from "./protocol.js";
 import { ReactionBuffer } from "./reactions.js";
 import { cleanContent } from "./text.js";
 import { StreamView } from "./view.js";
-
-export interface CoreConfig {
-  connection: ConnectionConfig;
-  /** Comments kept per stream. */
-  commentsMax: number;
-  /** When a post without an outcome is given up. */
-  unconfirmedAfterMs: Millis;
-  /** The least time between two calls for a new token. */
-  refreshEveryMs: Millis;
-  canRefresh: boolean;
-  /** In [0, 1); the only source of chance. */
-  random: () => number;
-}
-
-export const CORE_DEFAULT: Omit<CoreConfig, "random" | "canRefresh"> = {
-  connection: CONNECTION_DEFAULT,
-  commentsMax: 500,
-  unconfirmedAfterMs: 30_000,
-  refreshEveryMs: 5_000,
-};
-
-export interface PostOptions {
-  parentId?: string | undefined;
-  mediaMs?: Millis | undefined;
-}
-
-export type Input =
-  | { type: "start" }
-  | { type: "suspend" }
-  | { type: "stop" }
-  | { type: "opened" }
-  | { type: "closed"; code: number; reason: string }
-  | { type: "received"; message: ServerMessage }
-  | { type: "join"; streamId: string; resume?: string | undefined }
-  | { type: "leave"; streamId: string }
-  | ({ type: "post"; streamId: string; clientId: string; content: string } & PostOptions)
-  | { type: "retry"; clientId: string }
-  | { type: "react"; streamId: string; reactionType: string; count: number }
-  /** Anything else, sent when connected and dropped when not. */
-  | { type: "send"; message: ClientMessage }
-  | { type: "token"; token: string | null }
-  | { type: "nudge" }
-  | { type: "timer" };
-
-export type Effect =
-  | { type: "connect" }
-  | { type: "drop" }
-  | { type: "send"; message: ClientMessage }
-  | { type: "refresh_token" }
-  | { type: "emit"; event: ChorusEvent };
-
-/** Refusals of a token, not of what was written. */
-const TOKEN_ERRORS = new Set(["token_expired", "token_invalid", "bad_token", "unauthenticated"]);
 
 export class Core {
   readonly views = new Map<string, StreamView>();
   readonly outbox: Outbox;
   readonly connection: Connection;
-  userId: string | null = null;
+  readonly auth: Auth;
   private readonly reactions = new ReactionBuffer();
   private readonly config: CoreConfig;
   private readonly resumed = new Set<string>();
-  private token: string | null = null;
-  private tokenGood = false;
-  private refreshing = false;
-  private refreshedAtMs: Millis | null = null;
+  private started = false;
+  /** The present or last connection has had something to say. A server ends one that has not. */
+  private spoke = false;
+  private authTold = "";
   private effects: Effect[] = [];
 
   constructor(config: CoreConfig) {
     this.config = config;
     this.outbox = new Outbox(config.unconfirmedAfterMs);
     this.connection = new Connection(config.connection, config.random);
+    this.auth = new Auth(config.auth, config.canRefresh, config.random);
+    this.authTold = JSON.stringify(this.auth.state);
   }
 
   /** When `timer` is wanted next; null when nothing waits. */
   nextDeadlineMs(): Millis | null {
-    const due = [this.connection, this.outbox, this.reactions]
+    const due = [this.connection, this.auth, this.outbox, this.reactions]
       .map((part) => part.nextDeadlineMs())
       .filter((at) => at !== null);
     return due.length === 0 ? null : Math.min(...due);
   }
 
+  /** `nowMs` never goes back and is never set: durations are measured with it. */
   handle(nowMs: Millis, input: Input): Effect[] {
     this.effects = [];
     this.dispatch(nowMs, input);
@@ -101,20 +54,23 @@ export class Core {
   private dispatch(nowMs: Millis, input: Input): void {
     switch (input.type) {
       case "start":
-        return this.steps(this.connection.start(nowMs));
+        this.started = true;
+        return this.begin(nowMs);
       case "suspend":
+        this.started = false;
         return this.steps(this.connection.halt("suspended"));
       case "stop":
+        this.started = false;
         return this.steps(this.connection.halt("closed"));
       case "opened":
         return this.opened(nowMs);
       case "closed":
-        return this.steps(this.connection.closed(nowMs, input.code, input.reason));
+        return this.closed(nowMs, input.code, input.reason);
       case "received":
         this.connection.received(nowMs);
         return this.received(nowMs, input.message);
       case "join":
-        return this.join(input.streamId, input.resume);
+        return this.join(nowMs, input.streamId, input.resume);
       case "leave":
         return this.leave(input.streamId);
       case "post":
@@ -123,18 +79,34 @@ export class Core {
         const post = this.outbox.retry(input.clientId, nowMs);
         if (!post) return;
         this.emitPost(post);
-        return this.flushPosts();
+        return this.release(nowMs, post);
       }
       case "react":
-        if (!this.canWrite(input.streamId) || input.count < 1) return;
+        if (!this.canReact(input.streamId) || input.count < 1) return;
         return this.reactions.add(input.streamId, input.reactionType, Math.floor(input.count), nowMs);
       case "send":
         if (this.connection.phase === "open") this.send(input.message);
         return;
       case "token":
-        return this.setToken(input.token);
+        this.authSteps(nowMs, this.auth.set(input.token));
+        return this.startLate(nowMs);
+      case "token_answer":
+        return this.authSteps(nowMs, this.auth.answer(nowMs, input.round, input.token, input.failed));
+      case "token_refused":
+        if (input.token !== this.auth.token) return;
+        return this.authSteps(nowMs, this.auth.refuse(nowMs, input.reason));
+      case "network":
+        return this.steps(this.connection.network(nowMs, input.online));
       case "nudge":
         return this.steps(this.connection.nudge(nowMs));
+      case "wake":
+        this.outbox.woke(nowMs);
+        return this.steps(this.connection.wake(nowMs));
+      case "freeze":
+        return this.steps(this.connection.freeze());
+      case "thaw":
+        this.outbox.woke(nowMs);
+        return this.steps(this.connection.thaw(nowMs));
       case "timer":
         return this.timer(nowMs);
     }
@@ -142,10 +114,27 @@ export class Core {
 
   private timer(nowMs: Millis): void {
     this.steps(this.connection.timer(nowMs));
+    this.authSteps(nowMs, this.auth.timer(nowMs));
     for (const post of this.outbox.expire(nowMs)) this.emitPost(post);
     for (const payload of this.reactions.takeDue(nowMs)) {
-      if (this.canWrite(payload.stream_id)) this.send({ type: "react", payload });
+      if (this.canReact(payload.stream_id)) this.send({ type: "react", payload });
     }
+  }
+
+  private begin(nowMs: Millis): void {
+    // A connection with nothing to say is closed by the server, and not to come back.
+    if (this.hasSomethingToSay()) this.steps(this.connection.start(nowMs));
+  }
+
+  /** What is to be said came after the start (see `begin`), or after the end of a connection that wanted a token. */
+  private startLate(nowMs: Millis): void {
+    const phase = this.connection.phase;
+    const forThis = !this.spoke || this.connection.state.code === CLOSE.badToken;
+    if (this.started && (phase === "idle" || (phase === "closed" && forThis))) this.begin(nowMs);
+  }
+
+  private hasSomethingToSay(): boolean {
+    return this.views.size > 0 || this.auth.token !== null;
   }
 
   private steps(steps: ConnectionStep[]): void {
@@ -157,43 +146,89 @@ export class Core {
     }
   }
 
+  private authSteps(nowMs: Millis, steps: AuthStep[]): void {
+    for (const step of steps) {
+      switch (step) {
+        case "authenticate":
+          this.authenticate();
+          break;
+        case "ask":
+          this.effects.push({ type: "ask_token", round: this.auth.round });
+          break;
+        case "reconnect":
+          this.steps(this.connection.restart(nowMs));
+          break;
+        case "end_posts":
+          this.endPosts("unauthenticated", true);
+          break;
+        case "resend":
+          this.flushPosts();
+          break;
+        case "changed":
+          this.tellAuth();
+          break;
+      }
+    }
+  }
+
+  private tellAuth(): void {
+    const told = JSON.stringify(this.auth.state);
+    if (told === this.authTold) return;
+    this.authTold = told;
+    this.emit({ type: "auth", payload: this.auth.state });
+  }
+
   private opened(nowMs: Millis): void {
     const steps = this.connection.opened(nowMs);
     if (steps.length === 0) return;
+    this.spoke = this.hasSomethingToSay();
     // The token first, so that what is joined is joined as this user.
-    const expiresAtMs = this.token === null ? null : readToken(this.token).expiresAtMs;
-    const stale = this.config.canRefresh && expiresAtMs !== null && expiresAtMs <= nowMs;
-    if (this.token !== null && stale) this.refresh(nowMs);
-    else this.authenticate();
+    this.authSteps(nowMs, this.auth.opened(nowMs));
     for (const view of this.views.values()) this.sendJoin(view);
     this.steps(steps);
   }
 
+  private closed(nowMs: Millis, code: number, reason: string): void {
+    const action = closeAction(code);
+    // A refused token ends nothing as long as there is another one, or reading without one, to try.
+    const end = action === "end" || (action === "token" && this.auth.status === "signed_out");
+    this.steps(this.connection.closed(nowMs, code, reason, end));
+    if (action === "token") this.authSteps(nowMs, this.auth.refuse(nowMs, "invalid_token"));
+  }
+
   private lost(): void {
-    this.tokenGood = false;
+    this.auth.lost();
     this.outbox.connectionLost();
     this.reactions.clear();
     this.resumed.clear();
     for (const view of this.views.values()) view.joined = false;
   }
 
-  private join(streamId: string, resume: string | undefined): void {
-    if (this.views.has(streamId)) return;
-    const view = new StreamView(streamId, this.config.commentsMax);
-    view.resume = resume ?? null;
-    this.views.set(streamId, view);
+  /** Joining again is joining once, but for a stream that could not be joined: that is tried anew. */
+  private join(nowMs: Millis, streamId: string, resume: string | undefined): void {
+    let view = this.views.get(streamId);
+    if (view && view.problem === null) return;
+    if (!view) {
+      view = new StreamView(streamId, this.config.commentsMax);
+      view.resume = resume ?? null;
+      this.views.set(streamId, view);
+    }
+    view.problem = null;
     if (this.connection.phase === "open") this.sendJoin(view);
+    else this.startLate(nowMs);
   }
 
   private sendJoin(view: StreamView): void {
     const payload = { stream_id: view.streamId, ...(view.resume === null ? {} : { resume: view.resume }) };
     if (view.resume !== null) this.resumed.add(view.streamId);
+    this.spoke = true;
     this.send({ type: "join_stream", payload });
   }
 
   private leave(streamId: string): void {
     if (!this.views.delete(streamId)) return;
     this.reactions.clear(streamId);
+    this.endPosts("not_joined", false, streamId);
     if (this.connection.phase === "open") this.send({ type: "leave_stream", payload: { stream_id: streamId } });
   }
 
@@ -205,81 +240,101 @@ export class Core {
       ...(input.parentId === undefined ? {} : { parent_id: input.parentId }),
       ...(input.mediaMs === undefined ? {} : { media_ms: input.mediaMs }),
     };
-    const post = this.outbox.add(wire, nowMs, this.views.get(input.streamId)?.newestId() ?? "");
+    const anchorId = this.views.get(input.streamId)?.newestId() ?? "";
+    const post = this.outbox.add(wire, nowMs, input.wallMs ?? nowMs, anchorId);
     this.emitPost(post);
-    if (this.token !== null && !this.tokenGood && this.connection.phase === "open") this.refresh(nowMs);
+    this.release(nowMs, post);
+  }
+
+  /** Sends the post, or lets it wait for what will come, or says at once that nothing will. */
+  private release(nowMs: Millis, post: OwnPost): void {
+    const view = this.views.get(post.streamId);
+    if (!view || view.problem !== null) return this.endPosts(view?.problem ?? "not_joined", false, post.streamId);
+    this.authSteps(nowMs, this.auth.wanted(nowMs));
+    if (this.auth.status === "signed_out") return this.endPosts("unauthenticated", false, post.streamId);
     this.flushPosts();
   }
 
   private flushPosts(): void {
+    if (!this.auth.confirmed) return;
     for (const view of this.views.values()) {
-      if (!this.canWrite(view.streamId)) continue;
+      if (!view.joined) continue;
       for (const payload of this.outbox.takeUnsent(view.streamId)) this.send({ type: "post_comment", payload });
     }
   }
 
-  private canWrite(streamId: string): boolean {
-    return this.tokenGood && this.views.get(streamId)?.joined === true;
+  private endPosts(reason: string, alsoSent: boolean, streamId?: string): void {
+    for (const post of this.outbox.end(reason, alsoSent, streamId)) this.emitPost(post);
   }
 
-  private setToken(token: string | null): void {
-    this.refreshing = false;
-    // A refresh that brought nothing leaves what there is.
-    if (token === null) return;
-    this.token = token;
-    this.userId = readToken(token).userId;
-    if (this.connection.phase !== "open") return;
-    this.authenticate();
-    this.outbox.releaseForResend();
-    this.flushPosts();
+  private canReact(streamId: string): boolean {
+    return this.auth.status === "signed_in" && this.views.get(streamId)?.joined === true;
   }
 
   private authenticate(): void {
-    if (this.token === null) return;
-    this.tokenGood = true;
-    this.send({ type: "authenticate", payload: { token: this.token } });
-  }
-
-  private refresh(nowMs: Millis): void {
-    const tooSoon = this.refreshedAtMs !== null && nowMs - this.refreshedAtMs < this.config.refreshEveryMs;
-    if (this.config.canRefresh && !this.refreshing && !tooSoon) {
-      this.refreshing = true;
-      this.refreshedAtMs = nowMs;
-      this.effects.push({ type: "refresh_token" });
-    }
-    this.emit({ type: "token_expired", payload: { refreshing: this.refreshing } });
+    if (this.auth.token === null) return;
+    this.auth.sequence += 1;
+    this.spoke = true;
+    this.send({ type: "authenticate", payload: { token: this.auth.token } });
+    this.send({ type: "ping", payload: { auth: this.auth.sequence } });
   }
 
   private received(nowMs: Millis, message: ServerMessage): void {
     switch (message.type) {
-      case "receipt": {
-        const post = this.outbox.applyReceipt(message.payload, nowMs);
-        if (post) this.emitPost(post);
-        else this.emit({ type: "receipt", payload: message.payload });
-        return;
-      }
-      case "error": {
-        if (TOKEN_ERRORS.has(message.payload.code) && this.token !== null) {
-          this.tokenGood = false;
-          this.refresh(nowMs);
-        } else {
-          const post = this.outbox.applyError(message.payload, nowMs);
-          if (post) this.emitPost(post);
-        }
+      case "receipt":
+        return this.receipt(nowMs, message.payload);
+      case "error":
+        this.error(nowMs, message.payload);
         return this.emit({ type: "error", payload: message.payload });
-      }
       case "mention":
         return this.emit({ type: "mention", payload: message.payload });
       case "notice":
         return this.emit({ type: "notice", payload: message.payload });
-      case "pong":
+      case "pong": {
+        const sequence = (message.payload as { auth?: unknown } | null)?.auth;
+        if (typeof sequence === "number") this.authSteps(nowMs, this.auth.pong(sequence));
         return;
+      }
       default: {
         const view = this.views.get(message.payload?.stream_id);
         // A stream just left may still speak, and a newer server may say what is not known here.
         if (view) this.receivedForStream(view, message);
       }
     }
+  }
+
+  private receipt(nowMs: Millis, receipt: Receipt): void {
+    const forToken = receipt.status === "rejected" && reasonAction(receipt.reason) === "token";
+    const requeued = forToken && this.auth.status !== "signed_out" && this.outbox.requeue(receipt.client_id);
+    if (forToken) this.authSteps(nowMs, this.auth.refusedWrite(nowMs, receipt.reason as string));
+    if (requeued) return;
+    const known = this.outbox.applyReceipt(receipt, nowMs);
+    if (known?.news) this.emitPost(known.post);
+    if (!known) this.emit({ type: "receipt", payload: receipt });
+  }
+
+  private error(nowMs: Millis, error: ProtocolError): void {
+    const action = errorAction(error.code);
+    if (action === "join" && error.client_id === undefined) return this.joinFailed(error);
+    const ofToken = action === "write" || action === "expired" || action === "invalid" || action === "user";
+    const requeued = ofToken && this.auth.status !== "signed_out" && this.outbox.requeue(error.client_id ?? "");
+    if (action === "write" || (requeued && action === "expired")) {
+      this.authSteps(nowMs, this.auth.refusedWrite(nowMs, error.code));
+    } else if (action === "invalid") this.authSteps(nowMs, this.auth.invalid(nowMs, error.code));
+    else if (action === "expired") this.authSteps(nowMs, this.auth.expired(nowMs, error.code));
+    else if (action === "user") this.authSteps(nowMs, this.auth.otherUser(nowMs, error.code));
+    const post = requeued ? null : this.outbox.applyError(error, nowMs);
+    if (post) this.emitPost(post);
+  }
+
+  /** The stream is not there (any more), or not for this connection: what waits for it will not be sent. */
+  private joinFailed(error: ProtocolError): void {
+    const view = this.views.get(error.stream_id ?? "");
+    if (!view) return;
+    view.joined = false;
+    view.problem = error.code as ErrorCode;
+    this.endPosts(error.code, false, view.streamId);
+    this.emitStream(view);
   }
 
   private receivedForStream(view: StreamView, message: ServerMessage): void {
@@ -300,23 +355,27 @@ export class Core {
         return;
       }
       case "comments_removed": {
-        view.remove(message.payload.comment_ids ?? []);
-        return this.emitRemoved(streamId, message.payload.comment_ids ?? [], message.payload.reason ?? null);
+        // Also what is not on show here: an app may show more, and a removal may overtake its comment.
+        const news = (message.payload.comment_ids ?? []).filter((id) => view.isNewRemoval(id));
+        view.remove(news);
+        if (news.length > 0) this.emitRemoved(streamId, news, message.payload.reason ?? null);
+        return;
       }
       case "comment_updated":
         if (!view.update(message.payload)) return;
         return this.emit({ type: "updated", payload: { streamId, commentId: message.payload.comment_id } });
       case "reactions_batch": {
         const { growth, commentIds } = view.applyReactions(message.payload);
+        if (Object.keys(growth).length === 0 && commentIds.length === 0) return;
         return this.emit({ type: "reactions", payload: { streamId, totals: view.reactions, growth, commentIds } });
       }
       case "viewer_count":
+        if (view.viewerCount === message.payload.count) return;
         view.viewerCount = message.payload.count;
         return this.emit({ type: "viewers", payload: { streamId, count: view.viewerCount } });
       case "stream_updated":
-        view.settings = { ...view.settings, ...message.payload.settings };
-        view.status = message.payload.status ?? view.status;
-        return this.emit({ type: "stream", payload: { streamId, settings: view.settings, status: view.status } });
+        if (view.applyUpdated(message.payload)) this.emitStream(view);
+        return;
       default:
         return;
     }
@@ -324,7 +383,7 @@ export class Core {
 
   private adopt(added: Comment[]): void {
     for (const comment of added) {
-      const post = comment.user_id === this.userId ? this.outbox.adopt(comment) : null;
+      const post = comment.user_id === this.auth.userId ? this.outbox.adopt(comment) : null;
       if (post) this.emitPost(post);
     }
   }
@@ -332,6 +391,11 @@ export class Core {
   private emitRemoved(streamId: string, commentIds: string[], reason: string | null): void {
     for (const post of this.outbox.markRemoved(commentIds)) this.emitPost(post);
     this.emit({ type: "removed", payload: { streamId, commentIds, reason } });
+  }
+
+  private emitStream(view: StreamView): void {
+    const { streamId, settings, status, title, problem } = view;
+    this.emit({ type: "stream", payload: { streamId, settings, status, title, problem } });
   }
 
   private emitPost(post: OwnPost): void {

@@ -1,6 +1,7 @@
 /** What a viewer knows of one stream: a bounded, ordered, repeat-free model of it. No clock, no socket. */
 import { compareIds } from "./ids.js";
-import type { Comment, Counts, Joined, Role, ServerPayloads, Settings } from "./protocol.js";
+import type { ErrorCode } from "./codes.js";
+import type { Comment, Counts, Joined, Role, ServerPayloads, Settings, StreamStatus } from "./protocol.js";
 
 /** Removals remembered for comments that may still arrive late. */
 const TOMBSTONES_MAX = 1_000;
@@ -19,7 +20,11 @@ export class StreamView {
   viewerCount = 0;
   commentCount = 0;
   settings: Settings = {};
-  status: string | null = null;
+  /** Null until the server has said it. */
+  status: StreamStatus | null = null;
+  title: string | null = null;
+  /** Why the stream cannot be joined; null while it is not known that it cannot. */
+  problem: ErrorCode | null = null;
   role: Role = "anonymous";
   /** Opaque; handed back on the next join. */
   resume: string | null = null;
@@ -52,6 +57,9 @@ export class StreamView {
   applyJoined(joined: Joined, resumed: boolean): { added: Comment[]; removed: string[] } {
     const newestBefore = this.newestId();
     this.joined = true;
+    this.problem = null;
+    this.status = joined.status ?? this.status;
+    this.title = joined.title ?? this.title;
     this.resume = joined.resume ?? null;
     // A snapshot is the server's present truth: what it shows is not removed (any more).
     for (const comment of joined.comments ?? []) this.tombstones.delete(comment.id);
@@ -90,6 +98,15 @@ export class StreamView {
     return added.filter((comment) => this.byId.has(comment.id));
   }
 
+  /** False when nothing of it is new. */
+  applyUpdated(update: ServerPayloads["stream_updated"]): boolean {
+    const before = JSON.stringify([this.settings, this.status, this.title]);
+    this.settings = { ...this.settings, ...update.settings };
+    this.status = update.status ?? this.status;
+    this.title = update.title ?? this.title;
+    return before !== JSON.stringify([this.settings, this.status, this.title]);
+  }
+
   /** Also remembers ids not seen yet: a removal may overtake its comment. Returns what was on show. */
   remove(ids: string[]): string[] {
     const removed: string[] = [];
@@ -107,12 +124,19 @@ export class StreamView {
     return removed;
   }
 
-  /** Merges the changed fields; false when the comment is not held. */
+  /** False for a removal that was heard before. */
+  isNewRemoval(id: string): boolean {
+    return this.byId.has(id) || !this.tombstones.has(id);
+  }
+
+  /** Merges the changed fields; false when the comment is not held, or nothing is new. */
   update(change: ServerPayloads["comment_updated"]): boolean {
     const comment = this.byId.get(change.comment_id);
     if (!comment) return false;
     const { comment_id: _commentId, stream_id: _streamId, id: _id, ...fields } = change;
+    const before = JSON.stringify(comment);
     Object.assign(comment, fields);
+    if (JSON.stringify(comment) === before) return false;
     if (fields.pinned === true) this.pinnedId = comment.id;
     if (fields.pinned === false && this.pinnedId === comment.id) this.pinnedId = null;
     return true;
@@ -122,13 +146,16 @@ export class StreamView {
   applyReactions(batch: ServerPayloads["reactions_batch"]): { growth: Counts; commentIds: string[] } {
     const growth: Counts = {};
     for (const [type, total] of Object.entries(batch.counts ?? {})) {
+      if (this.reactions[type] === total) continue;
       growth[type] = total - (this.reactions[type] ?? 0);
       this.reactions[type] = total;
     }
     const commentIds: string[] = [];
     for (const [id, counts] of Object.entries(batch.comments ?? {})) {
       if (!this.byId.has(id)) continue;
-      this.commentReactions.set(id, { ...this.commentReactions.get(id), ...counts });
+      const before = this.commentReactions.get(id) ?? {};
+      if (Object.entries(counts).every(([type, total]) => before[type] === total)) continue;
+      this.commentReactions.set(id, { ...before, ...counts });
       commentIds.push(id);
     }
     return { growth, commentIds };

@@ -1,11 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BACKOFF_DEFAULT, backoffMs, shouldReconnect } from "../../src/sdk/backoff.js";
+import { closeAction } from "../../src/sdk/actions.js";
+import { BACKOFF_DEFAULT, backoffMs } from "../../src/sdk/backoff.js";
 import { batch, comment, events, joined, Rig, sent, token } from "./support.js";
 
-test("only the codes that say so bring the viewer back", () => {
-  for (const code of [1001, 1006, 1011, 4408, 4429]) assert.ok(shouldReconnect(code), String(code));
-  for (const code of [1000, 1002, 1003, 1007, 1009, 4401, 4403]) assert.ok(!shouldReconnect(code), String(code));
+test("only a code of the table that says so ends it; those of proxies, libraries and the future bring the viewer back", () => {
+  for (const code of [1000, 1002, 1003, 1007, 1009, 4403]) assert.equal(closeAction(code), "end", String(code));
+  assert.equal(closeAction(4401), "token");
+  for (const code of [0, 1001, 1004, 1005, 1006, 1008, 1010, 1011, 1012, 1013, 1014, 1015, 3000, 3999, 4000, 4408, 4429, 4999]) {
+    assert.equal(closeAction(code), "again", String(code));
+    const rig = Rig.joined();
+    assert.equal(events(rig.lose(code), "connection").at(-1)?.phase, "waiting", String(code));
+    rig.comeBack();
+    assert.equal(rig.core.connection.phase, "open", String(code));
+  }
 });
 
 test("back-off doubles to its cap with full jitter, and 4429 has a floor", () => {
@@ -28,7 +36,7 @@ test("the token goes first, then every stream with its resume", () => {
   rig.pass(250);
   assert.deepEqual(
     sent(rig.feed({ type: "opened" })).map((message) => [message.type, (message.payload as { resume?: string }).resume]),
-    [["authenticate", undefined], ["join_stream", "d2"], ["join_stream", "o1"]],
+    [["authenticate", undefined], ["ping", undefined], ["join_stream", "d2"], ["join_stream", "o1"]],
   );
 });
 
@@ -56,7 +64,7 @@ test("a failed attempt waits longer; a connection that held starts anew", () => 
   assert.equal((rig.core.connection.state.retryAtMs ?? 0) - rig.nowMs, 250);
 });
 
-test("4401 and 4403 end it, and start begins again", () => {
+test("4403 ends it, and start begins again", () => {
   const rig = Rig.joined();
   const effects = rig.lose(4403);
   assert.equal(events(effects, "connection").at(-1)?.phase, "closed");
@@ -78,6 +86,7 @@ test("silence is probed, and a server that does not answer is left", () => {
 
 test("a connection that never opens is given up and tried again", () => {
   const rig = new Rig();
+  rig.feed({ type: "join", streamId: "demo" });
   rig.feed({ type: "start" });
   rig.pass(10_000);
   assert.equal(rig.core.connection.phase, "waiting");

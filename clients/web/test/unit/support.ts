@@ -1,7 +1,8 @@
 /** A core with a clock in the test's hand and a server spoken by the test. */
 import type { ChorusEvents } from "../../src/sdk/events.js";
-import type { ClientMessage, Comment, Joined, ServerMessage } from "../../src/sdk/protocol.js";
-import { Core, CORE_DEFAULT, type CoreConfig, type Effect, type Input } from "../../src/sdk/state.js";
+import type { ClientMessage, Comment, Joined, ProtocolError, ServerMessage } from "../../src/sdk/protocol.js";
+import { CORE_DEFAULT, type CoreConfig, type Effect, type Input } from "../../src/sdk/inputs.js";
+import { Core } from "../../src/sdk/state.js";
 
 export function token(sub: string, expS = 9_999_999_999): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
@@ -36,6 +37,7 @@ export class Rig {
     rig.feed({ type: "join", streamId: "demo" });
     rig.feed({ type: "start" });
     rig.feed({ type: "opened" });
+    rig.taken();
     rig.receive(joined());
     return rig;
   }
@@ -48,6 +50,40 @@ export class Rig {
   receive(...messages: ServerMessage[]): Effect[] {
     this.effects = messages.flatMap((message) => this.core.handle(this.nowMs, { type: "received", message }));
     return this.effects;
+  }
+
+  /** The server has taken the last token: it answers the ping behind it. */
+  taken(): Effect[] {
+    return this.receive({ type: "pong", payload: { auth: this.core.auth.sequence } });
+  }
+
+  error(code: string, fields: Partial<ProtocolError> = {}): Effect[] {
+    return this.receive({ type: "error", payload: { code, message: code, ...fields } });
+  }
+
+  refusedPost(clientId: string, reason: string): Effect[] {
+    return this.receive({ type: "receipt", payload: { client_id: clientId, status: "rejected", reason } });
+  }
+
+  /** What the app's `refreshToken` brought; null with `failed` is a throw. */
+  answer(value: string | null, failed = false): Effect[] {
+    return this.feed({ type: "token_answer", round: this.core.auth.round, token: value, failed });
+  }
+
+  /** Lets time pass on a connection that the server keeps alive. */
+  idle(ms: number): Effect[] {
+    const all: Effect[] = [];
+    for (let left = ms; left > 0; left -= 20_000) {
+      all.push(...this.pass(Math.min(left, 20_000)), ...this.receive({ type: "pong", payload: {} }));
+    }
+    return all;
+  }
+
+  /** Lets time pass up to the next question for a token, at most 15 s; false when none comes. */
+  untilAsked(effects: Effect[]): boolean {
+    if (asks(effects) > 0) return true;
+    for (let n = 0; n < 150; n += 1) if (asks(this.pass(100)) > 0) return true;
+    return false;
   }
 
   /** Lets time pass, with every deadline on the way; returns all that happened. */
@@ -71,7 +107,7 @@ export class Rig {
   comeBack(answer: ServerMessage = joined()): Effect[] {
     this.pass((this.core.connection.state.retryAtMs ?? this.nowMs) - this.nowMs);
     const opened = this.feed({ type: "opened" });
-    return [...opened, ...this.receive(answer)];
+    return [...opened, ...this.taken(), ...this.receive(answer)];
   }
 
   post(clientId: string, content: string): Effect[] {
@@ -87,6 +123,10 @@ export function sent(effects: Effect[], type?: ClientMessage["type"]): ClientMes
   return effects.flatMap((effect) =>
     effect.type === "send" && (type === undefined || effect.message.type === type) ? [effect.message] : [],
   );
+}
+
+export function asks(effects: Effect[]): number {
+  return effects.filter((effect) => effect.type === "ask_token").length;
 }
 
 export function events<T extends keyof ChorusEvents>(effects: Effect[], type: T): ChorusEvents[T][] {

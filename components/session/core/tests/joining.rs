@@ -21,4 +21,5 @@ cases!(
     silence_is_closed,
     viewers_are_counted_and_told,
     settings_that_change_are_told,
+    a_pong_comes_behind_the_answer_to_what_was_said_before_the_ping,
 );

@@ -20,6 +20,7 @@ scenarios!("joining":
     silence_is_closed,
     viewers_are_counted_and_told,
     settings_that_change_are_told,
+    a_pong_comes_behind_the_answer_to_what_was_said_before_the_ping,
 );
 
 fn joined_brings_the_newest_in_both_encodings(pop: &mut Pop<'_>) {
@@ -229,4 +230,28 @@ fn settings_that_change_are_told(pop: &mut Pop<'_>) {
         panic!("not an update");
     };
     assert_eq!(settings.map(|settings| settings.slow_mode_s), Some(5));
+}
+
+/// `authenticate` has no answer when the token is taken: a client sends a ping behind it and reads the order.
+fn a_pong_comes_behind_the_answer_to_what_was_said_before_the_ping(pop: &mut Pop<'_>) {
+    let origin = studio(pop);
+    for encoding in [Encoding::Json, Encoding::MsgPack] {
+        let viewer = watch(pop, &origin, encoding, None);
+        let good = pop.token("ann", "user");
+        for (token, sequence) in [("x.y.z", 1), (good.as_str(), 2)] {
+            pop.say(viewer, "authenticate", &json!({ "token": token }));
+            pop.say(viewer, "ping", &json!({ "auth": sequence }));
+        }
+        pop.post(viewer, "demo", &format!("c-{encoding:?}"), "hi");
+        let told = pop.take(viewer).into_iter().map(|message| match message {
+            ServerMessage::Error(refusal) => refusal.code.to_string(),
+            ServerMessage::Pong(value) => value["auth"].to_string(),
+            ServerMessage::Receipt(receipt) => format!("{:?}", receipt.status),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            ["invalid_token", "1", "2", "Accepted"]
+        );
+    }
 }
