@@ -11,6 +11,7 @@ use bytes::Bytes;
 use chorus_protocol::backhaul::{RefusedReactions, StreamState, UserReactions};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::ReplayRange;
+use chorus_protocol::stream::Life;
 use chorus_protocol::{CommentId, Millis, StreamId};
 
 use crate::backhaul::ShardSender;
@@ -93,6 +94,13 @@ pub enum ToShard {
         stream: StreamId,
         /// How it stands.
         state: Option<Arc<StreamState>>,
+    },
+    /// The stream itself changed: its status, title or settings.
+    Life {
+        /// Which.
+        stream: StreamId,
+        /// As it stands now, the same for every shard.
+        life: Arc<Life>,
     },
     /// New items: a `chorus_protocol::session::Delivery` as MessagePack, in order and without a hole since the state.
     Delivered {

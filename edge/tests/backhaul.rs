@@ -14,6 +14,8 @@ mod holding;
 mod keys;
 #[path = "backhaul/line.rs"]
 mod line;
+#[path = "backhaul/living.rs"]
+mod living;
 #[path = "backhaul/panics.rs"]
 mod panics;
 #[path = "backhaul/pop.rs"]

@@ -4,7 +4,7 @@
 
 use chorus_protocol::backhaul::{Item, ItemKind, StreamState};
 use chorus_protocol::session::{Control, Delivery, Replayed};
-use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
+use chorus_protocol::stream::{Life, Settings, StreamInfo, StreamStatus};
 use chorus_protocol::{ClientId, Comment, CommentId, CommentRecord, Encoding, Millis, Position};
 use chorus_session_core::{Input, Opened, Outcome, Session, Transport};
 use libfuzzer_sys::fuzz_target;
@@ -46,10 +46,10 @@ impl<'a> Bytes<'a> {
     }
 }
 
-fn state(bytes: &mut Bytes<'_>) -> Vec<u8> {
-    let info = StreamInfo {
+fn info(bytes: &mut Bytes<'_>) -> StreamInfo {
+    StreamInfo {
         stream_id: "demo".parse().expect("a stream"),
-        title: String::new(),
+        title: String::from_utf8_lossy(bytes.some()).into_owned(),
         description: String::new(),
         broadcaster_id: "b".parse().expect("a user"),
         status: if bytes.byte() % 8 == 0 {
@@ -59,9 +59,13 @@ fn state(bytes: &mut Bytes<'_>) -> Vec<u8> {
         },
         created_at_ms: Millis(START),
         settings: Settings::default(),
-    };
+    }
+}
+
+fn state(bytes: &mut Bytes<'_>) -> Vec<u8> {
     msgpack(&Control::State(Some(Box::new(StreamState {
-        info,
+        info: info(bytes),
+        life_seq: bytes.few(),
         at: Position::default(),
         newest: (0..bytes.few()).map(|_| item(bytes)).collect(),
         comment_count: bytes.few(),
@@ -162,9 +166,13 @@ fn input(bytes: &mut Bytes<'_>) -> Input {
         },
         9 | 10 => Input::Control {
             topic: Some(bytes.few() as u32),
-            data: match bytes.byte() % 4 {
+            data: match bytes.byte() % 5 {
                 0 => bytes.some().to_vec(),
                 1 => msgpack(&Control::State(None)),
+                2 => msgpack(&Control::Life(Box::new(Life {
+                    info: info(bytes),
+                    seq: bytes.few(),
+                }))),
                 _ => state(bytes),
             },
         },

@@ -129,7 +129,7 @@ impl Gateway {
         }));
         let shared = Arc::new(GatewayShared {
             admission: Admission::new(limits, Arc::clone(&metrics)),
-            directory: Directory::new(log.clone()),
+            directory: Directory::new(log.clone(), Arc::clone(&metrics)),
             followers: Arc::new(followers),
             log,
             metrics,

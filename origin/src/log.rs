@@ -24,8 +24,9 @@ use chorus_protocol::backhaul::{Item, ItemKind};
 use tokio::sync::watch;
 
 pub use calls::{Call, Calls};
+pub use chorus_protocol::stream::Life;
 pub use consume::{Consumed, Consumer, Entry};
-pub use control::{Life, Lives};
+pub use control::Lives;
 pub use lease::{Lease, Leases};
 pub use live::{Live, LiveReactions, LiveRecords};
 pub use presence::{PresenceReport, PresenceReports};
@@ -148,7 +149,8 @@ impl Log {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn all_regions(&self) -> impl Iterator<Item = &Region> {
+    /// This region and its peers, whether their logs can be seen or not; this one first.
+    pub fn all_regions(&self) -> impl Iterator<Item = &Region> {
         std::iter::once(&self.inner.region).chain(&self.inner.config.peers)
     }
 }

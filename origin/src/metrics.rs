@@ -59,6 +59,8 @@ pub struct Metrics {
     pub gaps_repaired: Counter,
     /// Items that only the comparison of last sequences found.
     pub tail_repairs: Counter,
+    /// Changes of streams that only the comparison with the control log found.
+    pub lives_repaired: Counter,
     /// Streams followed.
     pub followers: Gauge,
     /// Delivery lanes of busy streams open.
@@ -136,6 +138,11 @@ impl Metrics {
                 r,
                 "tail_repairs",
                 "Items found only by comparing last sequences",
+            ),
+            lives_repaired: counter(
+                r,
+                "lives_repaired",
+                "Changes of streams found only by comparing with the control log",
             ),
             followers: gauge(r, "followers", "Streams followed"),
             lanes: gauge(r, "lanes", "Delivery lanes of busy streams open"),

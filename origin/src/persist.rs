@@ -215,14 +215,15 @@ impl Persist {
             if self.log.epoch(self.log.region()) != epoch {
                 return Err(Stop::Epoch);
             }
-            for life in self.log.lives_after(after).await? {
-                after = life.seq;
+            let (lives, to) = self.log.lives_after(self.log.region(), after).await?;
+            for life in lives {
                 let row = StreamRow {
                     info: life.info,
                     seq: life.seq,
                 };
                 self.store.write_stream(row).await?;
             }
+            after = to;
             tokio::time::sleep(LIVES).await;
         }
     }

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use chorus_protocol::backhaul::{Held, RestRequest, RestResponse};
+use chorus_protocol::backhaul::{Held, Outcome, RestRequest, RestResponse};
 use chorus_protocol::codes::ErrorCode;
 use chorus_protocol::{CommentId, StreamId};
 use common::pop::{Pop, stored};
@@ -86,12 +86,23 @@ async fn streams_are_created_listed_and_ended() {
     assert_eq!(live["streams"].as_array().unwrap().len(), 6);
     // No more is written to it, soon.
     let mut number = 1;
+    let ended = Outcome::Refused {
+        reason: "stream_ended".to_owned(),
+        retry_after_ms: None,
+    };
     until("refused", Duration::from_secs(5), async || {
         number += 1;
         let late = pop.comment(&talk, "ada", &format!("c{number}"));
-        pop.post(&late).await != stored(late.comment.id)
+        pop.post(&late).await == ended
     })
     .await;
+    // Ended twice is ended, by many at once too, and the list of those that are on agrees.
+    let ends = (0..4).map(|_| pop.rest("POST", "/api/streams/talk/end", Some(&ada), ""));
+    for (status, answer) in futures_util::future::join_all(ends).await {
+        assert_eq!((status, &answer["status"]), (200, &json!("ended")));
+    }
+    let (_, one) = pop.rest("GET", "/api/streams/talk", None, "").await;
+    assert_eq!(one["status"], "ended");
     let (_, page) = pop
         .rest("GET", "/api/streams/talk/comments", None, "")
         .await;

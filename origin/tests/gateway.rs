@@ -110,7 +110,7 @@ async fn what_is_wrong_is_refused_and_disturbs_nothing() {
     );
     // No such stream; another stream than the record's; no record at all.
     let nowhere = pop.comment(&"nowhere".parse().unwrap(), "ada", "c");
-    assert_eq!(refused(pop.post(&nowhere).await), "invalid");
+    assert_eq!(refused(pop.post(&nowhere).await), "stream_not_found");
     let said = pop.comment(&demo, "ada", "d");
     let Publish::Comment {
         key, id, record, ..

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{CommentId, PopId, Region, StreamId, UserId};
 use crate::position::Position;
 use crate::server::Reactions;
-use crate::stream::StreamInfo;
+use crate::stream::{Life, Revision, StreamInfo};
 use crate::time::Millis;
 
 /// The version both sides speak; another is refused with [`CloseCode::Version`].
@@ -82,6 +82,8 @@ pub enum ToGateway {
         have: Option<Position>,
         /// A moderator is there: everything, not only what is sampled.
         full: bool,
+        /// Which life of the stream the PoP knows: a newer one is told by [`ToPop::Life`].
+        knows: Option<Revision>,
     },
     /// Follow it no longer.
     Release {
@@ -120,6 +122,13 @@ pub enum ToPop {
         /// How it stands.
         held: Held,
     },
+    /// A held stream changed, or is not as the PoP said it knows it. Comes after `Held`; of several only the last counts.
+    Life {
+        /// Which stream.
+        stream: StreamId,
+        /// How it stands now.
+        life: Box<Life>,
+    },
     /// Reactions that were not added: their users' limits were used up.
     ReactionsRefused(Vec<RefusedReactions>),
 }
@@ -152,6 +161,39 @@ pub struct StreamState {
     pub reactions: Reactions,
     /// Viewers at all PoPs.
     pub viewer_count: u64,
+    /// The place of `info` in the control log, see [`Life::seq`].
+    #[serde(default)]
+    pub life_seq: u64,
+}
+
+impl StreamState {
+    /// Which life of the stream `info` is.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        Revision {
+            created_at_ms: self.info.created_at_ms,
+            seq: self.life_seq,
+        }
+    }
+
+    /// The stream itself.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        Life {
+            info: self.info.clone(),
+            seq: self.life_seq,
+        }
+    }
+
+    /// Takes another life in when it is newer; true when it was.
+    pub fn take_life(&mut self, life: &Life) -> bool {
+        let newer = life.revision() > self.revision();
+        if newer {
+            self.info = life.info.clone();
+            self.life_seq = life.seq;
+        }
+        newer
+    }
 }
 
 /// One message of the log.

@@ -65,6 +65,9 @@ pub enum ServerMessage {
         /// Whether it is on, when that changed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<StreamStatus>,
+        /// Its title, when that changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
     },
     /// Something the viewer should know.
     Notice {
@@ -96,6 +99,12 @@ pub enum ServerMessage {
 pub struct Joined {
     /// The stream.
     pub stream_id: StreamId,
+    /// What it is called; servers before this field send none.
+    #[serde(default)]
+    pub title: String,
+    /// Whether it is on.
+    #[serde(default)]
+    pub status: StreamStatus,
     /// Where the viewer is now.
     pub resume: String,
     /// True when what was missed cannot be replayed.
@@ -146,6 +155,9 @@ pub struct Refusal {
     /// The key of the message it speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
+    /// The stream it speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_id: Option<StreamId>,
     /// When trying again makes sense.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,

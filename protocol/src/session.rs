@@ -8,6 +8,7 @@ use crate::backhaul::{Item, RefusedReactions, StreamState};
 use crate::id::Region;
 use crate::limits::{Batching, Limits};
 use crate::position::Position;
+use crate::stream::Life;
 use crate::time::Millis;
 use crate::tokens::{TokenKey, TokenRules};
 
@@ -41,6 +42,8 @@ pub enum Control {
     },
     /// How a stream stands; the first answer to `subscribe`. `None`: there is no such stream.
     State(Option<Box<StreamState>>),
+    /// The stream itself changed: its status, title or settings.
+    Life(Box<Life>),
     /// The backhaul is away or back. While it is away posts wait.
     Backhaul {
         /// Whether a gateway is connected.

@@ -14,6 +14,9 @@ pub enum StreamStatus {
     Live,
     /// Over: what was said can be read.
     Ended,
+    /// A status of a later version: comments are not taken.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What is known of a stream.
@@ -35,6 +38,36 @@ pub struct StreamInfo {
     /// Its modes.
     #[serde(default)]
     pub settings: Settings,
+}
+
+/// How a stream stands, as the control log says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// All that is known of it.
+    pub info: StreamInfo,
+    /// The sequence of this word in the control log of the stream's region.
+    pub seq: u64,
+}
+
+/// Which of a stream's lives is the newer one: a stream created later first (a log that was made anew counts from 1
+/// again), then the later word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Revision {
+    /// When the stream was created.
+    pub created_at_ms: Millis,
+    /// The place in the control log.
+    pub seq: u64,
+}
+
+impl Life {
+    /// Which one it is: an older one never replaces a newer one.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        Revision {
+            created_at_ms: self.info.created_at_ms,
+            seq: self.seq,
+        }
+    }
 }
 
 /// A stream's modes; the defaults let everybody with a token write.
@@ -77,5 +110,31 @@ impl Default for Settings {
             blocked_words: Vec::new(),
             pre_moderation: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_of_a_later_version_is_read_and_takes_no_comments() {
+        let read = |text: &str| serde_json::from_str::<StreamStatus>(text).expect("reads");
+        assert_eq!(read("\"live\""), StreamStatus::Live);
+        assert_eq!(read("\"ended\""), StreamStatus::Ended);
+        assert_eq!(read("\"scheduled\""), StreamStatus::Unknown);
+        let packed = rmp_serde::to_vec_named("scheduled").expect("writes");
+        let read: StreamStatus = rmp_serde::from_slice(&packed).expect("reads");
+        assert_eq!(read, StreamStatus::Unknown);
+    }
+
+    #[test]
+    fn a_stream_created_anew_is_newer_whatever_its_sequence() {
+        let revision = |created, seq| Revision {
+            created_at_ms: Millis(created),
+            seq,
+        };
+        assert!(revision(5, 2) > revision(5, 1));
+        assert!(revision(6, 1) > revision(5, 900), "the log was made anew");
     }
 }

@@ -1,89 +1,90 @@
-//! One more PoP beside that of a `chorus dev`, at the same gateway.
+//! One more PoP beside that of `chorus dev`, at the same gateway.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use chorus_client::protocol::StreamId;
 use chorus_client::{Endpoint, Options, Rest, Viewer};
 
 use crate::dev::Dev;
 use crate::{SOON, house};
 
-/// Until it is ready: the component is compiled already.
+/// Until it listens; the component is compiled already.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// A running `chorus-edge`; dropping it kills it.
+/// A running `chorus-edge`; dropping it ends it.
 pub struct Pop {
     child: Child,
-    listen: SocketAddr,
+    url: String,
 }
 
 impl Pop {
-    /// Starts one in the configuration of `dev`'s own and waits until it takes viewers.
+    /// Starts one with the configuration that `chorus dev` wrote for its own, on another address and under another name.
     ///
     /// # Errors
-    /// When it does not come up; the error has what it logged.
+    /// When it does not come up; the error has its log.
     pub async fn start(dev: &Dev, name: &str, shards: u8) -> Result<Self> {
-        // Free a moment ago.
-        let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let data = dev.data();
-        let mut config: toml::Table = toml::from_str(&fs::read_to_string(data.join("edge.toml"))?)?;
-        let state = data.join(format!("edge-{name}"));
-        for (key, value) in [
-            ("listen", listen.to_string().into()),
-            ("pop", name.into()),
-            ("shards", i64::from(shards).into()),
-            ("state_dir", state.display().to_string().into()),
-        ] {
-            let _before: Option<toml::Value> = config.insert(key.to_owned(), value);
-        }
-        let path = data.join(format!("edge-{name}.toml"));
-        fs::write(&path, toml::to_string(&config)?)?;
-        let log = data.join(format!("edge-{name}.log"));
+        let log = dev.data().join(format!("logs/{name}.log"));
         let child = Command::new(house::binary("chorus-edge")?)
             .arg("--config")
-            .arg(&path)
+            .arg(dev.data().join("edge.toml"))
+            .args(["--listen", "127.0.0.1:0", "--pop", name])
+            .args(["--shards", &shards.to_string()])
             .arg("--exit-with-parent")
+            .env("RUST_LOG", "info")
             .current_dir(house::root()?)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
+            .stderr(File::create(&log).context("no log")?)
             .spawn()
             .context("cannot start chorus-edge")?;
-        let mut pop = Self { child, listen };
-        let deadline = Instant::now() + START_MAX;
-        while !pop.ready().await {
-            if pop.child.try_wait()?.is_some() || Instant::now() > deadline {
-                bail!("{name} is not up\n{}", fs::read_to_string(&log)?);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let mut pop = Self {
+            child,
+            url: String::new(),
+        };
+        pop.url = format!("http://{}", pop.listening(&log).await?);
+        let rest = Rest::new(&pop.url)?;
+        crate::eventually("the other PoP is ready", SOON, async || {
+            let ready = rest.get("/readyz").await.ok()?;
+            (ready.status == 200).then_some(())
+        })
+        .await?;
         Ok(pop)
     }
 
-    async fn ready(&self) -> bool {
-        let Ok(rest) = Rest::new(&self.url()) else {
-            return false;
-        };
-        let answer = rest.get("/readyz").await;
-        answer.is_ok_and(|answer| answer.status == 200)
+    async fn listening(&mut self, log: &Path) -> Result<String> {
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            let said = fs::read_to_string(log).unwrap_or_default();
+            let told = said.lines().find(|line| line.contains("listening"));
+            if let Some((_, rest)) = told.and_then(|line| line.split_once("address=")) {
+                let address = rest.split_whitespace().next();
+                return Ok(address.context("no address")?.to_owned());
+            }
+            let ended = self.child.try_wait().context("cannot wait for it")?;
+            if ended.is_some() || Instant::now() > deadline {
+                bail!("the other PoP does not come up\n{said}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// `http://127.0.0.1:…`.
     #[must_use]
-    pub fn url(&self) -> String {
-        format!("http://{}", self.listen)
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
-    /// A viewer here who has joined `demo`.
+    /// A viewer who has joined a stream here.
     ///
     /// # Errors
     /// When the join is not answered.
-    pub async fn viewer(&self, dev: &Dev, options: &Options) -> Result<Viewer> {
-        let endpoint = Endpoint::parse(&self.url())?;
-        let mut viewer = Viewer::connect(&endpoint, &dev.demo()?, options).await?;
+    pub async fn viewer(&self, stream: &StreamId, options: &Options) -> Result<Viewer> {
+        let endpoint = Endpoint::parse(&self.url)?;
+        let mut viewer = Viewer::connect(&endpoint, stream, options).await?;
         viewer.join_and_wait(None, SOON).await?;
         Ok(viewer)
     }
@@ -91,6 +92,10 @@ impl Pop {
 
 impl Drop for Pop {
     fn drop(&mut self) {
-        let _gone = self.child.kill().and_then(|()| self.child.wait());
+        // It has no data of its own.
+        let _gone = self
+            .child
+            .kill()
+            .and_then(|()| self.child.wait().map(|_| ()));
     }
 }

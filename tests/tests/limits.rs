@@ -35,7 +35,7 @@ async fn eight(places: &Places, user: &str) -> Result<Vec<Viewer>> {
         let options = Options::default().token(token.clone());
         viewers.push(match number % 2 {
             0 => places.dev.viewer(&places.dev.demo()?, &options).await?,
-            _ => places.other.viewer(&places.dev, &options).await?,
+            _ => places.other.viewer(&places.dev.demo()?, &options).await?,
         });
     }
     Ok(viewers)
@@ -83,7 +83,7 @@ async fn forty_posts_at_once_over_eight_connections_are_five() -> Result<()> {
 /// A sum over both PoPs.
 async fn at_both(places: &Places, series: &str) -> Result<f64> {
     let here = places.dev.metric(Part::Edge, series).await?;
-    let there = Rest::new(&places.other.url())?.get("/metrics").await?;
+    let there = Rest::new(places.other.url())?.get("/metrics").await?;
     let there = there.text();
     let line = there.lines().find_map(|line| line.strip_prefix(series));
     let there = line.context("no such series")?.trim();
@@ -96,7 +96,7 @@ async fn eight_hundred_reactions_over_eight_connections_are_a_hundred() -> Resul
     let mut viewers = eight(places, "ann-reacts").await?;
     let mut watcher = places
         .other
-        .viewer(&places.dev, &Options::default())
+        .viewer(&places.dev.demo()?, &Options::default())
         .await?;
     for _ in 0..100 {
         for viewer in &mut viewers {

@@ -2,10 +2,12 @@
 
 use anyhow::{Context, Result};
 use chorus_client::protocol::server::{ReceiptStatus, ServerMessage};
-use chorus_client::protocol::{ClientId, StreamId};
+use chorus_client::protocol::stream::StreamStatus;
+use chorus_client::protocol::{ClientId, Encoding, StreamId};
 use chorus_client::{Client, Event, Options, Rest, Viewer};
 use chorus_tests::SOON;
 use chorus_tests::dev::Dev;
+use chorus_tests::pop::Pop;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -154,7 +156,7 @@ async fn an_ended_stream_takes_no_comment_and_keeps_its_history() -> Result<()> 
         let reason = ada
             .receipt(&key, ReceiptStatus::Rejected)
             .and_then(|receipt| receipt.reason.clone());
-        if reason.as_deref() == Some("comments_off") {
+        if reason.as_deref() == Some("stream_ended") {
             break;
         }
         assert!(Instant::now() < deadline, "it goes on: {reason:?}");
@@ -166,6 +168,93 @@ async fn an_ended_stream_takes_no_comment_and_keeps_its_history() -> Result<()> 
         late.seen.comments.contains_key(&id),
         "what was said can be read"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_is_heard_by_every_viewer_of_every_pop() -> Result<()> {
+    let dev = Dev::shared();
+    let other = Pop::start(dev, "other-pop", 1).await?;
+    let token = dev.token("ada-is-heard", "user").await?;
+    let rest = dev.rest()?.token(token.clone());
+    let stream = create(&rest, "Heard by all").await?;
+    let mut viewers = Vec::new();
+    for encoding in Encoding::ALL {
+        let options = Options::default().token(token.clone()).encoding(encoding);
+        viewers.push(dev.viewer(&stream, &options).await?);
+        viewers.push(other.viewer(&stream, &options).await?);
+    }
+    let standing = |viewer: &Viewer| {
+        let joined = viewer.joined.as_ref();
+        joined.map(|joined| (joined.title.clone(), joined.status))
+    };
+    let live = Some(("Heard by all".to_owned(), StreamStatus::Live));
+    assert!(viewers.iter().all(|viewer| standing(viewer) == live));
+    let id = viewers[0].post_durable("while it is on", SOON).await?;
+
+    let target = format!("/api/streams/{stream}/end");
+    assert_eq!(rest.post(&target, &json!({})).await?.status, 200);
+    let ended = Some(("Heard by all".to_owned(), StreamStatus::Ended));
+    for viewer in &mut viewers {
+        viewer
+            .wait("the end", SOON, |viewer| standing(viewer) == ended)
+            .await?;
+        // Refused at once, by its own name.
+        let key = viewer.post("too late").await?;
+        viewer.react("like", 1).await?;
+        viewer
+            .wait("both refused", SOON, |viewer| {
+                viewer.receipt(&key, ReceiptStatus::Rejected).is_some() && !viewer.errors.is_empty()
+            })
+            .await?;
+        let reason = viewer.receipt(&key, ReceiptStatus::Rejected);
+        let reason = reason.and_then(|receipt| receipt.reason.clone());
+        assert_eq!(reason.as_deref(), Some("stream_ended"));
+        let error = &viewer.errors[0];
+        assert_eq!(error.code, "stream_ended");
+        assert_eq!(error.stream_id.as_ref(), Some(&stream));
+    }
+    for mut late in [
+        dev.viewer(&stream, &Options::default()).await?,
+        other.viewer(&stream, &Options::default()).await?,
+    ] {
+        assert_eq!(standing(&late), ended);
+        assert!(late.seen.comments.contains_key(&id), "it can be read");
+        late.client().ping(json!(1)).await?;
+        late.wait("a pong", SOON, |late| !late.pongs.is_empty())
+            .await?;
+        assert_eq!(standing(&late), ended);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_not_there_is_named_and_its_posts_are_refused_at_once() -> Result<()> {
+    let dev = Dev::shared();
+    let token = dev.token("ada-nowhere", "user").await?;
+    let stream = StreamId::new("not-there-yet")?;
+    let options = Options::default().token(token.clone());
+    let mut ada = Viewer::connect(&dev.endpoint()?, &stream, &options).await?;
+    ada.join(None).await?;
+    ada.wait("the error", SOON, |ada| !ada.errors.is_empty())
+        .await?;
+    assert_eq!(ada.errors[0].code, "stream_not_found");
+    assert_eq!(ada.errors[0].stream_id.as_ref(), Some(&stream));
+    let key = ada.post("is anybody there?").await?;
+    ada.wait("refused", SOON, |ada| {
+        ada.receipt(&key, ReceiptStatus::Rejected).is_some()
+    })
+    .await?;
+    let reason = ada.receipt(&key, ReceiptStatus::Rejected);
+    let reason = reason.and_then(|receipt| receipt.reason.as_deref());
+    assert_eq!(reason, Some("stream_not_found"));
+
+    // Created now: the next join finds it, on the same connection.
+    let body = json!({ "title": "There now", "stream_id": stream.as_str() });
+    let made = dev.rest()?.token(token).post("/api/streams", &body).await?;
+    assert_eq!(made.status, 201, "{}", made.text());
+    ada.join_and_wait(None, SOON).await?;
+    ada.post_durable("now it is", SOON).await?;
     Ok(())
 }
 

@@ -16,7 +16,8 @@ const LONGER: [(&str, &str); 1] = [(
 )];
 
 /// The directories with source of ours.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
+    "telemetry",
     "protocol",
     "tokens",
     "quic",

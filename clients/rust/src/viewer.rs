@@ -76,7 +76,7 @@ pub struct Viewer {
     pub receipts: HashMap<ClientId, Vec<Receipt>>,
     /// Errors told.
     pub errors: Vec<Refusal>,
-    /// The last answer to a join.
+    /// The last answer to a join; its title, status and settings are kept as they are now.
     pub joined: Option<Joined>,
     /// Running totals.
     pub reactions: Reactions,
@@ -357,6 +357,18 @@ impl Viewer {
             } if stream_id == self.stream => {
                 self.reactions.extend(counts);
                 self.reaction_updates += 1;
+            }
+            ServerMessage::StreamUpdated {
+                stream_id,
+                settings,
+                status,
+                title,
+            } if stream_id == self.stream => {
+                if let Some(joined) = &mut self.joined {
+                    joined.settings = settings.unwrap_or_else(|| joined.settings.clone());
+                    joined.status = status.unwrap_or(joined.status);
+                    joined.title = title.unwrap_or_else(|| joined.title.clone());
+                }
             }
             ServerMessage::ViewerCount { stream_id, count } if stream_id == self.stream => {
                 self.viewer_count = count;

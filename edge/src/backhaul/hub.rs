@@ -292,6 +292,10 @@ impl Hub {
                 self.streams
                     .held(now.mono, stream, held, &mut self.out, &self.metrics);
             }
+            ToPop::Life { stream, life } => {
+                self.streams
+                    .life(&stream, &life, &mut self.out, &self.metrics);
+            }
             ToPop::ReactionsRefused(refused) => {
                 let count = refused.iter().map(|it| it.count).sum();
                 add(&self.metrics.reactions_refused, count);

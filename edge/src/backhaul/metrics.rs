@@ -42,6 +42,7 @@ metrics! {
     deliveries_early: Counter, "Deliveries that overtook those before them and waited";
     holes: Counter, "Deliveries that did not follow the one before, so that the stream was asked for again";
     gaps: Counter, "Streams that could not be resumed";
+    lives: Counter, "Changes of streams themselves (status, title, settings) passed on to shards";
     posts: Counter, "Posts taken from shards";
     posts_waiting: Gauge, "Posts waiting for the log";
     posts_refused: Counter, "Posts refused because too many were waiting, or none could leave in time";

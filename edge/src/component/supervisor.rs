@@ -329,8 +329,12 @@ impl Supervisor {
                 match rmp_serde::from_slice(&control.data) {
                     Ok(SessionControl::Lease { .. }) => self.lease = Some(control.clone()),
                     Ok(SessionControl::Backhaul { .. }) => self.backhaul = Some(control.clone()),
-                    Ok(SessionControl::State(_) | SessionControl::ReactionsRefused(_)) | Err(_) => {
-                    }
+                    Ok(
+                        SessionControl::State(_)
+                        | SessionControl::Life(_)
+                        | SessionControl::ReactionsRefused(_),
+                    )
+                    | Err(_) => {}
                 }
             }
             _ => {}

@@ -19,6 +19,12 @@ impl<B: Brain> Engine<B> {
                     self.control(topic, &Control::State(state));
                 }
             }
+            ToShard::Life { stream, life } => {
+                let topic = self.topic(&stream);
+                if topic.is_some() {
+                    self.control(topic, &Control::Life(Box::new((*life).clone())));
+                }
+            }
             ToShard::Delivered { stream, data } => {
                 if let Some(topic) = self.topic(&stream) {
                     let data = data.to_vec();

@@ -264,6 +264,7 @@ pub(crate) fn state(seq: u64, newest: std::ops::RangeInclusive<u64>) -> Box<Stre
             created_at_ms: Millis(1),
             settings: Settings::default(),
         },
+        life_seq: 1,
         at: at(seq),
         newest: newest.map(item).collect(),
         comment_count: seq,

@@ -95,6 +95,7 @@ fn state() -> StreamState {
             created_at_ms: Millis(1),
             settings: Settings::default(),
         },
+        life_seq: 1,
         at: at(0),
         newest: Vec::new(),
         comment_count: 0,

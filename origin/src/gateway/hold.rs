@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chorus_protocol::backhaul::{Held, Lane, StreamState, ToPop};
-use chorus_protocol::stream::StreamInfo;
+use chorus_protocol::stream::{Life, Revision};
 use chorus_protocol::{Position, Region, StreamId};
 use quinn::{SendStream, VarInt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::catch_up::{Missed, missed};
+use super::directory::Found;
 use super::follower::{Ask, Attached, Frame, LaneId, Way, encode};
 use super::gap::Ready;
 use super::lane::{self, LaneError};
@@ -43,43 +44,72 @@ impl Drop for Hold {
 }
 
 /// Holds a stream until the PoP is gone or the lane fails; dropped to release it.
-pub(super) async fn hold(pop: Arc<Pop>, stream: StreamId, have: Option<Position>) {
+pub(super) async fn hold(
+    pop: Arc<Pop>,
+    stream: StreamId,
+    have: Option<Position>,
+    knows: Option<Revision>,
+) {
     let lane = pop.shared.followers.lane();
     let hold = Hold { pop, stream, lane };
-    if let Err(error) = hold.run(have).await {
+    if let Err(error) = hold.run(have, knows).await {
         tracing::debug!(stream = %hold.stream, pop = %hold.pop.id.0, %error, "a delivery lane ended");
     }
 }
 
 impl Hold {
-    async fn run(&self, have: Option<Position>) -> Result<(), LaneError> {
-        let Some(info) = self.info().await else {
+    async fn run(&self, have: Option<Position>, knows: Option<Revision>) -> Result<(), LaneError> {
+        // From before it is looked up, so that no change falls in between.
+        let lives = self.pop.shared.directory.watch(&self.stream);
+        let Some(life) = self.life().await else {
             return self.answer(Held::Unknown).await;
         };
         let attached = self.attach(Some(&self.pop.quiet)).await;
+        let mut told = life.revision();
         let (cursor, missed) = match have {
             None => {
                 let at = attached.at.clone();
-                let state = self.state(&info, &attached);
+                let state = self.state(&life, &attached);
                 self.answer(Held::Fresh(Box::new(state))).await?;
                 (at, Vec::new())
             }
             Some(have) => match self.missed(&have, &attached.at).await {
                 Missed::All(ranges) => {
                     self.answer(Held::Resumed).await?;
+                    told = knows.unwrap_or_default();
                     (have, ranges)
                 }
-                Missed::Gap => (self.tell_gap(&info, &attached).await?, Vec::new()),
+                Missed::Gap => (self.tell_gap(&life, &attached).await?, Vec::new()),
             },
         };
-        self.deliver(info, cursor, missed, attached.way).await
+        tokio::select! {
+            ended = self.deliver(life, cursor, missed, attached.way) => ended,
+            ended = self.tell_lives(lives, told) => ended,
+        }
+    }
+
+    /// Tells the PoP each time the stream itself changes; `told` is what it knows.
+    async fn tell_lives(
+        &self,
+        mut lives: watch::Receiver<Found>,
+        mut told: Revision,
+    ) -> Result<(), LaneError> {
+        loop {
+            let now = lives.borrow_and_update().clone();
+            if let Some(life) = now.filter(|life| life.revision() > told) {
+                told = life.revision();
+                let (stream, life) = (self.stream.clone(), Box::new((*life).clone()));
+                self.pop.tell(&ToPop::Life { stream, life }).await?;
+            }
+            lives.changed().await.map_err(LaneError::gone)?;
+        }
     }
 
     /// Sees to it that everything after `cursor` gets there: what was `missed`, then what the follower hands out. The
     /// stream begins on the quiet lane; when it leaves that, it goes on over a lane of its own.
     async fn deliver(
         &self,
-        info: Arc<StreamInfo>,
+        life: Arc<Life>,
         mut cursor: Position,
         mut missed: Vec<Range>,
         mut way: Way,
@@ -110,7 +140,7 @@ impl Hold {
                     if let Some(mut lane) = own.take() {
                         let _ = lane.stream.reset(REPLACED);
                     }
-                    cursor = self.restart(&info, &attached).await?;
+                    cursor = self.restart(&life, &attached).await?;
                     Vec::new()
                 }
             };
@@ -118,30 +148,22 @@ impl Hold {
         }
     }
 
-    async fn restart(
-        &self,
-        info: &Arc<StreamInfo>,
-        attached: &Attached,
-    ) -> Result<Position, LaneError> {
+    async fn restart(&self, life: &Arc<Life>, attached: &Attached) -> Result<Position, LaneError> {
         // The stream may have changed since it was held first.
         let found = self.pop.shared.directory.find(&self.stream).await;
-        let info = found.ok().flatten().unwrap_or_else(|| Arc::clone(info));
-        self.tell_gap(&info, attached).await
+        let life = found.ok().flatten().unwrap_or_else(|| Arc::clone(life));
+        self.tell_gap(&life, attached).await
     }
 
-    async fn tell_gap(
-        &self,
-        info: &StreamInfo,
-        attached: &Attached,
-    ) -> Result<Position, LaneError> {
-        let state = self.state(info, attached);
+    async fn tell_gap(&self, life: &Life, attached: &Attached) -> Result<Position, LaneError> {
+        let state = self.state(life, attached);
         let at = state.at.clone();
         self.answer(Held::Gap(Box::new(state))).await?;
         Ok(at)
     }
 
     /// The stream, or `None` when there is none; waits while the log is away.
-    async fn info(&self) -> Option<Arc<StreamInfo>> {
+    async fn life(&self) -> Found {
         loop {
             match self.pop.shared.directory.find(&self.stream).await {
                 Ok(found) => return found,
@@ -174,9 +196,10 @@ impl Hold {
         }
     }
 
-    fn state(&self, info: &StreamInfo, attached: &Attached) -> StreamState {
+    fn state(&self, life: &Life, attached: &Attached) -> StreamState {
         StreamState {
-            info: info.clone(),
+            info: life.info.clone(),
+            life_seq: life.seq,
             at: attached.at.clone(),
             newest: attached.newest.clone(),
             comment_count: attached.comment_count,

@@ -79,6 +79,42 @@ impl Reader {
     }
 }
 
+/// The writing end of a lane that several take turns on. Who gives up in the middle of a message leaves the rest to the
+/// next: what is on the lane stays readable.
+pub(super) struct Shared {
+    stream: SendStream,
+    message: Vec<u8>,
+    written: usize,
+}
+
+impl Shared {
+    pub(super) fn new(stream: SendStream) -> Self {
+        Self {
+            stream,
+            message: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// Writes one message.
+    pub(super) async fn write<T: Serialize>(&mut self, value: &T) -> Result<(), LaneError> {
+        self.finish().await?;
+        write_frame(value, &mut self.message)?;
+        self.finish().await
+    }
+
+    async fn finish(&mut self) -> Result<(), LaneError> {
+        while self.written < self.message.len() {
+            // Given up here, nothing of it was written.
+            let written = self.stream.write(&self.message[self.written..]).await;
+            self.written += written.map_err(LaneError::gone)?;
+        }
+        self.message = Vec::new();
+        self.written = 0;
+        Ok(())
+    }
+}
+
 /// Writes one message.
 pub(super) async fn write<T: Serialize>(
     stream: &mut SendStream,

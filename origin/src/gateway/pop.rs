@@ -7,6 +7,7 @@ use std::time::Duration;
 use chorus_protocol::backhaul::{
     CloseCode, Datagram, Held, Lane, Request, Response, ToGateway, ToPop, VERSION,
 };
+use chorus_protocol::stream::Revision;
 use chorus_protocol::{CommentId, Millis, Position, StreamId};
 use quinn::{SendStream, VarInt};
 use tokio::task::AbortHandle;
@@ -36,7 +37,7 @@ pub(super) struct Pop {
     /// The way onto its quiet lane.
     pub(super) quiet: Quiet,
     welcomed_at: Millis,
-    control: tokio::sync::Mutex<SendStream>,
+    control: tokio::sync::Mutex<lane::Shared>,
     holds: Mutex<HashMap<StreamId, AbortHandle>>,
     lease: tokio::sync::Mutex<Lease>,
     /// Worker numbers this connection had, with their ends.
@@ -114,7 +115,7 @@ async fn welcome(
         id,
         quiet: quiet::start(connection.clone(), Arc::clone(&shared.pace)),
         welcomed_at,
-        control: tokio::sync::Mutex::new(send),
+        control: tokio::sync::Mutex::new(lane::Shared::new(send)),
         holds: Mutex::default(),
         workers: Mutex::new(vec![(lease.worker, lease.until)]),
         lease: tokio::sync::Mutex::new(lease.clone()),
@@ -157,7 +158,7 @@ async fn lease(
 impl Pop {
     /// Writes on the control lane.
     pub(super) async fn tell(&self, message: &ToPop) -> Result<(), LaneError> {
-        lane::write(&mut *self.control.lock().await, message).await
+        self.control.lock().await.write(message).await
     }
 
     /// Whether an id was minted by a worker number this process may use.
@@ -200,7 +201,8 @@ impl Pop {
                     stream,
                     have,
                     full: _,
-                } => self.hold(stream, have).await?,
+                    knows,
+                } => self.hold(stream, have, knows).await?,
                 ToGateway::Release { stream } => {
                     if let Some(hold) = lock(&self.holds).remove(&stream) {
                         hold.abort();
@@ -219,6 +221,7 @@ impl Pop {
         self: &Arc<Self>,
         stream: StreamId,
         have: Option<Position>,
+        knows: Option<Revision>,
     ) -> Result<(), LaneError> {
         let full = {
             let mut holds = lock(&self.holds);
@@ -232,7 +235,7 @@ impl Pop {
             let held = Held::Unknown;
             return self.tell(&ToPop::Held { stream, held }).await;
         }
-        let task = tokio::spawn(hold::hold(Arc::clone(self), stream.clone(), have));
+        let task = tokio::spawn(hold::hold(Arc::clone(self), stream.clone(), have, knows));
         // Held again: the new answer and lane replace the old.
         if let Some(old) = lock(&self.holds).insert(stream, task.abort_handle()) {
             old.abort();

@@ -13,7 +13,7 @@ use chorus_protocol::backhaul::{
 use chorus_protocol::codes::Reason;
 use chorus_protocol::comment::post_key;
 use chorus_protocol::server::Reactions;
-use chorus_protocol::stream::{StreamInfo, StreamStatus};
+use chorus_protocol::stream::{Life, StreamInfo, StreamStatus};
 use chorus_protocol::{CommentId, StreamId, subject};
 use quinn::SendStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -92,11 +92,11 @@ impl Posts {
                 id,
                 record,
             } => match self.check(&stream, key, id, &record).await {
-                Ok((posted, info)) => {
+                Ok((posted, life)) => {
                     let mut waiter = self.waiter(request, key, 1);
                     waiter.tag.id = Some(id);
                     let shared = &self.pop.shared;
-                    match shared.admission.comment(&written(&posted, &info, key)) {
+                    match shared.admission.comment(&written(&posted, &life.info, key)) {
                         Ok(counted) => {
                             waiter.tag.counted = counted.then_some(posted.user_id);
                             let publish = shared.log.publish_comment(&stream, key, record, waiter);
@@ -182,7 +182,7 @@ impl Posts {
         key: u128,
         id: CommentId,
         record: &[u8],
-    ) -> Result<(Posted, Arc<StreamInfo>), Outcome> {
+    ) -> Result<(Posted, Arc<Life>), Outcome> {
         let whole = history::posted(record, stream).filter(|posted| {
             posted.id == id && post_key(stream, &posted.user_id, &posted.client_id) == key
         });
@@ -197,8 +197,8 @@ impl Posts {
         if !self.pop.minted_rightly(id) {
             return Err(self.refuse(Reason::Unavailable, Some(1_000)));
         }
-        let info = self.check_stream(stream).await?;
-        Ok((posted, info))
+        let life = self.check_stream(stream).await?;
+        Ok((posted, life))
     }
 
     async fn check_reactions(
@@ -221,11 +221,14 @@ impl Posts {
         self.check_stream(stream).await.map(|_| ())
     }
 
-    async fn check_stream(&self, stream: &StreamId) -> Result<Arc<StreamInfo>, Outcome> {
+    async fn check_stream(&self, stream: &StreamId) -> Result<Arc<Life>, Outcome> {
         match self.pop.shared.directory.find(stream).await {
-            Ok(Some(info)) if info.status == StreamStatus::Live => Ok(info),
-            Ok(Some(_)) => Err(self.refuse(Reason::CommentsOff, None)),
-            Ok(None) => Err(self.refuse(Reason::Invalid, None)),
+            Ok(Some(life)) => match life.info.status {
+                StreamStatus::Live => Ok(life),
+                StreamStatus::Ended => Err(self.refuse(Reason::StreamEnded, None)),
+                StreamStatus::Unknown => Err(self.refuse(Reason::CommentsOff, None)),
+            },
+            Ok(None) => Err(self.refuse(Reason::StreamNotFound, None)),
             // Whether it exists is not known; an earlier try may even be stored.
             Err(_) => Err(Outcome::Unknown),
         }

@@ -1,20 +1,12 @@
 //! Streams' lives: the control log holds the last word on each.
 
 use async_nats::{HeaderMap, Subscriber, header};
-use chorus_protocol::stream::StreamInfo;
-use chorus_protocol::{StreamId, subject};
+use bytes::Bytes;
+use chorus_protocol::stream::{Life, StreamInfo};
+use chorus_protocol::{Region, StreamId, subject};
 use futures_util::StreamExt as _;
 
 use super::{Log, LogError, header_number};
-
-/// A word on a stream's life and its place in the control log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Life {
-    /// How the stream stands.
-    pub info: StreamInfo,
-    /// The sequence in the control log: a higher one is newer.
-    pub seq: u64,
-}
 
 /// Every stream's life, live.
 pub struct Lives {
@@ -22,15 +14,34 @@ pub struct Lives {
 }
 
 impl Log {
-    /// Writes how a stream stands; returns its place in the control log.
+    /// Writes how a stream stands after what the log of its region, `home`, said at `after`; returns the new place.
+    /// `None`: somebody else was first, look again.
     ///
     /// # Errors
     /// When it is not known to be stored.
-    pub async fn write_life(&self, info: &StreamInfo) -> Result<u64, LogError> {
+    pub async fn change_life(
+        &self,
+        home: &Region,
+        info: &StreamInfo,
+        after: u64,
+    ) -> Result<Option<u64>, LogError> {
         let body = serde_json::to_vec(info).map_err(LogError::malformed)?;
-        let subject = subject::stream_life(self.region(), &info.stream_id);
-        self.publish_and_wait(subject, HeaderMap::new(), body.into())
-            .await
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+            after.to_string(),
+        );
+        let subject = subject::stream_life(home, &info.stream_id);
+        let stored = self.publish_and_wait(subject, headers, body.into()).await;
+        match stored {
+            Ok(seq) => Ok(Some(seq)),
+            // A refusal for the sequence reads as unknown: look what is there.
+            Err(error) => match self.life_in(home, &info.stream_id).await? {
+                Some(life) if life.seq > after && life.info == *info => Ok(Some(life.seq)),
+                Some(life) if life.seq > after => Ok(None),
+                Some(_) | None => Err(error),
+            },
+        }
     }
 
     /// Writes a stream's first word. `None`: there was one already.
@@ -63,16 +74,20 @@ impl Log {
     /// # Errors
     /// When the log is away.
     pub async fn life(&self, stream: &StreamId) -> Result<Option<Life>, LogError> {
+        Ok(self.life_at_home(stream).await?.map(|(_, life)| life))
+    }
+
+    /// As [`Log::life`], and the region whose log says it.
+    ///
+    /// # Errors
+    /// When the log is away.
+    pub async fn life_at_home(
+        &self,
+        stream: &StreamId,
+    ) -> Result<Option<(Region, Life)>, LogError> {
         for region in self.all_regions() {
-            let log = subject::control_log(region);
-            let found = self
-                .last_payload(&log, &subject::stream_life(region, stream))
-                .await;
-            match found {
-                Ok(Some((seq, body))) => {
-                    let info = serde_json::from_slice(&body).map_err(LogError::malformed)?;
-                    return Ok(Some(Life { info, seq }));
-                }
+            match self.life_in(region, stream).await {
+                Ok(Some(life)) => return Ok(Some((region.clone(), life))),
                 Ok(None) => {}
                 // A peer that is away hides only its own streams.
                 Err(error) if region != self.region() => {
@@ -84,22 +99,59 @@ impl Log {
         Ok(None)
     }
 
-    /// The last words of this region's control log on streams' lives in `(after, …)`, in its order.
+    async fn life_in(&self, region: &Region, stream: &StreamId) -> Result<Option<Life>, LogError> {
+        let log = subject::control_log(region);
+        let subject = subject::stream_life(region, stream);
+        match self.last_payload(&log, &subject).await? {
+            Some((seq, body)) => {
+                let info = serde_json::from_slice(&body).map_err(LogError::malformed)?;
+                Ok(Some(Life { info, seq }))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The place of a region's last word on any stream's life; 0 when there is none.
     ///
     /// # Errors
     /// When the log is away.
-    pub async fn lives_after(&self, after: u64) -> Result<Vec<Life>, LogError> {
-        let log = subject::control_log(self.region());
-        let subject = format!("control.{}.*.stream", self.region());
-        let found = self.payloads_after(&log, &subject, after).await?;
-        let mut lives = Vec::with_capacity(found.len());
-        for (seq, body) in found {
-            match serde_json::from_slice(&body) {
-                Ok(info) => lives.push(Life { info, seq }),
-                Err(error) => tracing::warn!(%error, seq, "a stream's life cannot be read"),
-            }
-        }
-        Ok(lives)
+    pub async fn last_life(&self, region: &Region) -> Result<u64, LogError> {
+        let log = subject::control_log(region);
+        let last = self.last_payload(&log, &lives_of(region)).await?;
+        Ok(last.map_or(0, |(seq, _)| seq))
+    }
+
+    /// The last words of a region's control log on streams' lives in `(after, …)`, in its order, and up to where they
+    /// were read: `after` when there is no more.
+    ///
+    /// # Errors
+    /// When the log is away.
+    pub async fn lives_after(
+        &self,
+        region: &Region,
+        after: u64,
+    ) -> Result<(Vec<Life>, u64), LogError> {
+        let log = subject::control_log(region);
+        let found = self.payloads_after(&log, &lives_of(region), after).await?;
+        let to = found.last().map_or(after, |(seq, _)| *seq);
+        Ok((read(found), to))
+    }
+
+    /// A region's last words on these streams, of those that it has one on.
+    ///
+    /// # Errors
+    /// When the log is away.
+    pub async fn lives(
+        &self,
+        region: &Region,
+        streams: &[StreamId],
+    ) -> Result<Vec<Life>, LogError> {
+        let log = subject::control_log(region);
+        let subjects: Vec<String> = streams
+            .iter()
+            .map(|stream| subject::stream_life(region, stream))
+            .collect();
+        Ok(read(self.last_payloads(&log, &subjects).await?))
     }
 
     /// Follows every stream's life.
@@ -110,6 +162,22 @@ impl Log {
         let subscriber = self.subscribe("live.control.*.*.stream".to_owned()).await?;
         Ok(Lives { subscriber })
     }
+}
+
+/// The subjects of all lives in a region's control log.
+fn lives_of(region: &Region) -> String {
+    format!("control.{region}.*.stream")
+}
+
+fn read(found: Vec<(u64, Bytes)>) -> Vec<Life> {
+    let mut lives = Vec::with_capacity(found.len());
+    for (seq, body) in found {
+        match serde_json::from_slice(&body) {
+            Ok(info) => lives.push(Life { info, seq }),
+            Err(error) => tracing::warn!(%error, seq, "a stream's life cannot be read"),
+        }
+    }
+    lives
 }
 
 impl Lives {

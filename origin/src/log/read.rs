@@ -246,6 +246,20 @@ impl Log {
         }))
     }
 
+    /// The last messages of many subjects, of those that have one.
+    pub(super) async fn last_payloads(
+        &self,
+        log: &str,
+        subjects: &[String],
+    ) -> Result<Vec<(u64, Bytes)>, LogError> {
+        let mut last = Vec::new();
+        for chunk in subjects.chunks(SUBJECTS_MAX) {
+            let found = self.last_of(log, chunk).await?.into_iter();
+            last.extend(found.map(|raw| (raw.seq, raw.payload)));
+        }
+        Ok(last)
+    }
+
     pub(super) async fn payloads_after(
         &self,
         log: &str,

@@ -12,6 +12,7 @@ use chorus_protocol::backhaul::{
 };
 use chorus_protocol::comment::post_key;
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
+use chorus_protocol::stream::Life;
 use chorus_protocol::{
     ClientId, Comment, CommentId, CommentRecord, Millis, Position, StreamId, UserId,
 };
@@ -168,6 +169,7 @@ pub struct Pop {
     pub until: Millis,
     pub renewals: mpsc::UnboundedReceiver<(u16, Millis)>,
     pub held: mpsc::UnboundedReceiver<(StreamId, Held)>,
+    pub lives: mpsc::UnboundedReceiver<Life>,
     pub outcomes: mpsc::UnboundedReceiver<Published>,
     pub refused: mpsc::UnboundedReceiver<Vec<RefusedReactions>>,
     pub totals: mpsc::UnboundedReceiver<Datagram>,
@@ -197,6 +199,7 @@ impl Pop {
         };
         let (held_to, held) = mpsc::unbounded_channel();
         let (renewed_to, renewals) = mpsc::unbounded_channel();
+        let (lives_to, lives) = mpsc::unbounded_channel();
         let (refused_to, refused) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(message) = reader.next::<ToPop>().await {
@@ -206,6 +209,9 @@ impl Pop {
                     }
                     ToPop::Renewed { worker, until_ms } => {
                         let _ = renewed_to.send((worker, until_ms));
+                    }
+                    ToPop::Life { life, .. } => {
+                        let _ = lives_to.send(*life);
                     }
                     ToPop::ReactionsRefused(refused) => {
                         let _ = refused_to.send(refused);
@@ -246,6 +252,7 @@ impl Pop {
             until: until_ms,
             renewals,
             held,
+            lives,
             outcomes,
             refused,
             totals,
@@ -274,6 +281,7 @@ impl Pop {
             stream: stream.clone(),
             have,
             full: false,
+            knows: None,
         };
         self.control(&hold).await;
         let (of, held) = tokio::time::timeout(Duration::from_secs(10), self.held.recv())

@@ -11,7 +11,7 @@ use chorus_protocol::codec::msgpack::{write_array, write_number, write_text as t
 use chorus_protocol::codec::{encode, json};
 use chorus_protocol::codes::ErrorCode;
 use chorus_protocol::server::Reactions;
-use chorus_protocol::stream::Settings;
+use chorus_protocol::stream::{Settings, StreamStatus};
 use chorus_protocol::{CommentId, Encoding, Position};
 use serde::Serialize;
 
@@ -68,6 +68,8 @@ pub(crate) struct ErrorOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) client_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stream_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retry_after_ms: Option<u64>,
 }
 
@@ -86,6 +88,8 @@ pub(crate) struct ViewersOut<'a> {
 /// What `joined` says after its comments.
 #[derive(Serialize)]
 pub(crate) struct JoinedTail<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) status: StreamStatus,
     pub(crate) removed: [(); 0],
     pub(crate) pinned: Option<CommentId>,
     pub(crate) reactions: &'a Reactions,
@@ -95,7 +99,7 @@ pub(crate) struct JoinedTail<'a> {
     pub(crate) role: &'a str,
 }
 /// How many fields that is.
-const JOINED_TAIL_FIELDS: u8 = 7;
+const JOINED_TAIL_FIELDS: u8 = 9;
 
 /// The first part of `joined`, up to its comments.
 pub(crate) fn joined_head(encoding: Encoding, stream: &str, resume: &str, gap: bool) -> Vec<u8> {
@@ -311,6 +315,8 @@ mod tests {
             frame.extend(joined_tail(
                 encoding,
                 &JoinedTail {
+                    title: "\"Über\" 🎈",
+                    status: StreamStatus::Ended,
                     removed: [],
                     pinned: None,
                     reactions: &reactions,
@@ -322,6 +328,8 @@ mod tests {
             ));
             let expected = Joined {
                 stream_id: "demo".parse().expect("a stream"),
+                title: "\"Über\" 🎈".to_owned(),
+                status: StreamStatus::Ended,
                 resume: "tok".to_owned(),
                 gap: true,
                 comments: comments.to_vec(),

@@ -4,6 +4,7 @@ mod accounts;
 mod delivery;
 mod frames;
 mod joins;
+mod life;
 mod posting;
 mod reacting;
 mod replies;
@@ -157,16 +158,18 @@ impl Session {
             Control::Lease { worker, until_ms } => self.mint.lease(worker, until_ms),
             Control::Backhaul { connected } => self.connected = connected,
             Control::ReactionsRefused(refused) => self.reactions_refused(&refused, out),
-            Control::State(state) => {
-                let Some(topic) = topic else {
-                    self.stats.deliveries_malformed += 1;
-                    return;
-                };
-                match state {
-                    Some(state) => self.stream_state(topic, *state, out),
-                    None => self.stream_missing(topic, out),
-                }
-            }
+            Control::State(Some(state)) => match topic {
+                Some(topic) => self.stream_state(topic, *state, out),
+                None => self.stats.deliveries_malformed += 1,
+            },
+            Control::State(None) => match topic {
+                Some(topic) => self.stream_missing(topic, out),
+                None => self.stats.deliveries_malformed += 1,
+            },
+            Control::Life(life) => match topic {
+                Some(topic) => self.stream_life(topic, *life, out),
+                None => self.stats.deliveries_malformed += 1,
+            },
         }
     }
 

@@ -17,6 +17,7 @@ macro_rules! scenarios {
 
 mod batching;
 mod joining;
+mod life;
 mod limits;
 mod posting;
 mod reacting;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     [
         batching::ALL,
         joining::ALL,
+        life::ALL,
         limits::ALL,
         posting::ALL,
         reacting::ALL,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chorus_protocol::backhaul::{Item, ItemKind, StreamState};
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
-use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
+use chorus_protocol::stream::{Life, Settings, StreamInfo, StreamStatus};
 use chorus_protocol::{Comment, CommentId, CommentRecord, Millis, Offset, Position, Region};
 
 /// The logs of one stream.
@@ -12,6 +12,8 @@ use chorus_protocol::{Comment, CommentId, CommentRecord, Millis, Offset, Positio
 pub struct Origin {
     /// What is said of the stream.
     pub info: StreamInfo,
+    /// The place of that in the control log.
+    pub life_seq: u64,
     /// By region: the log's incarnation and what it holds. Sequences are those of a whole log, so they jump.
     pub logs: BTreeMap<Region, (u64, Vec<Item>)>,
 }
@@ -33,6 +35,7 @@ impl Origin {
             |(i, region): (usize, &&str)| (region.parse().unwrap(), (100 + i as u64, Vec::new()));
         Self {
             info,
+            life_seq: 1,
             logs: regions.iter().enumerate().map(log).collect(),
         }
     }
@@ -67,6 +70,16 @@ impl Origin {
         }
     }
 
+    /// Says something new of the stream.
+    pub fn change(&mut self, change: impl FnOnce(&mut StreamInfo)) -> Life {
+        change(&mut self.info);
+        self.life_seq += 1;
+        Life {
+            info: self.info.clone(),
+            seq: self.life_seq,
+        }
+    }
+
     /// Where the logs stand.
     #[must_use]
     pub fn at(&self) -> Position {
@@ -96,6 +109,7 @@ impl Origin {
         newest.drain(..newest.len().saturating_sub(50));
         StreamState {
             info: self.info.clone(),
+            life_seq: self.life_seq,
             at: self.at(),
             newest,
             comment_count,

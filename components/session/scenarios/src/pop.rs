@@ -7,6 +7,7 @@ use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::codec::{decode_server, encode};
 use chorus_protocol::server::{Joined, Receipt, ServerMessage};
 use chorus_protocol::session::{Control, Delivery, ReplayRange, Replayed, SessionConfig};
+use chorus_protocol::stream::Life;
 use chorus_protocol::{CommentRecord, Encoding, Millis, UserId};
 use chorus_session_core::{Input, Opened, Outcome, Output, Transport};
 use serde::Serialize;
@@ -435,6 +436,14 @@ impl<'a> Pop<'a> {
     /// Says how a stream stands.
     pub fn state(&mut self, stream: &str, state: Option<StreamState>) {
         let control = Control::State(state.map(Box::new));
+        let data = rmp_serde::to_vec_named(&control).unwrap();
+        let topic = Some(self.topic(stream));
+        self.feed(vec![Input::Control { topic, data }]);
+    }
+
+    /// Says how a stream itself stands.
+    pub fn life(&mut self, stream: &str, life: &Life) {
+        let control = Control::Life(Box::new(life.clone()));
         let data = rmp_serde::to_vec_named(&control).unwrap();
         let topic = Some(self.topic(stream));
         self.feed(vec![Input::Control { topic, data }]);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use chorus_protocol::backhaul::{Item, ItemKind, StreamState};
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
+use chorus_protocol::stream::{Life, Revision};
 use chorus_protocol::{CommentId, Offset, Position};
 use serde::Deserialize;
 
@@ -58,6 +59,21 @@ impl Known {
 
     pub(super) fn at(&self) -> &Position {
         &self.state.at
+    }
+
+    /// The stream itself.
+    pub(super) fn life(&self) -> Life {
+        self.state.life()
+    }
+
+    /// Which word on the stream that is.
+    pub(super) fn revision(&self) -> Revision {
+        self.state.revision()
+    }
+
+    /// Takes a newer word on the stream in; true when it was one.
+    pub(super) fn take_life(&mut self, life: &Life) -> bool {
+        self.state.take_life(life)
     }
 
     /// Takes the delivery in when it follows, at least in part.

@@ -12,6 +12,12 @@ const RETRY_MS_MIN: u64 = 50;
 /// What a post is told that certainly is not stored.
 const UNAVAILABLE: &str = Reason::Unavailable.as_str();
 const RETRY_AFTER_MS: u64 = 1_000;
+/// Reasons that may not have held yet when an earlier try of the same post was let in.
+const OF_NOW: [&str; 3] = [
+    Reason::StreamEnded.as_str(),
+    Reason::StreamNotFound.as_str(),
+    Reason::CommentsOff.as_str(),
+];
 
 /// In the place of a shard that has forgotten its posts.
 const NOBODY: ShardId = ShardId::MAX;
@@ -116,6 +122,10 @@ impl Posts {
         };
         let outcome = match outcome {
             Outcome::Stored { id, duplicate } => PublishOutcome::Stored { id, duplicate },
+            // The stream may have ended since an earlier try was stored.
+            Outcome::Refused { reason, .. } if sent > 1 && OF_NOW.contains(&reason.as_str()) => {
+                PublishOutcome::Unconfirmed
+            }
             Outcome::Refused {
                 reason,
                 retry_after_ms,

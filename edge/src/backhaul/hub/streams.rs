@@ -9,6 +9,7 @@ use chorus_protocol::StreamId;
 use chorus_protocol::backhaul::{Held, ToGateway};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
+use chorus_protocol::stream::Life;
 
 use super::Out;
 use super::cache::{CacheBounds, Known, Step};
@@ -203,7 +204,11 @@ impl Streams {
                 Some(state)
             }
         };
-        if let Some(state) = state {
+        if let Some(mut state) = state {
+            // The gateway before this one may have known more of it.
+            if let Some(known) = &hold.known {
+                state.take_life(&known.life());
+            }
             let known = Known::new(*state, self.cache);
             let state = Arc::new(known.state());
             for shard in hold.shards() {
@@ -214,6 +219,34 @@ impl Streams {
         }
         hold.phase = Phase::Following;
         self.look_at_early(now, &stream, out, metrics);
+    }
+
+    /// Takes in how a stream stands; what is known already is passed over.
+    pub(super) fn life(
+        &mut self,
+        stream: &StreamId,
+        life: &Life,
+        out: &mut Out,
+        metrics: &Metrics,
+    ) {
+        let Some(hold) = self.holds.get_mut(stream) else {
+            // Released in the meantime.
+            return;
+        };
+        // What comes before the state is in the state.
+        if !hold
+            .known
+            .as_mut()
+            .is_some_and(|known| known.take_life(life))
+        {
+            return;
+        }
+        add(&metrics.lives, 1);
+        let life = Arc::new(life.clone());
+        for shard in hold.shards() {
+            let (stream, life) = (stream.clone(), Arc::clone(&life));
+            out.shard(shard, ToShard::Life { stream, life });
+        }
     }
 
     pub(super) fn delivered(
@@ -386,6 +419,7 @@ fn ask(stream: &StreamId, hold: &mut Hold, out: &mut Out) {
         stream: stream.clone(),
         have: hold.known.as_ref().map(|known| known.at().clone()),
         full: false,
+        knows: hold.known.as_ref().map(Known::revision),
     });
 }
 

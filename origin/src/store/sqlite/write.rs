@@ -107,6 +107,7 @@ pub(super) fn status(status: StreamStatus) -> &'static str {
     match status {
         StreamStatus::Live => "live",
         StreamStatus::Ended => "ended",
+        StreamStatus::Unknown => "unknown",
     }
 }
 

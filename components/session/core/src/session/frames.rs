@@ -3,7 +3,7 @@
 use chorus_protocol::client::{ClientMessage, Echo, PostView, ReactView};
 use chorus_protocol::codec::{Hot, decode_client, decode_hot};
 use chorus_protocol::codes::{CloseCode, ErrorCode};
-use chorus_protocol::{DecodeError, Encoding};
+use chorus_protocol::{DecodeError, Encoding, StreamId};
 
 use super::Session;
 use super::replies::{Refusal, send};
@@ -119,13 +119,17 @@ impl Session {
                 };
                 self.react(connection, react, out);
             }
-            ClientMessage::Moderate { client_id, .. } => {
-                self.not_available(connection, Some(client_id.as_str()), out);
+            ClientMessage::Moderate {
+                stream_id,
+                client_id,
+                ..
+            } => self.not_available(connection, &stream_id, Some(client_id.as_str()), out),
+            ClientMessage::React { stream_id, .. }
+            | ClientMessage::Unreact { stream_id, .. }
+            | ClientMessage::DeleteComment { stream_id, .. }
+            | ClientMessage::Report { stream_id, .. } => {
+                self.not_available(connection, &stream_id, None, out);
             }
-            ClientMessage::React { .. }
-            | ClientMessage::Unreact { .. }
-            | ClientMessage::DeleteComment { .. }
-            | ClientMessage::Report { .. } => self.not_available(connection, None, out),
             ClientMessage::Ping(echo) => self.pong(connection, echo, out),
         }
     }
@@ -133,12 +137,15 @@ impl Session {
     fn not_available(
         &mut self,
         connection: ConnectionId,
+        stream_id: &StreamId,
         client_id: Option<&str>,
         out: &mut Vec<Output>,
     ) {
         self.stats.messages_unavailable += 1;
-        let refusal =
-            Refusal::new(ErrorCode::NotAvailable, "this server does not do that yet").of(client_id);
+        let text = "this server does not do that yet";
+        let refusal = Refusal::new(ErrorCode::NotAvailable, text)
+            .of(client_id)
+            .on(stream_id.as_str());
         self.refuse(connection, refusal, out);
     }
 

@@ -2,14 +2,12 @@
 
 use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::codes::{CloseCode, ErrorCode};
-use chorus_protocol::server::ServerMessage;
-use chorus_protocol::stream::StreamStatus;
-use chorus_protocol::{Encoding, StreamId, codec};
+use chorus_protocol::{Encoding, StreamId};
 
 use super::Session;
 use super::replies::Refusal;
 use crate::conn::{Membership, Phase};
-use crate::io::{Audience, ConnectionId, Output, TopicId};
+use crate::io::{ConnectionId, Output, TopicId};
 use crate::stream::live::Live;
 use crate::stream::resume::JobWaiter;
 use crate::stream::{Resume, Stream, Waiter};
@@ -17,8 +15,8 @@ use crate::timers::Timer;
 
 /// Streams remembered as not existing at the most; the oldest goes.
 const MISSING_MAX: usize = 256;
-/// For how long, in milliseconds.
-const MISSING_MS: u64 = 60_000;
+/// For how long, in milliseconds: it may be created any moment.
+const MISSING_MS: u64 = 5_000;
 
 impl Session {
     pub(crate) fn join(
@@ -40,13 +38,15 @@ impl Session {
         if topic.is_some_and(|topic| conn.membership(topic).is_some()) {
             self.refuse(
                 connection,
-                Refusal::new(ErrorCode::AlreadyJoined, "the stream is joined already"),
+                Refusal::new(ErrorCode::AlreadyJoined, "the stream is joined already")
+                    .on(stream_id.as_str()),
                 out,
             );
             return;
         }
         if conn.joins.len() >= streams_max {
-            let refusal = Refusal::new(ErrorCode::TooManyStreams, "leave another stream first");
+            let refusal = Refusal::new(ErrorCode::TooManyStreams, "leave another stream first")
+                .on(stream_id.as_str());
             self.refuse(connection, refusal, out);
             return;
         }
@@ -126,7 +126,8 @@ impl Session {
             }
             None => self.refuse(
                 connection,
-                Refusal::new(ErrorCode::NotJoined, "the stream is not joined"),
+                Refusal::new(ErrorCode::NotJoined, "the stream is not joined")
+                    .on(stream_id.as_str()),
                 out,
             ),
         }
@@ -195,28 +196,26 @@ impl Session {
     pub(crate) fn stream_state(
         &mut self,
         topic: TopicId,
-        state: StreamState,
+        mut state: StreamState,
         out: &mut Vec<Output>,
     ) {
         let Some(stream) = self.streams.get_mut(&topic) else {
             return;
         };
+        self.missing.retain(|(_, missing)| *missing != stream.id);
         let waiting = match stream.live.take() {
             Some(mut live) if live.holes.is_empty() && live.known == state.at => {
                 // Nothing was missed: only what is said of the stream may have changed.
-                let changed = live.info.settings != state.info.settings
-                    || live.info.status != state.info.status;
-                live.info = state.info;
+                let life = state.life();
                 let reactions = state.reactions.into_iter().collect();
                 live.count(reactions, Some(state.viewer_count));
                 stream.live = Some(live);
                 self.touched.insert(topic);
-                if changed {
-                    self.tell_of_change(topic, out);
-                }
+                self.stream_life(topic, life, out);
                 return;
             }
             Some(mut live) => {
+                state.take_life(&live.life());
                 // There is a gap: who was shown the part before comes back and is told the truth.
                 live.holes.iter().for_each(|hole| {
                     self.asked.remove(&hole.request);
@@ -286,40 +285,13 @@ impl Session {
         }
     }
 
-    fn tell_of_change(&mut self, topic: TopicId, out: &mut Vec<Output>) {
-        let Some((stream, live)) = self
-            .streams
-            .get(&topic)
-            .and_then(|s| Some((s, s.live.as_ref()?)))
-        else {
-            return;
-        };
-        let message = ServerMessage::StreamUpdated {
-            stream_id: stream.id.clone(),
-            settings: Some(live.info.settings.clone()),
-            status: Some(live.info.status),
-        };
-        for encoding in Encoding::ALL {
-            let mut data = Vec::new();
-            if stream.members[Self::member_index(encoding)] > 0
-                && codec::encode(encoding, &message, &mut data).is_ok()
-            {
-                out.push(Output::Broadcast {
-                    topic,
-                    audience: Audience::Everyone,
-                    encoding,
-                    data,
-                });
-            }
-        }
-    }
-
     /// The host says that there is no such stream.
     pub(crate) fn stream_missing(&mut self, topic: TopicId, out: &mut Vec<Output>) {
         let Some(stream) = self.streams.get(&topic) else {
             return;
         };
-        self.missing.push_back((self.now, stream.id.clone()));
+        let stream_id = stream.id.clone();
+        self.missing.push_back((self.now, stream_id.clone()));
         if self.missing.len() > MISSING_MAX {
             self.missing.pop_front();
         }
@@ -336,7 +308,8 @@ impl Session {
             {
                 out.push(Output::Leave { connection, topic });
             }
-            let refusal = Refusal::new(ErrorCode::StreamNotFound, "there is no such stream");
+            let refusal = Refusal::new(ErrorCode::StreamNotFound, "there is no such stream")
+                .on(stream_id.as_str());
             self.refuse(connection, refusal, out);
         }
         self.drop_stream(topic, out);
@@ -369,14 +342,9 @@ impl Session {
     }
 
     /// Whether a stream was found not to exist a short while ago.
-    pub(crate) fn is_missing(&self, stream_id: &StreamId) -> bool {
+    pub(crate) fn is_missing(&self, stream_id: &str) -> bool {
         self.missing
             .iter()
-            .any(|(at, missing)| missing == stream_id && self.now.since(*at) < MISSING_MS)
-    }
-
-    /// Whether a stream takes comments and reactions.
-    pub(crate) fn is_on(live: &Live) -> bool {
-        live.info.status == StreamStatus::Live
+            .any(|(at, missing)| missing.as_str() == stream_id && self.now.since(*at) < MISSING_MS)
     }
 }

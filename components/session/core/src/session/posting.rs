@@ -5,6 +5,7 @@ use chorus_protocol::codes::{ErrorCode, Reason};
 use chorus_protocol::comment::post_key;
 use chorus_protocol::rate::{CommentRefusal, UserUses};
 use chorus_protocol::server::ReceiptStatus;
+use chorus_protocol::stream::StreamStatus;
 use chorus_protocol::{ClientId, CommentId, CommentView, Encoding, StreamId, text};
 use chorus_tokens::{Identity, Role};
 
@@ -64,7 +65,8 @@ impl Session {
         match self.try_post(connection, post, out) {
             Ok(()) => {}
             Err(Refused::Unconfirmed) => {
-                self.refuse(connection, unconfirmed_error(post.client_id), out);
+                let refusal = unconfirmed_error(post.client_id).on(post.stream_id);
+                self.refuse(connection, refusal, out);
             }
             Err(Refused::Rejected {
                 reason,
@@ -234,7 +236,7 @@ impl Session {
         let joined = topic.filter(|&topic| conn.membership(topic).is_some());
         let live = joined.and_then(|topic| self.streams.get(&topic)?.live.as_deref());
         let (Some(topic), Some(live)) = (joined, live) else {
-            let missing = topic.is_none() && self.is_missing(stream_id);
+            let missing = topic.is_none() && self.is_missing(stream_id.as_str());
             return Err(Refused::new(if missing {
                 Reason::StreamNotFound
             } else {
@@ -242,8 +244,12 @@ impl Session {
             }));
         };
         let standing = Standing::of(identity, &live.info.broadcaster_id);
-        let off = !live.info.settings.comments_enabled && !standing.moderates();
-        if off || !Self::is_on(live) {
+        match live.info.status {
+            StreamStatus::Live => {}
+            StreamStatus::Ended => return Err(Refused::new(Reason::StreamEnded)),
+            StreamStatus::Unknown => return Err(Refused::new(Reason::CommentsOff)),
+        }
+        if !live.info.settings.comments_enabled && !standing.moderates() {
             return Err(Refused::new(Reason::CommentsOff));
         }
         Ok((topic, live.info.settings.slow_mode_s, standing))

@@ -8,7 +8,7 @@ use chorus_tokens::Role;
 
 use super::Session;
 use super::replies::Refusal;
-use crate::io::{ConnectionId, Output};
+use crate::io::{ConnectionId, Output, TopicId};
 
 /// The reactions every stream has.
 const REACTIONS: [&str; 6] = ["like", "love", "haha", "wow", "sad", "angry"];
@@ -22,7 +22,16 @@ impl Session {
         out: &mut Vec<Output>,
     ) {
         if let Err(refusal) = self.try_react(connection, react) {
-            self.refuse(connection, refusal, out);
+            self.refuse(connection, refusal.on(react.stream_id), out);
+        }
+    }
+
+    /// Why there is no reacting to a stream that the viewer is no member of.
+    fn not_here(&self, topic: Option<TopicId>, stream_id: &str) -> Refusal<'static> {
+        if topic.is_none() && self.is_missing(stream_id) {
+            Refusal::new(ErrorCode::StreamNotFound, "there is no such stream")
+        } else {
+            Refusal::new(ErrorCode::NotJoined, "join the stream first")
         }
     }
 
@@ -67,10 +76,19 @@ impl Session {
             .filter(|&topic| conn.membership(topic).is_some());
         let live = topic.and_then(|topic| self.streams.get_mut(&topic)?.live.as_mut());
         let (Some(topic), Some(live)) = (topic, live) else {
-            return Err(Refusal::new(ErrorCode::NotJoined, "join the stream first"));
+            return Err(self.not_here(topic, react.stream_id));
         };
-        if live.info.status == StreamStatus::Ended {
-            return Err(Refusal::new(ErrorCode::StreamEnded, "the stream has ended"));
+        match live.info.status {
+            StreamStatus::Live => {}
+            StreamStatus::Ended => {
+                return Err(Refusal::new(ErrorCode::StreamEnded, "the stream has ended"));
+            }
+            StreamStatus::Unknown => {
+                return Err(Refusal::new(
+                    ErrorCode::NotAvailable,
+                    "not while it is not live",
+                ));
+            }
         }
         let kinds = if identity.role == Role::Admin {
             // The platform's own services: no limit holds them.

@@ -14,6 +14,7 @@ pub(crate) struct Refusal<'a> {
     pub(crate) code: ErrorCode,
     pub(crate) message: &'a str,
     pub(crate) client_id: Option<&'a str>,
+    pub(crate) stream_id: Option<&'a str>,
     pub(crate) retry_after_ms: Option<u64>,
 }
 
@@ -23,12 +24,21 @@ impl<'a> Refusal<'a> {
             code,
             message,
             client_id: None,
+            stream_id: None,
             retry_after_ms: None,
         }
     }
 
     pub(crate) fn of(self, client_id: Option<&'a str>) -> Self {
         Self { client_id, ..self }
+    }
+
+    /// It speaks of this stream.
+    pub(crate) fn on(self, stream_id: &'a str) -> Self {
+        Self {
+            stream_id: Some(stream_id),
+            ..self
+        }
     }
 
     pub(crate) fn retry_after(self, ms: u64) -> Self {
@@ -76,12 +86,14 @@ impl Session {
             code,
             message: text,
             client_id,
+            stream_id,
             retry_after_ms,
         } = refusal;
         let payload = ErrorOut {
             code,
             message: text,
             client_id,
+            stream_id,
             retry_after_ms,
         };
         out.push(send(connection, message(encoding, "error", &payload)));

@@ -94,7 +94,7 @@ impl Session {
         true
     }
 
-    fn still_waits(
+    pub(crate) fn still_waits(
         &self,
         topic: TopicId,
         connection: ConnectionId,
@@ -498,6 +498,8 @@ impl Session {
         let tail = joined_tail(
             conn.encoding,
             &JoinedTail {
+                title: &live.info.title,
+                status: live.info.status,
                 removed: [],
                 pinned: None,
                 reactions: &live.reactions,

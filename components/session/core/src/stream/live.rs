@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chorus_protocol::backhaul::{ItemKind, StreamState};
 use chorus_protocol::limits::{Batching, Limits};
 use chorus_protocol::server::Reactions;
-use chorus_protocol::stream::StreamInfo;
+use chorus_protocol::stream::{Life, Revision, StreamInfo};
 use chorus_protocol::subject::is_reaction_type;
 use chorus_protocol::{Encoding, Millis, Offset, Position, Region, UserId};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub(crate) struct Kept {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Live {
     pub(crate) info: StreamInfo,
+    /// The place of `info` in the control log.
+    #[serde(default)]
+    pub(crate) life_seq: u64,
     /// Up to where deliveries came.
     #[serde(default)]
     pub(crate) known: Position,
@@ -110,6 +113,7 @@ impl Live {
         }
         let mut live = Self {
             info: state.info,
+            life_seq: state.life_seq,
             known: state.at.clone(),
             shown: state.at,
             recent: Recent {
@@ -154,6 +158,22 @@ impl Live {
             }
         }
         live
+    }
+
+    /// The stream itself, as it was said last.
+    pub(crate) fn life(&self) -> Life {
+        Life {
+            info: self.info.clone(),
+            seq: self.life_seq,
+        }
+    }
+
+    /// Which word on the stream that is.
+    pub(crate) fn revision(&self) -> Revision {
+        Revision {
+            created_at_ms: self.info.created_at_ms,
+            seq: self.life_seq,
+        }
     }
 
     /// A region by its name; one that is known costs no allocation.

@@ -338,7 +338,7 @@ fn an_ended_stream_takes_no_comments(pop: &mut Pop<'_>) {
     let moderator = watch(pop, &origin, Encoding::Json, Some(("mod", "moderator")));
     for viewer in [user, moderator] {
         pop.post(viewer, "demo", "c", "hi");
-        assert_eq!(reason(pop, viewer).0, "comments_off");
+        assert_eq!(reason(pop, viewer).0, "stream_ended");
     }
     origin.info.status = StreamStatus::Live;
     origin.info.settings.comments_enabled = false;
