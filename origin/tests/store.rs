@@ -83,6 +83,22 @@ async fn rows_and_position_are_written_together_and_survive() {
 }
 
 #[tokio::test]
+async fn parents_at_and_above_2_63_do_not_become_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory);
+    let child = |id, parent| Row {
+        parent: Some(CommentId(parent)),
+        ..row(id, id, &id.to_string())
+    };
+    let last = (1 << 63) - 1;
+    let rows = vec![child(1, last), child(2, last + 1), child(3, u64::MAX)];
+    store.write(batch(None, 3, rows)).await.unwrap();
+    let parent = Some(CommentId(last));
+    assert_eq!(ids(&store, Page { parent, ..ALL }).await, [1]);
+    assert_eq!(ids(&store, ALL).await, [1, 2, 3]);
+}
+
+#[tokio::test]
 async fn a_writer_that_is_not_where_it_believes_is_fenced() {
     let directory = tempfile::tempdir().unwrap();
     let (one, other) = (open(&directory), open(&directory));

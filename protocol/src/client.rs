@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ClientId, CommentId, StreamId};
 
-/// A client's message: `{"type": …, "payload": {…}}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A client's message: `{"type": …, "payload": {…}}`. It is read by [`crate::codec::decode_client`], with an [`Echo`] in
+/// its ping.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
-pub enum ClientMessage {
+pub enum ClientMessage<P = serde_json::Value> {
     /// Who the viewer is, or still is.
     Authenticate {
         /// A JWT.
@@ -78,8 +79,73 @@ pub enum ClientMessage {
         reason: String,
     },
     /// Anything; it comes back in `pong`.
-    Ping(Option<serde_json::Value>),
+    Ping(Option<P>),
 }
+
+impl<P> ClientMessage<P> {
+    /// The same message, with something else in its ping.
+    pub fn map_ping<Q>(self, map: impl FnOnce(P) -> Q) -> ClientMessage<Q> {
+        match self {
+            Self::Authenticate { token } => ClientMessage::Authenticate { token },
+            Self::JoinStream { stream_id, resume } => {
+                ClientMessage::JoinStream { stream_id, resume }
+            }
+            Self::LeaveStream { stream_id } => ClientMessage::LeaveStream { stream_id },
+            Self::PostComment(post) => ClientMessage::PostComment(post),
+            Self::React {
+                stream_id,
+                reaction_type,
+                comment_id,
+                count,
+            } => ClientMessage::React {
+                stream_id,
+                reaction_type,
+                comment_id,
+                count,
+            },
+            Self::Unreact {
+                stream_id,
+                comment_id,
+                reaction_type,
+            } => ClientMessage::Unreact {
+                stream_id,
+                comment_id,
+                reaction_type,
+            },
+            Self::DeleteComment {
+                stream_id,
+                comment_id,
+            } => ClientMessage::DeleteComment {
+                stream_id,
+                comment_id,
+            },
+            Self::Moderate {
+                stream_id,
+                client_id,
+                action,
+            } => ClientMessage::Moderate {
+                stream_id,
+                client_id,
+                action,
+            },
+            Self::Report {
+                stream_id,
+                comment_id,
+                reason,
+            } => ClientMessage::Report {
+                stream_id,
+                comment_id,
+                reason,
+            },
+            Self::Ping(value) => ClientMessage::Ping(value.map(map)),
+        }
+    }
+}
+
+/// What a ping carries, as it lies in the message: one whole value in the connection's encoding. A `pong` gives back the
+/// same bytes, so that no number is rounded and nothing is lost that only one of the encodings has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Echo<'a>(pub &'a [u8]);
 
 /// A comment to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,8 +21,8 @@ pub enum IdError {
     /// A character the kind does not allow.
     #[error("has a character that is not allowed")]
     Character,
-    /// Not a decimal number of 64 bits.
-    #[error("must be a decimal number")]
+    /// Not a decimal number below 2^63.
+    #[error("must be a decimal number below 2^63")]
     Number,
 }
 
@@ -151,6 +151,8 @@ pub struct CommentId(pub u64);
 impl CommentId {
     /// What the 41 bits count from: 2025-01-01T00:00Z.
     pub const EPOCH: Millis = Millis(1_735_689_600_000);
+    /// The highest there can be: 63 bits.
+    pub const MAX: Self = Self(u64::MAX >> 1);
     /// The highest worker number.
     pub const WORKER_MAX: u16 = 1023;
     /// The highest shard number.
@@ -194,7 +196,12 @@ impl std::str::FromStr for CommentId {
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(IdError::Number);
         }
-        text.parse().map(Self).map_err(|_| IdError::Number)
+        // 63 bits are what an id has; stores keep it as a signed number.
+        let id = text.parse().map(Self).map_err(|_| IdError::Number)?;
+        if id > Self::MAX {
+            return Err(IdError::Number);
+        }
+        Ok(id)
     }
 }
 
@@ -210,7 +217,8 @@ impl Serialize for CommentId {
 
 impl<'de> Deserialize<'de> for CommentId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
+        /// Whether people read it: then it is a text, whatever the encoding could carry besides.
+        struct Visitor(bool);
         impl de::Visitor<'_> for Visitor {
             type Value = CommentId;
 
@@ -219,6 +227,9 @@ impl<'de> Deserialize<'de> for CommentId {
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<CommentId, E> {
+                if self.0 {
+                    return Err(E::invalid_type(de::Unexpected::Unsigned(number), &self));
+                }
                 Ok(CommentId(number))
             }
 
@@ -228,9 +239,9 @@ impl<'de> Deserialize<'de> for CommentId {
             }
         }
         if deserializer.is_human_readable() {
-            deserializer.deserialize_str(Visitor)
+            deserializer.deserialize_str(Visitor(true))
         } else {
-            deserializer.deserialize_u64(Visitor)
+            deserializer.deserialize_u64(Visitor(false))
         }
     }
 }
@@ -262,5 +273,15 @@ mod tests {
         assert_eq!(rmp_serde::to_vec(&id).ok(), Some(vec![42]));
         assert!(serde_json::from_str::<CommentId>("\"-1\"").is_err());
         assert!(serde_json::from_str::<CommentId>("\"+1\"").is_err());
+    }
+
+    #[test]
+    fn ids_at_and_above_2_63_are_refused() {
+        let last = (1_u64 << 63) - 1;
+        assert_eq!(last.to_string().parse(), Ok(CommentId(last)));
+        for number in [1_u64 << 63, (1 << 63) + 1, u64::MAX] {
+            let read = number.to_string().parse::<CommentId>();
+            assert_eq!(read, Err(IdError::Number), "{number}");
+        }
     }
 }

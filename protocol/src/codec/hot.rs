@@ -25,7 +25,7 @@ impl Hot<'_> {
     ///
     /// # Errors
     /// An id that is none; `decode_hot` reads only ids that are.
-    pub fn message(&self) -> Result<ClientMessage, IdError> {
+    pub fn message<P>(&self) -> Result<ClientMessage<P>, IdError> {
         Ok(match self {
             Self::PostComment(post) => ClientMessage::PostComment(PostComment {
                 stream_id: post.stream_id.parse()?,

@@ -41,11 +41,16 @@ impl<'a> Reader<'a> {
         self.bytes().map(|len| usize::from(u16::from_be_bytes(len)))
     }
 
+    fn u32(&mut self) -> Option<usize> {
+        usize::try_from(u32::from_be_bytes(self.bytes()?)).ok()
+    }
+
     /// A map begins: how many fields it has.
     pub fn map(&mut self) -> Option<usize> {
         match self.byte()? {
             marker @ 0x80..=0x8f => Some(usize::from(marker & 0x0f)),
             0xde => self.u16(),
+            0xdf => self.u32(),
             _ => None,
         }
     }
@@ -70,6 +75,7 @@ impl<'a> Reader<'a> {
             marker @ 0xa0..=0xbf => usize::from(marker & 0x1f),
             0xd9 => usize::from(self.byte()?),
             0xda => self.u16()?,
+            0xdb => self.u32()?,
             _ => return None,
         };
         self.some(len)
@@ -85,7 +91,7 @@ impl<'a> Reader<'a> {
         self.some(len)
     }
 
-    /// A whole number from 0.
+    /// A whole number from 0, in any of the forms that one may have.
     pub fn number(&mut self) -> Option<u64> {
         Some(match self.byte()? {
             number @ 0..0x80 => number.into(),
@@ -93,8 +99,82 @@ impl<'a> Reader<'a> {
             0xcd => u16::from_be_bytes(self.bytes()?).into(),
             0xce => u32::from_be_bytes(self.bytes()?).into(),
             0xcf => u64::from_be_bytes(self.bytes()?),
+            0xd0 => u64::try_from(i8::from_be_bytes(self.bytes()?)).ok()?,
+            0xd1 => u64::try_from(i16::from_be_bytes(self.bytes()?)).ok()?,
+            0xd2 => u64::try_from(i32::from_be_bytes(self.bytes()?)).ok()?,
+            0xd3 => u64::try_from(i64::from_be_bytes(self.bytes()?)).ok()?,
             _ => return None,
         })
+    }
+
+    /// One value of any kind, as it lies there: `None` where it is cut off, nests deeper than `depth_max`, holds a text
+    /// that is not UTF-8 or the byte that stands for nothing (0xc1). Costs no stack, and no more steps than bytes.
+    pub fn value(&mut self, depth_max: usize) -> Option<&'a [u8]> {
+        let begin = self.rest;
+        // How many values each array or map around still has to come.
+        let mut around: Vec<usize> = Vec::new();
+        loop {
+            let inside = self.head()?;
+            if inside > 0 {
+                // Each takes a byte at least: a length that lies is seen before anything is done for it.
+                if inside > self.rest.len() || around.len() == depth_max {
+                    return None;
+                }
+                around.push(inside);
+                continue;
+            }
+            loop {
+                match around.last_mut() {
+                    None => return begin.get(..begin.len() - self.rest.len()),
+                    Some(1) => {
+                        around.pop();
+                    }
+                    Some(left) => {
+                        *left -= 1;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A value, or the beginning of one that holds others: how many.
+    fn head(&mut self) -> Option<usize> {
+        let marker = *self.rest.first()?;
+        let len = match marker {
+            0x80..=0x8f | 0xde | 0xdf => return self.map()?.checked_mul(2),
+            0x90..=0x9f | 0xdc => return self.array(),
+            0xdd => {
+                self.byte()?;
+                return self.u32();
+            }
+            0xa0..=0xbf | 0xd9..=0xdb => {
+                self.text()?;
+                return Some(0);
+            }
+            0xc1 => return None,
+            0xc4..=0xc6 | 0xc7..=0xc9 => {
+                self.byte()?;
+                let len = match marker {
+                    0xc4 | 0xc7 => usize::from(self.byte()?),
+                    0xc5 | 0xc8 => self.u16()?,
+                    _ => self.u32()?,
+                };
+                // An extension has its type besides.
+                self.some(usize::from(marker >= 0xc7))?;
+                self.some(len)?;
+                return Some(0);
+            }
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => 1,
+            0xcc | 0xd0 => 2,
+            0xcd | 0xd1 => 3,
+            0xca | 0xce | 0xd2 => 5,
+            0xcb | 0xcf | 0xd3 => 9,
+            // Extensions of 1, 2, 4, 8 and 16 bytes.
+            0xd4..=0xd8 => 2 + (1 << (marker - 0xd4)),
+        };
+        self.some(len)?;
+        Some(0)
     }
 
     /// Takes a null, if there is one.

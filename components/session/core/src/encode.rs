@@ -5,6 +5,7 @@ mod receipt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chorus_protocol::client::Echo;
 use chorus_protocol::codec::json::write_text as json_text;
 use chorus_protocol::codec::msgpack::{write_array, write_number, write_text as text};
 use chorus_protocol::codec::{encode, json};
@@ -41,6 +42,23 @@ pub(crate) fn message<T: Serialize>(encoding: Encoding, kind: &str, payload: &T)
         bytes.clear();
     }
     bytes
+}
+
+/// A `pong` with what its ping carried, byte for byte; of nothing it is null.
+pub(crate) fn pong(encoding: Encoding, echo: Option<Echo<'_>>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32 + echo.map_or(0, |echo| echo.0.len()));
+    match encoding {
+        Encoding::Json => {
+            out.extend_from_slice(br#"{"type":"pong","payload":"#);
+            out.extend_from_slice(echo.map_or(b"null", |echo| echo.0));
+            out.push(b'}');
+        }
+        Encoding::MsgPack => {
+            envelope(&mut out, "pong");
+            out.extend_from_slice(echo.map_or(&[0xc0], |echo| echo.0));
+        }
+    }
+    out
 }
 
 #[derive(Serialize)]

@@ -45,7 +45,8 @@ fn comment(transaction: &Transaction<'_>, row: &Row) -> Result<bool, StoreError>
         row.stream.as_str(),
         row.user,
         row.client_id,
-        row.parent.map(|id| signed(id.0)),
+        // No id is above 2^63: what an old record names there is nothing, and such parents do not become one.
+        row.parent.and_then(|id| i64::try_from(id.0).ok()),
         row.item.region.as_str(),
         signed(row.item.epoch),
         signed(row.item.seq),

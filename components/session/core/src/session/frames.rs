@@ -1,13 +1,13 @@
 //! A client's message: counted, read, handed on.
 
-use chorus_protocol::client::{ClientMessage, PostView, ReactView};
+use chorus_protocol::client::{ClientMessage, Echo, PostView, ReactView};
 use chorus_protocol::codec::{Hot, decode_client, decode_hot};
 use chorus_protocol::codes::{CloseCode, ErrorCode};
 use chorus_protocol::{DecodeError, Encoding};
 
 use super::Session;
 use super::replies::{Refusal, send};
-use crate::encode::message;
+use crate::encode;
 use crate::io::{ConnectionId, Output};
 
 /// What checking a token costs of the message bucket: a signature is the dearest thing a client can ask for.
@@ -87,7 +87,12 @@ impl Session {
         }
     }
 
-    fn message(&mut self, connection: ConnectionId, message: ClientMessage, out: &mut Vec<Output>) {
+    fn message(
+        &mut self,
+        connection: ConnectionId,
+        message: ClientMessage<Echo<'_>>,
+        out: &mut Vec<Output>,
+    ) {
         match message {
             ClientMessage::Authenticate { token } => self.authenticate(connection, &token, out),
             ClientMessage::JoinStream { stream_id, resume } => {
@@ -117,7 +122,7 @@ impl Session {
             | ClientMessage::Unreact { .. }
             | ClientMessage::DeleteComment { .. }
             | ClientMessage::Report { .. } => self.not_available(connection, None, out),
-            ClientMessage::Ping(value) => self.pong(connection, value, out),
+            ClientMessage::Ping(echo) => self.pong(connection, echo, out),
         }
     }
 
@@ -133,14 +138,9 @@ impl Session {
         self.refuse(connection, refusal, out);
     }
 
-    fn pong(
-        &self,
-        connection: ConnectionId,
-        value: Option<serde_json::Value>,
-        out: &mut Vec<Output>,
-    ) {
+    fn pong(&self, connection: ConnectionId, echo: Option<Echo<'_>>, out: &mut Vec<Output>) {
         if let Some(encoding) = self.encoding(connection) {
-            out.push(send(connection, message(encoding, "pong", &value)));
+            out.push(send(connection, encode::pong(encoding, echo)));
         }
     }
 }
