@@ -33,7 +33,8 @@ async fn streams_are_created_listed_and_ended() {
     let (_region, mut pop) = start().await;
     let (ada, ada_id) = token(&pop, "Ada").await;
     let (bob, _) = token(&pop, "Bob").await;
-    let body = json!({"title": " A talk ", "stream_id": "talk"}).to_string();
+    // A title is what is seen of it.
+    let body = json!({"title": " \u{202e}A\n talk\u{200b} ", "stream_id": "talk"}).to_string();
     let (status, problem) = pop.rest("POST", "/api/streams", None, &body).await;
     assert_eq!((status, &problem["status"]), (401, &json!(401)));
     let (status, created) = pop.rest("POST", "/api/streams", Some(&ada), &body).await;
@@ -113,6 +114,20 @@ async fn what_is_not_there_is_said_as_a_problem() {
         ("PUT", "/api/streams", "", 405),
         ("POST", "/api/streams", "{", 400),
         ("POST", "/api/streams", r#"{"title":""}"#, 400),
+        ("POST", "/api/streams", r#"{"title":"\u200b\u202e"}"#, 400),
+        ("POST", "/api/streams", r#"{"title":"a\u0000b"}"#, 400),
+        (
+            "POST",
+            "/api/streams",
+            r#"{"title":"t","description":"a\u0000b"}"#,
+            400,
+        ),
+        (
+            "POST",
+            "/api/dev/token",
+            r#"{"username":"\u3164\u200d"}"#,
+            400,
+        ),
         ("POST", "/api/streams/none/end", "", 404),
         ("GET", "/api/streams/demo/search?q=x", "", 501),
         ("PATCH", "/api/streams/demo/settings", "{}", 501),

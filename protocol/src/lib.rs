@@ -16,6 +16,7 @@ pub mod server;
 pub mod session;
 pub mod stream;
 pub mod subject;
+pub mod text;
 pub mod time;
 
 pub use codec::{DecodeError, Encoding};

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chorus_protocol::backhaul::RestResponse;
 use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
-use chorus_protocol::{Region, StreamId};
+use chorus_protocol::{Region, StreamId, text};
 use serde::{Deserialize, Serialize};
 
 use super::Api;
@@ -16,10 +16,6 @@ use crate::store::{StreamPage, StreamRow};
 
 const LIMIT: usize = 50;
 const LIMIT_MAX: usize = 200;
-/// Unicode scalar values of a title.
-const TITLE_CHARS_MAX: usize = 200;
-/// Unicode scalar values of a description.
-const DESCRIPTION_CHARS_MAX: usize = 5_000;
 
 #[derive(Serialize)]
 struct StreamsPage {
@@ -87,8 +83,15 @@ impl Api {
     ) -> Result<RestResponse, Problem> {
         let asked: NewStream = serde_json::from_slice(body)
             .map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))?;
-        let title = text("title", &asked.title, 1, TITLE_CHARS_MAX)?;
-        let description = text("description", &asked.description, 0, DESCRIPTION_CHARS_MAX)?;
+        let refused = |field: &'static str| {
+            move |error| Problem::bad_request(format!("`{field}` cannot be taken: {error}"))
+        };
+        let title = text::title(&asked.title)
+            .map_err(refused("title"))?
+            .into_owned();
+        let description = text::description(&asked.description)
+            .map_err(refused("description"))?
+            .into_owned();
         if asked
             .home_region
             .is_some_and(|region| region != *self.log.region())
@@ -154,17 +157,6 @@ impl Api {
         if let Err(error) = self.store.write_stream(row).await {
             tracing::warn!(%error, "a stream is written to the store later");
         }
-    }
-}
-
-fn text(field: &str, value: &str, min: usize, max: usize) -> Result<String, Problem> {
-    let value = value.trim();
-    if (min..=max).contains(&value.chars().count()) {
-        Ok(value.to_owned())
-    } else {
-        Err(Problem::bad_request(format!(
-            "`{field}` has {min} to {max} characters"
-        )))
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chorus_protocol::session::TokenKey;
-use chorus_protocol::{Millis, UserId};
+use chorus_protocol::{Millis, UserId, text};
 use jwt_compact::alg::{
     Ed25519, Es256, Hs256, Hs256Key, Rsa, RsaPublicKey, StrongAlg, StrongKey, VerifyingKey as _,
 };
@@ -25,8 +25,6 @@ const KEYS_TRIED_MAX: usize = 8;
 const SECRET_BYTES_MIN: usize = 32;
 /// How long a token of the development mode is good.
 const DEV_TOKEN_S: u64 = 24 * 3_600;
-/// Unicode scalar values of a username.
-const NAME_CHARS_MAX: usize = 64;
 
 /// A configured key that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -176,13 +174,9 @@ impl DevTokenRequest {
     pub(super) fn read(body: &[u8]) -> Result<Self, Problem> {
         let mut asked: Self = serde_json::from_slice(body)
             .map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))?;
-        asked.username = asked.username.trim().to_owned();
-        let chars = asked.username.chars().count();
-        if !(1..=NAME_CHARS_MAX).contains(&chars) || asked.username.chars().any(char::is_control) {
-            return Err(Problem::bad_request(format!(
-                "`username` has 1 to {NAME_CHARS_MAX} characters"
-            )));
-        }
+        asked.username = text::name(&asked.username)
+            .map_err(|error| Problem::bad_request(format!("`username` cannot be taken: {error}")))?
+            .into_owned();
         match asked.role.as_deref() {
             None | Some("user" | "moderator" | "admin") => Ok(asked),
             Some(_) => Err(Problem::bad_request("`role` is user, moderator or admin")),
@@ -338,6 +332,9 @@ mod tests {
         assert!(dev(1).verify(&none, NOW).is_err());
         assert_eq!(dev(1).verify("x", NOW), Err(TokenError::Malformed));
         assert!(DevTokenRequest::read(br#"{"username":"  "}"#).is_err());
+        assert!(DevTokenRequest::read("{\"username\":\"\u{200b}\u{202e}\"}".as_bytes()).is_err());
+        let evil = DevTokenRequest::read("{\"username\":\"\u{202e}evil\"}".as_bytes());
+        assert_eq!(evil.expect("a name").username, "evil");
         assert!(DevTokenRequest::read(br#"{"username":"a","role":"root"}"#).is_err());
     }
 }

@@ -8,7 +8,6 @@
 
 mod config;
 mod conn;
-mod content;
 mod encode;
 mod io;
 mod keyed;
@@ -24,7 +23,6 @@ mod token;
 mod users;
 
 pub use config::ConfigError;
-pub use content::{ContentError, check_content, mentions};
 pub use io::{
     Audience, BlobId, ConnectionId, Input, Opened, Outcome, Output, RequestId, TopicId, Transport,
 };

@@ -5,7 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chorus_protocol::session::TokenKey;
-use chorus_protocol::{Millis, UserId};
+use chorus_protocol::{Millis, UserId, text};
 use jwt_compact::alg::VerifyingKey as _;
 use jwt_compact::alg::{Ed25519, Es256, Hs256, Hs256Key, Rsa, RsaPublicKey, StrongAlg, StrongKey};
 use jwt_compact::jwk::JsonWebKey;
@@ -15,8 +15,6 @@ use serde_json::Value;
 
 /// A longer token is refused unread.
 const TOKEN_BYTES_MAX: usize = 4_096;
-/// Characters of a name that are shown.
-const NAME_CHARS_MAX: usize = 64;
 /// A shorter HS256 secret is refused (RFC 7518, 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 /// Keys tried on one token at the most, so that a token costs what is known beforehand.
@@ -212,18 +210,7 @@ fn accept(claims: &jwt_compact::Claims<Claims>, now: Millis) -> Result<Identity,
         return Err(TokenError::NotYet);
     }
     let Claims { sub, name, role } = claims.custom.clone();
-    let name: String = name
-        .unwrap_or_default()
-        .trim()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(NAME_CHARS_MAX)
-        .collect();
-    let name = if name.is_empty() {
-        sub.as_str().into()
-    } else {
-        name.into()
-    };
+    let name = text::shown_name(name.as_deref(), sub.as_str()).into();
     Ok(Identity {
         user: sub,
         name,

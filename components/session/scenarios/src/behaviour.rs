@@ -22,6 +22,7 @@ mod posting;
 mod reacting;
 mod repairing;
 mod resuming;
+mod texts;
 mod tokens;
 
 pub(crate) fn all() -> Vec<Scenario> {
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         reacting::ALL,
         repairing::ALL,
         resuming::ALL,
+        texts::ALL,
         tokens::ALL,
     ]
     .concat()

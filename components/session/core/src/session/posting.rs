@@ -4,13 +4,12 @@ use chorus_protocol::client::PostView;
 use chorus_protocol::codes::{ErrorCode, Reason};
 use chorus_protocol::comment::post_key;
 use chorus_protocol::server::ReceiptStatus;
-use chorus_protocol::{ClientId, CommentId, CommentView, Encoding, Millis, StreamId};
+use chorus_protocol::{ClientId, CommentId, CommentView, Encoding, Millis, StreamId, text};
 
 use super::Session;
 use super::replies::{Refusal, send, send_patiently};
 use crate::config::Config;
 use crate::conn::{Conn, Standing};
-use crate::content::{ContentError, checked, mentioned};
 use crate::encode::{ReceiptOut, write_record};
 use crate::io::{ConnectionId, Outcome, Output, RequestId, TopicId};
 use crate::posts::{Post, PostState, Repeat};
@@ -139,8 +138,8 @@ impl Session {
         let place = self.place_of(conn, topic, stream_id, identity);
         let (topic, slow_mode_s, standing) = place.map_err(rejected)?;
         let limits = &self.config.values.limits;
-        let content = checked(&post.content, limits.content_chars_max)
-            .map_err(|error| rejected(Refused::new(reason(error))))?;
+        let content = text::comment(&post.content, limits.content_chars_max)
+            .map_err(|error| rejected(Refused::new(error.reason())))?;
         let unavailable = Refused::later(Reason::Unavailable, UNAVAILABLE_RETRY_MS);
         if self.posts.waiting_count >= limits.posts_waiting_max {
             return Err(rejected(unavailable));
@@ -172,6 +171,7 @@ impl Session {
                 id
             }
         };
+        let mentions = text::mentions(&content);
         let comment = CommentView {
             id,
             stream_id: stream_id.as_str(),
@@ -180,7 +180,7 @@ impl Session {
             content: &content,
             created_at_ms: id.minted_at().min(now),
             parent_id: post.parent_id,
-            mentions: mentioned(&content),
+            mentions: mentions.iter().map(AsRef::as_ref).collect(),
             media_ms: post.media_ms,
             highlighted: false,
             pinned: false,
@@ -320,14 +320,6 @@ fn unconfirmed_error(client_id: &str) -> Refusal<'_> {
         "whether the comment is stored is not known; send it again",
     )
     .of(Some(client_id))
-}
-
-fn reason(error: ContentError) -> Reason {
-    match error {
-        ContentError::Empty => Reason::Empty,
-        ContentError::TooLong => Reason::TooLong,
-        ContentError::Control => Reason::Invalid,
-    }
 }
 
 /// What a comment costs its author: the buckets as they are once it is charged, or why it is refused.

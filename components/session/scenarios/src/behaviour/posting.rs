@@ -66,7 +66,7 @@ fn a_post_is_accepted_then_durable_then_shown(pop: &mut Pop<'_>) {
     );
     let publication = pop.publication();
     let comment = &publication.record.comment;
-    assert_eq!(comment.content, "hi @bob \n you");
+    assert_eq!(comment.content, "hi @bob\n you");
     assert_eq!(comment.mentions, ["bob"]);
     assert_eq!(comment.parent_id, Some(CommentId(77)));
     assert_eq!(comment.media_ms, Some(5));
@@ -111,6 +111,8 @@ fn bad_posts_are_rejected_with_their_reason(pop: &mut Pop<'_>) {
         ("other", "hi".to_owned(), "not_joined"),
         ("demo", " \n ".to_owned(), "empty"),
         ("demo", "x".repeat(501), "too_long"),
+        ("demo", "\u{200b}".to_owned(), "empty"),
+        ("demo", "\u{2060}\u{202e}".to_owned(), "empty"),
         ("demo", "a\u{7}b".to_owned(), "invalid"),
     ] {
         pop.post(user, stream, "c", &content);
