@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of a client's message; a longer one closes with 1009 (the host checks it).
+    /// Bytes of a client's message, inflated; a longer one closes with 1009 (the host checks it). A comment of
+    /// `content_chars_max` scalar values fits in any form: 12 bytes for each as `\\u` escapes in JSON, and less than 2 KB for
+    /// the rest.
     pub message_bytes_max: u32,
     /// Unicode scalar values of a comment after trimming; a longer one is `rejected: too_long`.
     pub content_chars_max: u32,
@@ -49,7 +51,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            message_bytes_max: 4_096,
+            message_bytes_max: 8_192,
             content_chars_max: 500,
             first_message_ms_max: 5_000,
             streams_per_connection_max: 32,

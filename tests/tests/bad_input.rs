@@ -153,8 +153,8 @@ async fn frames_that_break_the_rules_close_with_their_code() -> Result<()> {
         ("no UTF-8", 1007),
         ("no UTF-8 in the second half", 1007),
         ("a binary frame on a text connection", 1003),
-        ("4,097 bytes", 1009),
-        ("4,097 bytes in parts", 1009),
+        ("8,193 bytes", 1009),
+        ("8,193 bytes in parts", 1009),
         ("a length of 2^62", 1009),
     ] {
         let mut raw = joined(dev).await?;
@@ -182,10 +182,10 @@ async fn frames_that_break_the_rules_close_with_their_code() -> Result<()> {
                 raw.frame(opcode::CONTINUATION, b"\"").await?;
             }
             "a binary frame on a text connection" => raw.frame(opcode::BINARY, PING).await?,
-            "4,097 bytes" => raw.frame(opcode::TEXT, &[b' '; 4_097]).await?,
-            "4,097 bytes in parts" => {
-                raw.part(opcode::TEXT, &[b' '; 4_000]).await?;
-                raw.frame(opcode::CONTINUATION, &[b' '; 97]).await?;
+            "8,193 bytes" => raw.frame(opcode::TEXT, &[b' '; 8_193]).await?,
+            "8,193 bytes in parts" => {
+                raw.part(opcode::TEXT, &[b' '; 8_000]).await?;
+                raw.frame(opcode::CONTINUATION, &[b' '; 193]).await?;
             }
             _ => {
                 let mut head = vec![0x81, 0xff];
@@ -207,9 +207,9 @@ async fn frames_that_break_the_rules_close_with_their_code() -> Result<()> {
 async fn what_the_rules_allow_is_taken() -> Result<()> {
     let dev = Dev::shared();
     let mut raw = joined(dev).await?;
-    // Exactly the limit: a ping padded to 4,096 bytes.
+    // Exactly the limit: a ping padded to 8,192 bytes.
     let mut longest = PING.to_vec();
-    longest.resize(4_096, b' ');
+    longest.resize(8_192, b' ');
     raw.frame(opcode::TEXT, &longest).await?;
     assert_eq!(message_of(&mut raw, "pong").await?, json!(7));
     // A message in three parts, cut within a letter, with control frames between.

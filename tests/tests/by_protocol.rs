@@ -324,3 +324,58 @@ async fn the_same_post_over_rest_history_is_json_by_the_protocol() -> Result<()>
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_emoji_written_as_escapes_are_durable() -> Result<()> {
+    let dev = Dev::shared();
+    let (token, _) = token(dev, "escapes").await?;
+    let mut writer = Plain::open(dev, None, Some(&token)).await?;
+    writer
+        .say("join_stream", json!({ "stream_id": "demo" }))
+        .await?;
+    writer.hear("joined").await?;
+    let key = "k".repeat(64);
+    let content = r"\ud83d\ude00".repeat(500);
+    let message = format!(
+        r#"{{"type": "post_comment", "payload": {{"stream_id": "demo", "client_id": "{key}", "content": "{content}"}}}}"#
+    );
+    assert!(message.len() > 6_000);
+    writer.socket.send(Message::text(message)).await?;
+    assert_eq!(writer.hear("receipt").await?["status"], "accepted");
+    let receipt = writer.hear("receipt").await?;
+    assert_eq!(receipt["status"], "durable");
+    writer.hear_comment(&"😀".repeat(500)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_or_a_name_that_cannot_be_seen_is_refused_on_every_way_in() -> Result<()> {
+    let dev = Dev::shared();
+    let (token, _) = token(dev, "\u{202e}evil").await?;
+    for nothing in ["\u{200b}", "\u{2060}", "\u{202e}", "\u{3164}"] {
+        let rest = dev.rest()?;
+        let name = rest.post("/api/dev/token", &json!({ "username": nothing }));
+        assert_eq!(name.await?.status, 400);
+    }
+    for subprotocol in [None, Some("chorus.v1.msgpack")] {
+        let mut writer = Plain::open(dev, subprotocol, Some(&token)).await?;
+        writer
+            .say("join_stream", json!({ "stream_id": "demo" }))
+            .await?;
+        writer.hear("joined").await?;
+        let post = |content: &str| json!({ "stream_id": "demo", "client_id": content, "content": content });
+        for nothing in ["\u{200b}", "\u{2060}", "\u{202e}"] {
+            writer.say("post_comment", post(nothing)).await?;
+            let receipt = writer.hear("receipt").await?;
+            assert_eq!(
+                (&receipt["status"], &receipt["reason"]),
+                (&json!("rejected"), &json!("empty"))
+            );
+        }
+        let text = format!("{} was here \u{202e}.", subprotocol.unwrap_or("json"));
+        writer.say("post_comment", post(&text)).await?;
+        let (comment, _) = writer.hear_comment(&text.replace('\u{202e}', "")).await?;
+        assert_eq!(comment["username"], "evil");
+    }
+    Ok(())
+}

@@ -20,7 +20,7 @@ fn the_least_file_has_the_documented_defaults() {
     let checked = check(MINIMAL).expect("enough");
     assert_eq!(checked.config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(checked.config.connections_max, 50_000);
-    assert_eq!(checked.message_bytes_max(), 4_096);
+    assert_eq!(checked.message_bytes_max(), 8_192);
     assert_eq!(checked.backhaul.server_name, "gateway");
     assert!((1..=SHARDS_MAX).contains(&checked.shards));
 }
