@@ -62,6 +62,23 @@ struct Partial {
 struct Message {
     compressed: bool,
     data: Vec<u8>,
+    /// Bytes of it that are known to be UTF-8.
+    checked: usize,
+}
+
+impl Message {
+    /// A text that cannot become UTF-8 any more fails at once, whatever is still to come.
+    fn fail_early(&mut self, rules: &Rules) -> Result<(), Violation> {
+        if rules.binary || self.compressed {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.data[self.checked..]) {
+            Ok(_) => self.checked = self.data.len(),
+            Err(error) if error.error_len().is_none() => self.checked += error.valid_up_to(),
+            Err(_) => return violation(code::INVALID_DATA, "text that is not UTF-8"),
+        }
+        Ok(())
+    }
 }
 
 impl Reader {
@@ -150,14 +167,18 @@ fn frames(
                 deliver(rules, inflater, header.rsv1, payload, sink)?;
             }
             Opcode::Text | Opcode::Binary => {
-                *message = Some(Message {
+                let mut part = Message {
                     compressed: header.rsv1,
                     data: payload.to_vec(),
-                });
+                    checked: 0,
+                };
+                part.fail_early(rules)?;
+                *message = Some(part);
             }
             Opcode::Continuation => {
                 if let Some(part) = message {
                     part.data.extend_from_slice(payload);
+                    part.fail_early(rules)?;
                 }
                 if header.fin
                     && let Some(whole) = message.take()

@@ -78,6 +78,26 @@ fn control_frames_may_come_between_fragments() {
 }
 
 #[test]
+fn a_text_that_cannot_become_utf8_fails_before_it_ends() {
+    for wrong in [&b"\xff"[..], b"\xed\xa0", b"\xf4\x90", b"\xc3\x28"] {
+        for at in 0..=wrong.len() {
+            let pieces = [
+                frame(0x01, &[b"\"\xe2\x82", &b"\xac"[..], &wrong[..at]].concat()),
+                frame(0x00, &wrong[at..]),
+            ];
+            assert_eq!(code_of(&TEXT, &pieces.concat()), Some(1007), "{wrong:x?}");
+        }
+    }
+    // A character may come in as many parts as it has bytes.
+    let parts: Vec<u8> = "€🙂"
+        .bytes()
+        .flat_map(|byte| frame(0x00, &[byte]))
+        .collect();
+    let whole = [frame(0x01, b""), parts, frame(0x80, b"")].concat();
+    assert_eq!(run(&TEXT, &[&whole]), Ok(vec!["message €🙂".to_owned()]));
+}
+
+#[test]
 fn every_violation_has_its_code() {
     let long = vec![b'a'; 4_097];
     assert_eq!(code_of(&TEXT, &[0x81, 0x01, b'a']), Some(1002), "unmasked");
