@@ -331,6 +331,24 @@ async fn what_is_not_there_is_said_as_a_problem() {
             r#"{"username":["a"]}"#,
             ErrorCode::InvalidMessage,
         ),
+        (
+            "POST",
+            "/api/streams",
+            r#"{"title":"\u200b\u202e"}"#,
+            ErrorCode::InvalidMessage,
+        ),
+        (
+            "POST",
+            "/api/streams",
+            r#"{"title":"t","description":"a\u0000b"}"#,
+            ErrorCode::InvalidMessage,
+        ),
+        (
+            "POST",
+            "/api/dev/token",
+            r#"{"username":"\u3164\u200d"}"#,
+            ErrorCode::InvalidMessage,
+        ),
     ] {
         let (status, problem) = pop.rest(method, target, Some(&token), body).await;
         let expected = code.http_status();

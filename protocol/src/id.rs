@@ -151,6 +151,8 @@ pub struct CommentId(pub u64);
 impl CommentId {
     /// What the 41 bits count from: 2025-01-01T00:00Z.
     pub const EPOCH: Millis = Millis(1_735_689_600_000);
+    /// The highest there can be: 63 bits.
+    pub const MAX: Self = Self(u64::MAX >> 1);
     /// The highest worker number.
     pub const WORKER_MAX: u16 = 1023;
     /// The highest shard number.
@@ -195,8 +197,11 @@ impl std::str::FromStr for CommentId {
             return Err(IdError::Number);
         }
         // 63 bits are what an id has; stores keep it as a signed number.
-        let number: i64 = text.parse().map_err(|_| IdError::Number)?;
-        u64::try_from(number).map(Self).map_err(|_| IdError::Number)
+        let id = text.parse().map(Self).map_err(|_| IdError::Number)?;
+        if id > Self::MAX {
+            return Err(IdError::Number);
+        }
+        Ok(id)
     }
 }
 

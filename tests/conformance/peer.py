@@ -75,12 +75,16 @@ class Peer:
         self.frames.extend(event for event in events if isinstance(event, Frame))
 
     def next(self):
-        """The next frame."""
+        """The next frame; the server's own pings are answered and passed over."""
         deadline = time.monotonic() + SOON_S
-        while not self.frames:
-            assert time.monotonic() < deadline, "nothing came"
-            self.read()
-        return self.frames.pop(0)
+        while True:
+            while not self.frames:
+                assert time.monotonic() < deadline, "nothing came"
+                self.read()
+            frame = self.frames.pop(0)
+            if frame.opcode is not Opcode.PING:
+                return frame
+            self.send(Opcode.PONG, frame.data)
 
     def message(self):
         """The next message, put together of its frames; control frames are not expected."""

@@ -379,8 +379,9 @@ async fn a_text_or_a_name_that_cannot_be_seen_is_refused_on_every_way_in() -> Re
     let (token, _) = token(dev, "\u{202e}evil").await?;
     for nothing in ["\u{200b}", "\u{2060}", "\u{202e}", "\u{3164}"] {
         let rest = dev.rest()?;
-        let name = rest.post("/api/dev/token", &json!({ "username": nothing }));
-        assert_eq!(name.await?.status, 400);
+        let asked = json!({ "username": nothing });
+        let answer = rest.post("/api/dev/token", &asked).await?;
+        assert_eq!(answer.status, 400);
     }
     for subprotocol in [None, Some("chorus.v1.msgpack")] {
         let mut writer = Plain::open(dev, subprotocol, Some(&token)).await?;

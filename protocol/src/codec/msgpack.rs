@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
                 return Some(0);
             }
             0xc1 => return None,
-            0xc4..=0xc6 | 0xc7..=0xc9 => {
+            0xc4..=0xc9 => {
                 self.byte()?;
                 let len = match marker {
                     0xc4 | 0xc7 => usize::from(self.byte()?),

@@ -1,3 +1,5 @@
+//! What becomes of texts as they are written, and of those that are made to harm.
+
 use super::*;
 
 fn cleaned(text: &str) -> Result<String, TextError> {

@@ -52,10 +52,14 @@ impl Socket {
             data,
         };
         let outputs = self.machine.handle(self.now, vec![frame]);
-        let sent = |output| match output {
-            Output::Send { head, tail, .. } => Some([head, tail].concat()),
-            Output::Close { code, reason, .. } => panic!("closed: {code} {reason}"),
-            _ => None,
+        let sent = |output| {
+            if let Output::Close { code, reason, .. } = &output {
+                panic!("closed: {code} {reason}");
+            }
+            let Output::Send { head, tail, .. } = output else {
+                return None;
+            };
+            Some([head, tail].concat())
         };
         outputs.into_iter().filter_map(sent).collect()
     }

@@ -82,7 +82,7 @@ fn a_text_that_cannot_become_utf8_fails_before_it_ends() {
     for wrong in [&b"\xff"[..], b"\xed\xa0", b"\xf4\x90", b"\xc3\x28"] {
         for at in 0..=wrong.len() {
             let pieces = [
-                frame(0x01, &[b"\"\xe2\x82", &b"\xac"[..], &wrong[..at]].concat()),
+                frame(0x01, &[&b"\"\xe2\x82\xac"[..], &wrong[..at]].concat()),
                 frame(0x00, &wrong[at..]),
             ];
             assert_eq!(code_of(&TEXT, &pieces.concat()), Some(1007), "{wrong:x?}");

@@ -21,11 +21,17 @@ pub(crate) fn read_record(record: &[u8]) -> Option<CommentView<'_>> {
         #[serde(borrow)]
         comment: CommentView<'a>,
     }
-    if let Some(comment) = read_our_record(record) {
-        return Some(comment);
-    }
-    let view: RecordView<'_> = rmp_serde::from_slice(record).ok()?;
-    Some(view.comment)
+    let mut comment = match read_our_record(record) {
+        Some(comment) => comment,
+        None => {
+            rmp_serde::from_slice::<RecordView<'_>>(record)
+                .ok()?
+                .comment
+        }
+    };
+    // An old record may name a parent that no comment can have.
+    comment.parent_id = comment.parent_id.filter(|&id| id <= CommentId::MAX);
+    Some(comment)
 }
 
 /// Reads a record whose fields are in the order in which we write them.
@@ -330,7 +336,7 @@ pub(super) mod tests {
                 } else {
                     vec![]
                 },
-                ..plain(1 << (size % 64))
+                ..plain(1 << (size % 63))
             })
         })
     }
