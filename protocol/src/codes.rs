@@ -133,14 +133,14 @@ codes! {
         Invalid = "invalid", "the text or a field of the post is not allowed";
         RateLimited = "rate_limited", "too many comments in too short a time: see `retry_after_ms`";
         SlowMode = "slow_mode", "the stream is in slow mode: see `retry_after_ms`";
-        Duplicate = "duplicate", "the same text was written before";
-        Spam = "spam", "it looks like spam";
-        BlockedWord = "blocked_word", "it has a word that the stream refuses";
-        Banned = "banned", "the author may not write here";
+        Duplicate = "duplicate", "planned: the same text was written before";
+        Spam = "spam", "planned: it looks like spam";
+        BlockedWord = "blocked_word", "planned: it has a word that the stream refuses";
+        Banned = "banned", "planned: the author may not write here";
         CommentsOff = "comments_off", "the stream takes no comments now";
-        FollowersOnly = "followers_only", "only followers may write";
-        SubscribersOnly = "subscribers_only", "only subscribers may write";
-        EmoteOnly = "emote_only", "only emotes may be written";
+        FollowersOnly = "followers_only", "planned: only followers may write";
+        SubscribersOnly = "subscribers_only", "planned: only subscribers may write";
+        EmoteOnly = "emote_only", "planned: only emotes may be written";
         StreamEnded = "stream_ended", "the stream has ended";
         StreamNotFound = "stream_not_found", "there is no such stream";
         NotJoined = "not_joined", "the stream is not joined on this connection";
@@ -155,19 +155,19 @@ codes! {
     ReceiptStatus {
         Accepted = "accepted", "the PoP took it; no id yet";
         Durable = "durable", "the comment log holds it on a quorum; `comment_id` is known, and it can be read from then on";
-        SampledOut = "sampled_out", "stored, not shown live: the stream is too busy to show all";
-        Held = "held", "stored, waits for a moderator";
+        SampledOut = "sampled_out", "planned: stored, not shown live: the stream is too busy to show all";
+        Held = "held", "planned: stored, waits for a moderator";
         Rejected = "rejected", "refused, with a `reason`; it may come first and alone, or after `durable` (then it is taken away)";
-        Applied = "applied", "of `moderate`: in force for every comment accepted afterwards";
+        Applied = "applied", "planned: of `moderate`: in force for every comment accepted afterwards";
     }
 }
 
 codes! {
     /// The `kind` of a `notice`.
     NoticeKind {
-        Sampling = "sampling", "only a share of the comments is shown; `rate`";
-        SlowMode = "slow_mode", "how long to wait between two comments";
-        Degraded = "degraded", "a part of the service is away";
+        Sampling = "sampling", "planned: only a share of the comments is shown; `rate`";
+        SlowMode = "slow_mode", "planned: how long to wait between two comments";
+        Degraded = "degraded", "planned: a part of the service is away";
     }
 }
 
