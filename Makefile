@@ -1,6 +1,6 @@
 # Chorus. `make run` and `make test` need Rust (rustup), Node 20 or newer, Python 3 and a C compiler; what else is
-# missing they install: nats-server into .venv, the web packages into clients/web/node_modules, and for the tests,
-# where apt-get is there, Chromium.
+# missing they install: nats-server into .venv, the web packages into clients/web/node_modules, and for the tests, where
+# apt-get is there, Chromium and nginx.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,6 +12,7 @@ BIN := $(TARGET)/debug
 WEB := clients/web
 NATS_VERSION := 2.15.1
 NATS := .venv/bin/nats-server
+WEBSOCKETS_VERSION := 17.4
 FUZZ_SECONDS ?= 10
 DENY_VERSION := 0.20.2
 DENY := $(TARGET)/tools/bin/cargo-deny
@@ -69,6 +70,19 @@ need-chromium:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
 	fi
 
+# The conformance test speaks to the PoP through a WebSocket that is not ours.
+WEBSOCKETS := .venv/websockets/websockets/version.py
+$(WEBSOCKETS): $(NATS)
+	python3 -m pip install --quiet --target .venv/websockets websockets==$(WEBSOCKETS_VERSION)
+
+# A proxy with kept connections in front of a PoP, for one test. A full disk, for another, is a tmpfs and needs root.
+.PHONY: need-nginx
+need-nginx:
+	@if ! command -v nginx >/dev/null; then \
+		command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] || { echo 'nginx is missing: install it'; exit 1; }; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light; \
+	fi
+
 # --- building -----------------------------------------------------------------------------------------------------
 
 .PHONY: build
@@ -99,11 +113,11 @@ run: install components run-binaries web ## Build what is missing and run Chorus
 # --- checking -----------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: install need-chromium build test-rust test-web test-browser test-fuzz ## Run every test, and install what that needs
+test: install need-chromium need-nginx $(WEBSOCKETS) build test-rust test-web test-browser test-fuzz ## Run every test, and install what that needs
 
 # The binaries are built: the end-to-end tests run them, also with a test build of the component that has faults in it. One profile, one set of features: nothing compiles twice.
 .PHONY: test-rust
-test-rust: $(NATS)
+test-rust: $(NATS) $(WEBSOCKETS) need-nginx
 	rm -rf $(TARGET)/e2e
 	cargo xtask component --fault
 	cargo test --workspace --locked --no-fail-fast
