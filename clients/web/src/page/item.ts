@@ -61,7 +61,7 @@ export function renderItem(line: HTMLLIElement, item: TimelineItem, context: Ite
   line.classList.toggle("own", item.post !== null || (comment !== null && comment.user_id === me?.userId));
   line.classList.toggle("pinned", comment?.pinned === true);
   line.classList.toggle("highlighted", comment?.highlighted === true);
-  line.classList.toggle("mentions-me", me !== null && comment?.mentions?.includes(me.username) === true);
+  line.classList.toggle("mentions-me", me !== null && comment?.mentions?.some((name) => sameName(name, me.username)) === true);
   line.classList.toggle("pending", comment === null);
   line.dataset["id"] = comment?.id ?? item.post?.commentId ?? "";
   line.dataset["status"] = item.post?.status ?? "";
@@ -154,4 +154,10 @@ function hue(text: string): number {
   let hash = 0;
   for (const char of text) hash = (hash * 31 + (char.codePointAt(0) ?? 0)) >>> 0;
   return hash % 360;
+}
+
+/** Whether two usernames are one, as the server compares them. */
+function sameName(a: string, b: string): boolean {
+  const key = (name: string): string => name.normalize("NFC").toLowerCase();
+  return key(a) === key(b);
 }
