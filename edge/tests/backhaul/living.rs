@@ -11,7 +11,7 @@ use crate::keys::Authority;
 use crate::pop::{Pop, Shard, at, bounds, delivery, demo, state};
 
 fn life(seq: u64, status: StreamStatus) -> Life {
-    let mut info = state(0, 1..=0).info;
+    let mut info = state(1, 1..=1).info;
     info.status = status;
     Life { info, seq }
 }
