@@ -155,7 +155,10 @@ mod tests {
         let health = &metrics.health;
         assert_eq!(health.why(), None);
         health.begin(Condition::StoreDisk, "the store's disk is full".to_owned());
-        assert!(!health.refuses_posts(), "the log holds what the store lacks");
+        assert!(
+            !health.refuses_posts(),
+            "the log holds what the store lacks"
+        );
         health.begin(Condition::LogDisk, "the log's disk is full".to_owned());
         assert!(health.refuses_posts());
         let why = health.why().unwrap_or_default();
@@ -171,7 +174,9 @@ mod tests {
     #[test]
     fn a_log_that_changes_its_leader_refuses_no_post() {
         let metrics = Metrics::new();
-        metrics.health.begin(Condition::LogWrites, "no acknowledgement".to_owned());
+        metrics
+            .health
+            .begin(Condition::LogWrites, "no acknowledgement".to_owned());
         assert!(!metrics.health.refuses_posts());
     }
 }

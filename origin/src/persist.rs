@@ -87,7 +87,9 @@ impl Persist {
 
     /// A store that failed is one that does not write now: the same is tried again until it does.
     fn note(&self, why: &Stop) {
-        let (Stop::Store(error @ StoreError::Failed(_)) | Stop::Streams(error @ StoreError::Failed(_))) = why else {
+        let (Stop::Store(error @ StoreError::Failed(_))
+        | Stop::Streams(error @ StoreError::Failed(_))) = why
+        else {
             return;
         };
         if matches!(why, Stop::Streams(_)) {
@@ -153,7 +155,10 @@ impl Persist {
                 return Err(LogError::Away("a replica is behind".to_owned()).into());
             }
             let to = items.last().map_or(past, |item| item.seq);
-            tracing::info!(items = items.len(), to, "read again from the log");
+            // A store that fails gets the same again and again.
+            if !self.metrics.health.has(Condition::StoreWrites) {
+                tracing::info!(items = items.len(), to, "read again from the log");
+            }
             at = Some(
                 self.write_items(at, Offset { epoch, seq: to }, items)
                     .await?,

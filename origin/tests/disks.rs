@@ -27,7 +27,9 @@ impl Mounted {
 
     fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
-        run(Command::new("mount").args(["-o", &options]).arg(self.path()));
+        run(Command::new("mount")
+            .args(["-o", &options])
+            .arg(self.path()));
     }
 
     fn path(&self) -> &Path {
@@ -107,7 +109,12 @@ fn batch(from: Option<Offset>, seq: u64) -> Batch {
     };
     let to = Offset { epoch: 1, seq };
     let rows = vec![row];
-    Batch { region, from, to, rows }
+    Batch {
+        region,
+        from,
+        to,
+        rows,
+    }
 }
 
 #[tokio::test]

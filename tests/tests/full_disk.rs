@@ -3,14 +3,16 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use chorus_client::protocol::ReceiptStatus;
-use chorus_client::{Options, Rest};
+use chorus_client::protocol::server::ReceiptStatus;
+use chorus_client::{Options, Rest, Viewer};
 use chorus_tests::dev::{Dev, Part};
 use chorus_tests::disk::Disk;
 use chorus_tests::{SOON, eventually, history};
 
 /// The compiled component takes 6 MiB of it.
 const DISK_MIB: u32 = 24;
+/// Posts into a disk that is full already: more than a page of it.
+const UNDER_WAY: usize = 30;
 
 /// How the origin says that it is.
 async fn readiness(dev: &Dev) -> Option<(u16, String)> {
@@ -28,12 +30,15 @@ async fn ready(dev: &Dev, is: bool, within: Duration) -> Result<String> {
 }
 
 async fn printed(dev: &Dev, words: &str) -> Result<()> {
-    let seen = eventually(words, SOON, async || dev.printed().contains(words).then_some(())).await;
+    let seen = eventually(words, SOON, async || {
+        dev.printed().contains(words).then_some(())
+    })
+    .await;
     seen.with_context(|| dev.printed())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_said_refuses_posts_truthfully_and_heals_by_itself() -> Result<()> {
+async fn a_full_disk_is_said_refuses_posts_at_once_and_is_over_when_there_is_room() -> Result<()> {
     let mut disk = None;
     let dev = Dev::start_on(&[], |data| {
         disk = Some(Disk::mount(data, DISK_MIB)?);
@@ -52,7 +57,11 @@ async fn a_full_disk_is_said_refuses_posts_truthfully_and_heals_by_itself() -> R
     let series = "chorus_origin_unwell{condition=\"LogDisk\"}";
     let unwell = dev.metric(Part::Origin, series).await?;
     ensure!(unwell == Some(1.0), "{series} is {unwell:?}");
-    printed(&dev, "chorus-origin is not ready: the disk of the log is full").await?;
+    printed(
+        &dev,
+        "chorus-origin is not ready: the disk of the log is full",
+    )
+    .await?;
     // A PoP can still serve readers: a load balancer leaves it in.
     let pop = dev.rest()?.get("/readyz").await?;
     ensure!(pop.status == 200, "{}: {}", pop.status, pop.text());
@@ -65,18 +74,20 @@ async fn a_full_disk_is_said_refuses_posts_truthfully_and_heals_by_itself() -> R
     .await?;
     let receipt = ada.receipt(&refused, ReceiptStatus::Rejected);
     let receipt = receipt.context("a receipt")?;
-    ensure!(receipt.reason.as_deref() == Some("unavailable"), "{receipt:?}");
+    ensure!(
+        receipt.reason.as_deref() == Some("unavailable"),
+        "{receipt:?}"
+    );
     ensure!(receipt.retry_after_ms.is_some(), "{receipt:?}");
-    // nats-server's own writes fail meanwhile: from the first on it takes no more until it is started again.
-    printed(&dev, "nats-server is not ready: ").await?;
-
     disk.free()?;
     let freed = Instant::now();
-    printed(&dev, "nats-server started again as process").await?;
     ready(&dev, true, SOON).await?;
     printed(&dev, "chorus-origin is ready again").await?;
     let last = ada.post_durable("after", SOON).await?;
-    println!("durable {} ms after there was room", freed.elapsed().as_millis());
+    println!(
+        "durable {} ms after there was room",
+        freed.elapsed().as_millis()
+    );
 
     let after = parts.map(|part| dev.pid(part).ok());
     ensure!(before == after, "{before:?} {after:?}");
@@ -92,6 +103,77 @@ async fn a_full_disk_is_said_refuses_posts_truthfully_and_heals_by_itself() -> R
     eventually("rows in the store", SOON, async || {
         let rows = dev.metric(Part::Origin, "chorus_origin_persist_rows_total");
         (rows.await.ok()?? >= 2.0).then_some(())
+    })
+    .await?;
+    drop(dev);
+    drop(disk);
+    Ok(())
+}
+
+/// The origin is told of another disk than the log's, as where nats-server is on another machine: then only the log's
+/// silence tells. nats-server takes no more after its first failed write until it is started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nats_server_that_gave_up_writing_is_started_again_and_posts_under_way_are_durable()
+-> Result<()> {
+    let mut disk = None;
+    let dev = Dev::start_on(&["--origin-set", "nats.directory=\"/\""], |data| {
+        disk = Some(Disk::mount(data, DISK_MIB)?);
+        Ok(())
+    })?;
+    let disk = disk.context("mounted")?;
+    let parts = [Part::Chorus, Part::Origin, Part::Edge];
+    let before = parts.map(|part| dev.pid(part).ok());
+    let nats = dev.pid(Part::Nats)?;
+    let mut ada = dev.writer("ada", "admin", Options::default()).await?;
+    let first = ada.post_durable("before", SOON).await?;
+
+    disk.fill()?;
+    // The log's last page may have room for a few.
+    let mut posted = Vec::new();
+    for number in 0..UNDER_WAY {
+        posted.push(ada.post(&format!("{number} {}", "x".repeat(400))).await?);
+    }
+    printed(&dev, "nats-server is not ready: ").await?;
+    let what = "the log acknowledged no comment";
+    eventually(what, SOON, async || {
+        let (status, why) = readiness(&dev).await?;
+        (status == 503 && why.contains(what)).then_some(())
+    })
+    .await?;
+    let open = |ada: &Viewer| posted.iter().filter(|id| ada.durable(id).is_none()).count();
+    ensure!(open(&ada) > 0, "all were stored on a full disk");
+    for id in &posted {
+        let rejected = ada.receipt(id, ReceiptStatus::Rejected);
+        ensure!(
+            rejected.is_none(),
+            "whether it is stored is not known: {rejected:?}"
+        );
+    }
+
+    disk.free()?;
+    let freed = Instant::now();
+    printed(&dev, "nats-server started again as process").await?;
+    ada.wait("`durable` for all under way", SOON, |ada| open(ada) == 0)
+        .await?;
+    println!(
+        "durable {} ms after there was room",
+        freed.elapsed().as_millis()
+    );
+    ready(&dev, true, SOON).await?;
+    let last = ada.post_durable("after", SOON).await?;
+
+    ensure!(
+        dev.pid(Part::Nats)? != nats,
+        "nats-server is another process"
+    );
+    let after = parts.map(|part| dev.pid(part).ok());
+    ensure!(before == after, "{before:?} {after:?}");
+    let rest = dev.rest()?;
+    let demo = dev.demo()?;
+    eventually("the history", SOON, async || {
+        let all = history::whole(&rest, &demo).await.ok()?;
+        let ends = [all.keys().next().copied(), all.keys().last().copied()];
+        (all.len() == UNDER_WAY + 2 && ends == [Some(first), Some(last)]).then_some(())
     })
     .await?;
     drop(dev);

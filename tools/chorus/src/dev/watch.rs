@@ -87,8 +87,8 @@ impl Watch {
 
     /// Whether there is room on the data's disk and a write succeeds.
     fn has_room(&self) -> bool {
-        let free = statvfs(&self.data)
-            .map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
+        let free =
+            statvfs(&self.data).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
         let trial = self.data.join("logs").join(".trial");
         let written = fs::write(&trial, vec![1; TRIAL_BYTES]);
         // Absent where it could not be made.
@@ -137,6 +137,9 @@ mod tests {
     fn the_reason_is_taken_from_json_and_from_plain_words() {
         let nats = r#"{"status":"unavailable","error":"JetStream stream write error: no space left on device"}"#;
         assert!(GAVE_UP.iter().any(|gave_up| words(nats).contains(gave_up)));
-        assert_eq!(words("the disk of the log is full\n"), "the disk of the log is full");
+        assert_eq!(
+            words("the disk of the log is full\n"),
+            "the disk of the log is full"
+        );
     }
 }
