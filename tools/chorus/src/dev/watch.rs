@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::child::Part;
 use super::dir::DataDir;
 
+const NATS: &str = "nats-server";
 /// From one look to the next.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a program may take to answer; one that is busy says nothing of itself.
@@ -75,7 +76,7 @@ impl Watch {
                 let Some(why) = self.programs[index].look().await else {
                     continue;
                 };
-                let gave_up = self.programs[index].name == "nats-server"
+                let gave_up = self.programs[index].name == NATS
                     && GAVE_UP.iter().any(|words| why.contains(words));
                 if gave_up && Instant::now() >= self.again && self.has_room() {
                     self.again = Instant::now() + AGAIN;
@@ -107,10 +108,14 @@ impl Watched {
             // It ended or starts: others say so.
             Ok(Err(_)) | Err(_) => return None,
         };
-        match (&why, self.said.is_some()) {
-            (Some(why), false) => print(&format!("{} is not ready: {why}", self.name)),
-            (None, true) => print(&format!("{} is ready again", self.name)),
-            (Some(_), true) | (None, false) => {}
+        match (&why, &self.said) {
+            // Of several broken logs nats-server names now one, now another.
+            (Some(_), Some(_)) if self.name == NATS => {}
+            (Some(why), said) if said.as_ref() != Some(why) => {
+                print(&format!("{} is not ready: {why}", self.name));
+            }
+            (None, Some(_)) => print(&format!("{} is ready again", self.name)),
+            (Some(_) | None, _) => {}
         }
         self.said.clone_from(&why);
         why
