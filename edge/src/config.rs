@@ -349,9 +349,18 @@ fn limits(file: &toml::Table, variables: &BTreeMap<String, String>) -> Result<Li
         table.insert(name.clone(), toml::Value::Integer(number));
     }
     table.extend(file.clone());
-    table.try_into().map_err(|error: toml::de::Error| {
-        ConfigError::Value(format!("limits: {}", error.message()))
-    })
+    let one_wrong = |(name, value): (&String, &toml::Value)| {
+        let one = toml::Table::from_iter([(name.clone(), value.clone())]);
+        let error = one.try_into::<Limits>().err()?;
+        Some(format!("limits.{name}: {}", error.message()))
+    };
+    // The error of a table does not say which of its keys is wrong.
+    if let Some(wrong) = table.iter().find_map(one_wrong) {
+        return Err(ConfigError::Value(wrong));
+    }
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| ConfigError::Value(format!("limits: {error}")))
 }
 
 fn read_json(path: &Path) -> Result<serde_json::Value, ConfigError> {

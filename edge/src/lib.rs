@@ -1,5 +1,8 @@
 //! A Chorus PoP: it terminates the viewers' WebSockets, runs the session component and carries out what it decides.
 
+// Both panic when nobody takes what is printed.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod backhaul;
 pub mod component;
 pub mod config;

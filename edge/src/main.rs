@@ -1,17 +1,19 @@
 //! `chorus-edge`: a PoP.
 
-use std::io::IsTerminal;
+// Both panic when nobody takes what is printed.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use chorus_edge::config::Config;
+use chorus_edge::config::{Config, SHARDS_MAX};
 use chorus_edge::shard::send::IoUring;
 use chorus_quic::Pace;
-use clap::{Parser, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use chorus_telemetry::Format;
+use clap::Parser;
 
 /// Messages live for milliseconds on many threads; the system's allocator gives their pages back and takes them anew.
 #[global_allocator]
@@ -31,8 +33,8 @@ struct Cli {
     #[arg(long)]
     pop: Option<chorus_protocol::PopId>,
     /// Threads that serve viewers, over the file's `shards`.
-    #[arg(long)]
-    shards: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=SHARDS_MAX as i64))]
+    shards: Option<u8>,
     /// The application's manifest, over the file's `app`.
     #[arg(long)]
     app: Option<PathBuf>,
@@ -50,16 +52,7 @@ struct Cli {
     exit_with_parent: bool,
     /// How to write logs, to standard error; `RUST_LOG` chooses which.
     #[arg(long, value_enum, default_value_t)]
-    log: Log,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Log {
-    /// For people.
-    #[default]
-    Text,
-    /// For machines.
-    Json,
+    log: Format,
 }
 
 impl Cli {
@@ -75,7 +68,7 @@ impl Cli {
             config.pop = pop.clone();
         }
         if let Some(shards) = self.shards {
-            config.shards = shards;
+            config.shards = shards.into();
         }
         if let Some(app) = &self.app {
             config.app.clone_from(app);
@@ -95,15 +88,7 @@ impl Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match cli.log {
-        Log::Text => log.init(),
-        Log::Json => log.json().init(),
-    }
+    let _lines = chorus_telemetry::start(cli.log, "info");
     match serve(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -14,6 +14,9 @@
 //!
 //! **Invariants**: only [`log`] names `async_nats`, only [`gateway`] names `quinn`, only [`store`] names `rusqlite`.
 
+// Both panic when nobody takes what is printed.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod admin;
 pub mod api;
 pub mod clock;

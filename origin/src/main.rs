@@ -1,15 +1,19 @@
 //! `chorus-origin`: the roles of a region's origin.
 
+// Both panic when nobody takes what is printed.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use chorus_origin::config::{Config, Role};
 use chorus_quic::Pace;
-use clap::{Parser, ValueEnum};
+use chorus_telemetry::Format;
+use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 /// How often the parent is looked for.
 const PARENT: Duration = Duration::from_millis(250);
@@ -29,30 +33,26 @@ struct Arguments {
     #[arg(long, value_delimiter = ',')]
     roles: Option<Vec<Role>>,
     /// How log lines are written; RUST_LOG says which.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    log: LogFormat,
+    #[arg(long, value_enum, default_value_t)]
+    log: Format,
     /// Stop when the process that started this one is gone.
     #[arg(long)]
     exit_with_parent: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let _lines = chorus_telemetry::start(arguments.log, "info,async_nats=error");
+    match serve(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=error"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match arguments.log {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
-    }
+fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let config = Config::load(&arguments.config, arguments.roles)
         .with_context(|| format!("{}", arguments.config.display()))?;
     let mut runtime = match config.threads {

@@ -50,6 +50,7 @@ pub struct Metrics {
     acks: Family<AckLabels, Counter>,
     /// From publishing to the acknowledgement.
     pub ack_seconds: Histogram,
+    log_lines_lost: Gauge,
     /// Whether NATS is connected.
     pub nats_connected: Gauge,
     /// Messages dropped because a subscription of ours was full (they are seen as gaps and repaired).
@@ -115,6 +116,11 @@ impl Metrics {
                 "ack_seconds",
                 "From publishing to the acknowledgement",
                 seconds(),
+            ),
+            log_lines_lost: gauge(
+                r,
+                "log_lines_lost",
+                "Log lines that could not be written or waited in too long a queue",
             ),
             nats_connected: gauge(r, "nats_connected", "1 while NATS is connected"),
             nats_slow_subscriptions: counter(
@@ -215,6 +221,8 @@ impl Metrics {
     /// The text of `/metrics`.
     #[must_use]
     pub fn text(&self) -> String {
+        self.log_lines_lost
+            .set(i64::try_from(chorus_telemetry::lines_lost()).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);

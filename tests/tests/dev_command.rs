@@ -212,7 +212,16 @@ async fn a_part_that_dies_is_named_and_everything_stops() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_makes_no_sense_is_refused_with_its_key() -> Result<()> {
     let path = data("bad-value")?.display().to_string();
-    let bad = ["limits.no_such_limit=1", "listen.deeper=1", "nonsense"];
+    let bad = [
+        "limits.no_such_limit=1",
+        "listen.deeper=1",
+        "nonsense",
+        // A wrong type.
+        "limits.comments_per_minute=many",
+        "queues.viewer_bytes_max=true",
+        "drain_s=-1",
+        "shards=two",
+    ];
     for assignment in bad {
         let output = fails(&[
             "--listen",
@@ -232,6 +241,16 @@ async fn a_value_that_makes_no_sense_is_refused_with_its_key() -> Result<()> {
             said(&output)
         );
     }
+    for shards in ["0", "17", "two"] {
+        let output = fails(&["--data", &path, "--shards", shards])?;
+        assert!(said(&output).contains("--shards"), "{}", said(&output));
+    }
+    let nowhere = fails(&["--data", &path, "--listen", "8090"])?;
+    assert!(
+        said(&nowhere).contains("localhost:8080"),
+        "{}",
+        said(&nowhere)
+    );
     Ok(())
 }
 

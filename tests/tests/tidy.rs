@@ -168,9 +168,10 @@ fn manifests() -> Result<Vec<Source>> {
 #[test]
 fn the_house_depends_in_one_direction() -> Result<()> {
     let graph = dependencies()?;
-    let allowed: [(&str, &[&str]); 12] = [
+    let allowed: [(&str, &[&str]); 13] = [
         ("chorus-protocol", &[]),
         ("chorus-quic", &[]),
+        ("chorus-telemetry", &[]),
         ("chorus-session-core", &["chorus-protocol"]),
         (
             "chorus-session",
@@ -180,13 +181,27 @@ fn the_house_depends_in_one_direction() -> Result<()> {
             "chorus-session-scenarios",
             &["chorus-session-core", "chorus-protocol"],
         ),
-        ("chorus-edge", &["chorus-protocol", "chorus-quic"]),
-        ("chorus-origin", &["chorus-protocol", "chorus-quic"]),
+        (
+            "chorus-edge",
+            &["chorus-protocol", "chorus-quic", "chorus-telemetry"],
+        ),
+        (
+            "chorus-origin",
+            &["chorus-protocol", "chorus-quic", "chorus-telemetry"],
+        ),
         ("chorus-client", &["chorus-protocol"]),
-        ("chorus", &["chorus-client", "chorus-protocol"]),
+        (
+            "chorus",
+            &["chorus-client", "chorus-protocol", "chorus-telemetry"],
+        ),
         (
             "chorus-bench",
-            &["chorus-client", "chorus-protocol", "chorus-session-core"],
+            &[
+                "chorus-client",
+                "chorus-protocol",
+                "chorus-session-core",
+                "chorus-telemetry",
+            ],
         ),
         ("xtask", &[]),
         ("chorus-tests", &["chorus-client", "chorus-protocol"]),

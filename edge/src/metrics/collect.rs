@@ -234,6 +234,12 @@ impl Collector for PopCollector {
             "Whether this PoP takes viewers",
             u64::from(self.pop.is_ready()),
         )?;
+        counter(
+            encoder,
+            "log_lines_lost",
+            "Log lines that could not be written or waited in too long a queue",
+            chorus_telemetry::lines_lost(),
+        )?;
         gauge(
             encoder,
             "shards",

@@ -13,6 +13,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
+use chorus_telemetry::say;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::net::{RecvFlags, SendFlags};
@@ -82,7 +83,7 @@ pub(crate) fn run(listen: SocketAddr) -> Result<()> {
     socket.listen(4096)?;
     let listener: TcpListener = socket.into();
     listener.set_nonblocking(true)?;
-    println!("{}", listener.local_addr()?.port());
+    say!("{}", listener.local_addr()?.port());
     std::io::stdout().flush()?;
 
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -324,7 +325,7 @@ impl Server {
                 self.flat = false;
             }
             ["stats"] => {
-                println!("{}", serde_json::to_string(&self.stats)?);
+                say!("{}", serde_json::to_string(&self.stats)?);
                 std::io::stdout().flush()?;
             }
             other => anyhow::bail!("no such command: {other:?}"),

@@ -1,5 +1,8 @@
 //! `chorus-bench`: Chorus beside the physical limit of the machine and beside its peers, in one run.
 
+// Both panic when nobody takes what is printed.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod bare;
 mod http;
 mod load;
@@ -17,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use chorus_telemetry::complain;
 use clap::{Args, Parser, Subcommand};
 
 /// Measures a PoP beside a bare loop of `write` calls and beside what could be installed instead. Without a command:
@@ -95,7 +99,7 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("chorus-bench: {error:#}");
+            complain!("chorus-bench: {error:#}");
             ExitCode::FAILURE
         }
     }

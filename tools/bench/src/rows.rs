@@ -22,6 +22,7 @@ mod wire;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use chorus_telemetry::say;
 
 use crate::Options;
 use crate::plot::{Plot, Shape, Target};
@@ -182,13 +183,13 @@ pub(crate) fn run(options: &Options, length: Length, names: &[String]) -> Result
         }
         let section = one(&mut context, row);
         for line in &section.lines {
-            println!("{}", report::plain(line));
+            say!("{}", report::plain(line));
         }
         sections.push(section);
     }
     context.plots.splice(0..0, ratios(&sections));
     machine.during = Usage::now().since(&before);
-    println!("{}", report::shares(&machine.during));
+    say!("{}", report::shares(&machine.during));
     let took = context.elapsed();
     let whole = names.is_empty() && length == Length::Full;
     let out = options
@@ -252,6 +253,6 @@ fn ratios(sections: &[Section]) -> Option<Plot> {
 
 fn list() {
     for row in ROWS {
-        println!("{:12} {}", row.name, row.what);
+        say!("{:12} {}", row.name, row.what);
     }
 }

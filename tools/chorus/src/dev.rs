@@ -11,12 +11,13 @@ mod stop;
 mod watch;
 
 use std::ffi::OsString;
-use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use chorus_telemetry::{complain, say};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use child::{Child, Part};
@@ -28,9 +29,9 @@ use watch::Watch;
 /// Options of `chorus dev`.
 #[derive(clap::Args, Clone)]
 pub(crate) struct Args {
-    /// Where viewers connect; port 0 takes a free one.
+    /// Where viewers connect: an address or a name, and a port; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
+    listen: String,
     /// Where everything is kept.
     #[arg(long, env = "CHORUS_DATA", default_value = ".chorus")]
     data: PathBuf,
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long)]
     reset: bool,
     /// Cores of the PoP, each with its own session component; the PoP decides when absent.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16))]
     shards: Option<u8>,
     /// A value of the PoP's configuration, as `limits.comments_per_minute=600`; may be repeated.
     #[arg(long = "edge-set", value_name = "KEY=VALUE")]
@@ -118,7 +119,7 @@ async fn dev(args: Args) -> Result<ExitCode> {
     let parent = std::os::unix::process::parent_id();
     let house = House::find(args.app.as_deref())?;
     let nats_server = find::nats_server(args.nats_server.as_deref(), &house)?;
-    let (listen, listener) = free_listen(args.listen)?;
+    let (listen, listener) = free_listen(&args.listen)?;
     let dir = DataDir::open(&args.data, args.reset)?;
     let identity = Identity::open(&dir)?;
     let ports = ports::Ports::choose()?;
@@ -149,7 +150,7 @@ async fn dev(args: Args) -> Result<ExitCode> {
     let outcome = match started {
         Err(error) => Err(error),
         Ok(Some(told)) => {
-            println!("{told}: stopping");
+            say!("{told}: stopping");
             Ok(ExitCode::SUCCESS)
         }
         Ok(None) => {
@@ -165,7 +166,7 @@ async fn dev(args: Args) -> Result<ExitCode> {
     tokio::select! {
         () = stop::in_order(&mut children) => {}
         _ = signals.told() => {
-            println!("told again: not waiting any longer");
+            say!("told again: not waiting any longer");
             stop::at_once(&mut children).await;
         }
     }
@@ -187,7 +188,7 @@ async fn start_all(
             continue;
         };
         ready::wait(child).await?;
-        println!(
+        say!(
             "  {:<14} ready after {} ms",
             child.part.name,
             begun.elapsed().as_millis()
@@ -216,7 +217,7 @@ async fn serve(
         let (index, how) = match end {
             End::Ran(code) => return Ok(code),
             End::Told(why) => {
-                println!("{why}: stopping");
+                say!("{why}: stopping");
                 return Ok(ExitCode::SUCCESS);
             }
             End::GaveUp(index) => {
@@ -226,7 +227,7 @@ async fn serve(
             End::Died(index, how) => (index, how),
         };
         let name = children[index].part.name;
-        eprintln!(
+        complain!(
             "chorus: {name} ended by itself ({how})\n{}",
             children[index].log_tail()
         );
@@ -237,7 +238,7 @@ async fn serve(
         }
         tokio::select! {
             told = signals.told() => {
-                println!("{told}: stopping");
+                say!("{told}: stopping");
                 return Ok(ExitCode::SUCCESS);
             }
             () = tokio::time::sleep(Duration::from_millis(args.restart_delay_ms)) => {}
@@ -257,8 +258,11 @@ async fn start_again(
     let part = children[index].part.clone();
     let name = part.name;
     children[index] = Child::spawn(part, dir, args.verbose)?;
-    dir.write_pids(children)?;
-    println!("{name} started again as process {}", children[index].pid);
+    if let Err(error) = dir.write_pids(children) {
+        // What is there says the old number; the programs run on.
+        complain!("chorus: {error:#}");
+    }
+    say!("{name} started again as process {}", children[index].pid);
     Ok(())
 }
 
@@ -269,7 +273,7 @@ fn command(words: &[OsString], listen: SocketAddr) -> Result<Option<tokio::proce
     };
     let started = tokio::process::Command::new(program)
         .args(args)
-        .env("CHORUS_URL", format!("http://{listen}"))
+        .env("CHORUS_URL", format!("http://{}", reachable(listen)))
         .kill_on_drop(true)
         .spawn();
     started
@@ -299,16 +303,32 @@ async fn parent_gone(asked: bool, parent: u32) {
     }
 }
 
-/// The address itself, or a free port where 0 is asked for, held until the listener is dropped; in use is an error.
-fn free_listen(listen: SocketAddr) -> Result<(SocketAddr, TcpListener)> {
-    let listener = if listen.port() == 0 {
-        ports::hold_tcp(listen.ip())?
-    } else {
-        TcpListener::bind(listen).with_context(|| {
-            format!("cannot listen on {listen}; choose another address with --listen")
-        })?
-    };
-    Ok((listener.local_addr()?, listener))
+/// The address of what was named, or a free port where 0 is asked for, held until the listener is dropped; in use is an
+/// error. Of a name's addresses the first that can be listened on is taken, IPv4 before IPv6.
+fn free_listen(listen: &str) -> Result<(SocketAddr, TcpListener)> {
+    let refused = || format!("cannot listen on {listen}; choose another address with --listen");
+    let found = listen.to_socket_addrs().with_context(|| {
+        format!("--listen {listen}: give an address or a name, and a port, as localhost:8080")
+    })?;
+    let mut addresses: Vec<SocketAddr> = found.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    let mut refusal = None;
+    for address in addresses {
+        let listener = if address.port() == 0 {
+            ports::hold_tcp(address.ip())
+        } else {
+            TcpListener::bind(address).map_err(anyhow::Error::from)
+        };
+        match listener {
+            Ok(listener) => return Ok((listener.local_addr()?, listener)),
+            Err(error) => {
+                refusal.get_or_insert(error);
+            }
+        }
+    }
+    Err(refusal
+        .unwrap_or_else(|| anyhow::anyhow!("the name has no address"))
+        .context(refused()))
 }
 
 struct Signals {
@@ -336,8 +356,31 @@ impl Signals {
     }
 }
 
+/// Where this machine reaches what listens there.
+pub(crate) fn reachable(listen: SocketAddr) -> SocketAddr {
+    match listen.ip() {
+        ip if !ip.is_unspecified() => listen,
+        IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, listen.port())),
+        IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, listen.port())),
+    }
+}
+
+/// How a shell in the current directory runs this program.
+fn invoked() -> String {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&program);
+    // A name alone was found in PATH; a path is repeated as it was typed.
+    let shown = name.display().to_string();
+    if shown.contains([' ', '\'', '"', '$', '\\']) {
+        format!("'{}'", shown.replace('\'', "'\\''"))
+    } else {
+        shown
+    }
+}
+
 fn print_how_to(listen: SocketAddr, dir: &DataDir, sync: Sync) {
-    let url = format!("http://{listen}");
+    let url = format!("http://{}", reachable(listen));
+    let chorus = invoked();
     let durable = match sync {
         Sync::ServerDefault => {
             "survives the kill of every process. It does not survive a loss of power: one node, and
@@ -347,7 +390,7 @@ fn print_how_to(listen: SocketAddr, dir: &DataDir, sync: Sync) {
             "survives the kill of every process and a loss of power, not the loss of the disk."
         }
     };
-    println!(
+    say!(
         "
 Chorus is at {url}/
 
@@ -355,7 +398,7 @@ Chorus is at {url}/
   A token     curl -s -X POST {url}/api/dev/token -H 'content-type: application/json' -d '{{\"username\":\"ada\"}}'
   History     curl -s '{url}/api/streams/demo/comments?limit=20'
   Metrics     curl -s {url}/metrics
-  Load        chorus load --url {url} --viewers 200 --rate 50
+  Load        {chorus} load --url {url} --viewers 200 --rate 50
 
   Data        {} (logs and process ids are there too; --reset clears it)
   `durable` here means: {durable}

@@ -6,12 +6,15 @@ mod watcher;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use chorus_client::protocol::{Encoding, StreamId};
 use chorus_client::{Endpoint, Options, Rest};
-use tokio::sync::Semaphore;
+use chorus_telemetry::say;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Barrier, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -21,6 +24,10 @@ use tally::Tally;
 const OPENING_MAX: usize = 64;
 /// How long after the last post what is still on its way is waited for.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
+/// The same after an interrupt, also for receipts.
+const SETTLE_STOPPED_MAX: Duration = Duration::from_secs(2);
+/// The exit code after an interrupt, as shells give it.
+const INTERRUPTED: u8 = 130;
 
 /// Comments a second of one author when nothing else is said: well below the 50 messages a connection may send.
 const AUTHOR_RATE: u32 = 20;
@@ -56,6 +63,10 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    fn posts_max(&self) -> u64 {
+        u64::from(self.rate) * u64::from(self.seconds)
+    }
+
     fn authors(&self) -> u32 {
         self.authors
             .unwrap_or_else(|| self.rate.div_ceil(AUTHOR_RATE).max(2))
@@ -88,17 +99,16 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 
 async fn load(args: Args) -> Result<ExitCode> {
     let endpoint = Endpoint::parse(&args.url)?;
-    let posts_max = u64::from(args.rate) * u64::from(args.seconds);
-    let tally = Arc::new(Tally::new(posts_max as usize));
-    let tokens = tokens(&args).await?;
+    let tally = Arc::new(Tally::new(args.posts_max() as usize));
 
-    println!(
+    say!(
         "opening {} viewers and {} authors at {}",
         args.viewers,
         args.authors(),
         args.url
     );
-    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let (stop_posting, posting_stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
     let mut watchers = JoinSet::new();
     let opening = Arc::new(Semaphore::new(OPENING_MAX));
     for index in 0..args.viewers {
@@ -118,8 +128,100 @@ async fn load(args: Args) -> Result<ExitCode> {
         ));
     }
     let mut authors = JoinSet::new();
-    let begin = Arc::new(tokio::sync::Barrier::new(args.authors() as usize + 1));
-    for (index, token) in tokens.into_iter().enumerate() {
+    let mut interrupt = Interrupt::listen()?;
+    let mut interrupted = tokio::select! {
+        opened = open_authors(&args, &endpoint, &tally, &posting_stopped, &mut authors) => {
+            let begin = opened?;
+            tokio::select! {
+                watching = wait_watching(&tally, &mut watchers, args.viewers) => {
+                    watching?;
+                    begin.wait().await;
+                    false
+                }
+                () = interrupt.told() => true,
+            }
+        }
+        () = interrupt.told() => true,
+    };
+
+    let begun = Instant::now();
+    if interrupted {
+        say!("interrupted before the first post");
+        authors.abort_all();
+    } else {
+        interrupted = posting(&tally, &mut authors, &mut interrupt, &stop_posting).await?;
+    }
+    let settled_max = if interrupted {
+        SETTLE_STOPPED_MAX
+    } else {
+        SETTLE_MAX
+    };
+    settle(&tally, args.viewers, settled_max).await;
+    let took = begun.elapsed();
+    stop.send_replace(true);
+    if interrupted {
+        watchers.shutdown().await;
+    }
+    while let Some(done) = watchers.join_next().await {
+        done.context("a viewer broke")?;
+    }
+    tally.report(args.viewers, took)?;
+    Ok(if interrupted {
+        ExitCode::from(INTERRUPTED)
+    } else {
+        tally.verdict(args.viewers)
+    })
+}
+
+/// Waits for the authors, with a line a second; true when it was interrupted.
+async fn posting(
+    tally: &Tally,
+    authors: &mut JoinSet<Result<()>>,
+    interrupt: &mut Interrupt,
+    stop_posting: &watch::Sender<bool>,
+) -> Result<bool> {
+    let begun = Instant::now();
+    let mut interrupted = false;
+    let mut each_second = tokio::time::interval(Duration::from_secs(1));
+    each_second.tick().await;
+    loop {
+        tokio::select! {
+            done = authors.join_next() => match done {
+                Some(Ok(Ok(()))) => {}
+                // The others go on, and the report says it.
+                Some(Ok(Err(error))) => {
+                    tally.failed(format!("an author broke: {error:#}"));
+                    tally.errors.fetch_add(1, Ordering::Relaxed);
+                }
+                Some(Err(_)) if interrupted => {}
+                Some(Err(error)) => return Err(error).context("an author broke"),
+                None => return Ok(interrupted),
+            },
+            () = interrupt.told() => {
+                if interrupted {
+                    authors.abort_all();
+                } else {
+                    say!("interrupted: waiting for what is under way; again to stop at once");
+                }
+                interrupted = true;
+                stop_posting.send_replace(true);
+            }
+            _ = each_second.tick() => say!("{:>5} s  {}", begun.elapsed().as_secs(), tally.progress()),
+        }
+    }
+}
+
+/// Connects the authors, who wait for the barrier before they post.
+async fn open_authors(
+    args: &Args,
+    endpoint: &Endpoint,
+    tally: &Arc<Tally>,
+    stopped: &watch::Receiver<bool>,
+    authors: &mut JoinSet<Result<()>>,
+) -> Result<Arc<Barrier>> {
+    let begin = Arc::new(Barrier::new(args.authors() as usize + 1));
+    let posts_max = args.posts_max();
+    for (index, token) in tokens(args).await?.into_iter().enumerate() {
         let share = author::Share {
             index: index as u64,
             authors: u64::from(args.authors()),
@@ -129,30 +231,34 @@ async fn load(args: Args) -> Result<ExitCode> {
         let options = Options::default()
             .token(token)
             .encoding(args.encoding.of(index as u32));
-        let author = author::Author::open(&endpoint, &args.stream, &options).await?;
-        authors.spawn(author.run(share, Arc::clone(&begin), Arc::clone(&tally)));
+        let author = author::Author::open(endpoint, &args.stream, &options).await?;
+        let (begin, tally) = (Arc::clone(&begin), Arc::clone(tally));
+        authors.spawn(author.run(share, begin, tally, stopped.clone()));
     }
-    wait_watching(&tally, &mut watchers, args.viewers).await?;
-    begin.wait().await;
+    Ok(begin)
+}
 
-    let begun = Instant::now();
-    let mut each_second = tokio::time::interval(Duration::from_secs(1));
-    each_second.tick().await;
-    loop {
+/// Ctrl-C or a polite kill.
+struct Interrupt {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupt {
+    fn listen() -> Result<Self> {
+        let of = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            interrupt: of(SignalKind::interrupt())?,
+            terminate: of(SignalKind::terminate())?,
+        })
+    }
+
+    async fn told(&mut self) {
         tokio::select! {
-            done = authors.join_next() => match done {
-                Some(done) => done.context("an author broke")??,
-                None => break,
-            },
-            _ = each_second.tick() => println!("{:>5} s  {}", begun.elapsed().as_secs(), tally.progress()),
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
-    settle(&tally, args.viewers).await;
-    stop.send_replace(true);
-    while let Some(done) = watchers.join_next().await {
-        done.context("a viewer broke")?;
-    }
-    Ok(tally.report(args.viewers, begun.elapsed()))
 }
 
 /// One token an author.
@@ -187,7 +293,7 @@ async fn wait_watching(tally: &Tally, watchers: &mut JoinSet<()>, viewers: u32) 
     loop {
         let (watching, broken) = tally.opened();
         if watching + broken >= u64::from(viewers) || watchers.is_empty() {
-            println!(
+            say!(
                 "{watching} watch, {broken} could not, after {} ms",
                 begun.elapsed().as_millis()
             );
@@ -201,8 +307,8 @@ async fn wait_watching(tally: &Tally, watchers: &mut JoinSet<()>, viewers: u32) 
 }
 
 /// Waits until every durable comment was seen by every viewer, or nothing new comes any more.
-async fn settle(tally: &Tally, viewers: u32) {
-    let deadline = Instant::now() + SETTLE_MAX;
+async fn settle(tally: &Tally, viewers: u32, within: Duration) {
+    let deadline = Instant::now() + within;
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     while !tally.complete(viewers) && Instant::now() < deadline {
         tick.tick().await;

@@ -1,5 +1,8 @@
 //! The `chorus` command: a whole Chorus on one machine (`dev`) and load against any PoP (`load`).
 
+// Both panic when nobody takes what is printed.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod dev;
 mod histogram;
 mod load;
@@ -7,6 +10,7 @@ mod supervised;
 
 use std::process::ExitCode;
 
+use chorus_telemetry::complain;
 use clap::{Parser, Subcommand};
 
 /// Live comments beside a live video.
@@ -37,7 +41,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("chorus: {error:#}");
+            complain!("chorus: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -10,24 +10,33 @@ type Child = Node | string | null;
 
 export function el<K extends keyof HTMLElementTagNameMap>(
   tag: K,
-  fields: { className?: string; text?: string; label?: string; title?: string; data?: Record<string, string> } = {},
+  fields: { className?: string; text?: string; title?: string; data?: Record<string, string> } = {},
   ...children: Child[]
 ): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
   if (fields.className) element.className = fields.className;
   if (fields.text !== undefined) element.textContent = fields.text;
-  if (fields.label) element.setAttribute("aria-label", fields.label);
   if (fields.title) element.title = fields.title;
   Object.assign(element.dataset, fields.data);
   for (const child of children) if (child !== null) element.append(child);
   return element;
 }
 
-export function button(className: string, text: string, label: string, onClick: () => void): HTMLButtonElement {
-  const element = el("button", { className, text, label, title: label, data: { action: className } });
-  element.type = "button";
-  element.addEventListener("click", onClick);
+/** A person's text among the page's own words, so that its direction does not turn them around. */
+export function bdi(text: string, className = ""): HTMLElement {
+  const element = el("bdi", { className, text });
+  element.dir = "auto";
   return element;
+}
+
+/** The same where only a string fits: between FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE. */
+export function isolated(text: string): string {
+  return `\u2068${text}\u2069`;
+}
+
+export function setText(element: HTMLElement, text: string): void {
+  // An unchanged text is left alone: a live region would say it again.
+  if (element.textContent !== text) element.textContent = text;
 }
 
 export function reducedMotion(): boolean {

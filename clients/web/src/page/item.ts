@@ -1,52 +1,64 @@
 /** One line of the feed: a comment, an own post under way, or the marker of a hole. */
-import { compareIds, type Comment, type OwnPost, type StreamHandle, type TimelineItem } from "../sdk/index.js";
-import { button, el } from "./dom.js";
+import { compareIds, type Comment, type OwnPost, type TimelineItem } from "../sdk/index.js";
+import { bdi, el, isolated } from "./dom.js";
 import { fate } from "./words.js";
 
-export interface ItemActions {
+/** What a line may ask for: `data-action` of its buttons. */
+export type ItemAction = "reply" | "parent" | "retry" | "edit" | "dismiss";
+
+/** What a line needs to know beside its own item. */
+export interface ItemContext {
   /** The viewer's own name and id; null while only reading. */
-  me(): { username: string; userId: string | null } | null;
-  reply(comment: Comment): void;
-  /** Puts the text back to be changed and sent anew. */
-  edit(post: OwnPost): void;
-  liked(commentId: string): boolean;
-  like(commentId: string): void;
+  me: { username: string; userId: string | null } | null;
+  find(commentId: string): Comment | undefined;
+  /** The oldest comment that is held. */
+  oldestId: string | undefined;
+  nowMs: number;
 }
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const clock = remembered({ hour: "2-digit", minute: "2-digit" });
+const date = remembered({ dateStyle: "medium", timeStyle: "medium" });
 
-/** Changes exactly when the line looks different. */
-export function signature(item: TimelineItem, stream: StreamHandle, nowMs: number): string {
+/** Formats to the second. Formatting is slow, and hundreds of comments may have the same one. */
+function remembered(options: Intl.DateTimeFormatOptions): (at: Date) => string {
+  const format = new Intl.DateTimeFormat(undefined, options);
+  let second = NaN;
+  let text = "";
+  return (at) => {
+    const now = Math.floor(at.getTime() / 1000);
+    if (now !== second) text = format.format(at);
+    second = now;
+    return text;
+  };
+}
+
+/** Changes exactly when the line looks different. Called for every drawn line at every change, so it stays cheap. */
+export function signature(item: TimelineItem, context: ItemContext): string {
   if (item.kind === "gap") return "gap";
   const comment = item.kind === "comment" ? item.comment : null;
-  const parts: unknown[] = [item.kind, comment?.id, comment?.content, comment?.highlighted, comment?.pinned];
-  if (comment) parts.push(likes(comment, stream), comment.parent_id && stream.view?.get(comment.parent_id)?.content);
-  if (item.post) parts.push(item.post.status, fate(item.post, nowMs).text);
-  return JSON.stringify(parts);
+  let text = comment ? `${comment.id}\n${comment.content}\n${comment.highlighted}${comment.pinned}` : "";
+  const parentId = comment ? comment.parent_id : item.post?.parentId;
+  if (parentId) text += `\n${quoteText(parentId, context).text}`;
+  if (item.post) text += `\n${item.post.status}\n${fate(item.post, context.nowMs).text}`;
+  return text;
 }
 
-export function renderItem(
-  line: HTMLLIElement,
-  item: TimelineItem,
-  stream: StreamHandle,
-  actions: ItemActions,
-  nowMs: number,
-): void {
+export function renderItem(line: HTMLLIElement, item: TimelineItem, context: ItemContext): void {
+  line.tabIndex = -1;
   if (item.kind === "gap") {
     line.className = "gap";
     line.textContent = "Missed comments could not be replayed";
     return;
   }
-  const focused = line.contains(document.activeElement) ? (document.activeElement as HTMLElement).dataset["action"] : null;
+  const held = line.contains(document.activeElement);
+  const focused = held ? (document.activeElement as HTMLElement).dataset["action"] : undefined;
   const comment = item.kind === "comment" ? item.comment : null;
-  const me = actions.me();
+  const { me } = context;
   const username = comment?.username ?? me?.username ?? "";
-  const content = comment?.content ?? item.post?.content ?? "";
   const parentId = comment ? comment.parent_id : item.post?.parentId;
-  const own = item.post !== null || (comment !== null && comment.user_id === me?.userId);
 
   line.className = "comment";
-  line.classList.toggle("own", own);
+  line.classList.toggle("own", item.post !== null || (comment !== null && comment.user_id === me?.userId));
   line.classList.toggle("pinned", comment?.pinned === true);
   line.classList.toggle("highlighted", comment?.highlighted === true);
   line.classList.toggle("mentions-me", me !== null && comment?.mentions?.includes(me.username) === true);
@@ -55,86 +67,86 @@ export function renderItem(
   line.dataset["status"] = item.post?.status ?? "";
   line.style.setProperty("--hue", String(hue(comment?.user_id ?? me?.userId ?? username)));
 
+  const avatar = el("span", { className: "avatar", text: [...username][0]?.toUpperCase() ?? "?" });
+  avatar.setAttribute("aria-hidden", "true");
+  const text = el("p", { className: "text", text: comment?.content ?? item.post?.content ?? "" });
+  text.dir = "auto";
   line.replaceChildren(
-    el("span", { className: "avatar", text: [...username][0]?.toUpperCase() ?? "?" }),
+    avatar,
     el(
       "div",
       { className: "body" },
       head(username, comment, item.post),
-      parentId ? quote(parentId, stream) : null,
-      el("p", { className: "text", text: content }),
-      item.post ? fateLine(item.post, stream, actions, nowMs) : null,
+      parentId ? quote(parentId, context) : null,
+      text,
+      item.post ? fateLine(item.post, context.nowMs) : null,
     ),
-    comment ? actionRow(comment, own, stream, actions) : "",
+    comment ? actionRow(comment) : "",
   );
-  line.querySelector(".avatar")?.setAttribute("aria-hidden", "true");
+  if (held) reachable(line, true);
   if (focused) line.querySelector<HTMLElement>(`[data-action="${focused}"]`)?.focus();
+}
+
+/** A line and its buttons are tab stops only while the focus is in it: a feed of hundreds is one stop. */
+export function reachable(line: HTMLElement, yes: boolean): void {
+  line.tabIndex = yes ? 0 : -1;
+  for (const button of line.querySelectorAll("button")) button.tabIndex = yes ? 0 : -1;
 }
 
 function head(username: string, comment: Comment | null, post: OwnPost | null): HTMLElement {
   const at = new Date(comment?.created_at_ms ?? post?.postedAtMs ?? 0);
-  const time = el("time", { text: clock.format(at), title: at.toLocaleString() });
+  const time = el("time", { text: clock(at), title: date(at) });
   time.dateTime = at.toISOString();
-  const line = el("div", { className: "head" }, el("span", { className: "name", text: username }));
+  const name = bdi(username, "name");
+  name.title = username;
+  const line = el("div", { className: "head" }, name);
   for (const badge of comment?.badges ?? []) line.append(el("span", { className: "badge", text: badge }));
   if (comment?.pinned) line.append(el("span", { className: "badge", text: "pinned" }));
   line.append(time);
   return line;
 }
 
-function quote(parentId: string, stream: StreamHandle): HTMLElement {
-  const parent = stream.view?.get(parentId);
-  const oldest = stream.view?.comments[0]?.id ?? "";
-  if (!parent) {
-    const earlier = compareIds(parentId, oldest) < 0;
-    return el("span", { className: "quote", text: earlier ? "In reply to an earlier comment" : "In reply to a removed comment" });
-  }
-  return button("quote", `${parent.username}: ${parent.content}`, `In reply to ${parent.username}: show it`, () => {
-    const target = document.querySelector<HTMLElement>(`li[data-id="${CSS.escape(parentId)}"]`);
-    target?.scrollIntoView({ block: "center" });
-    target?.classList.add("shown");
-    target?.addEventListener("animationend", () => target.classList.remove("shown"), { once: true });
-  });
+function quoteText(parentId: string, context: ItemContext): { parent: Comment | null; text: string } {
+  const parent = context.find(parentId);
+  if (parent) return { parent, text: `${parent.username}: ${parent.content}` };
+  const earlier = compareIds(parentId, context.oldestId ?? "") < 0;
+  return { parent: null, text: earlier ? "In reply to an earlier comment" : "In reply to a removed comment" };
 }
 
-function fateLine(post: OwnPost, stream: StreamHandle, actions: ItemActions, nowMs: number): HTMLElement {
+function quote(parentId: string, context: ItemContext): HTMLElement {
+  const { parent, text } = quoteText(parentId, context);
+  if (!parent) return el("span", { className: "quote", text });
+  const button = lineButton("parent", "quote", "", `In reply to ${isolated(parent.username)}: ${isolated(parent.content)}`);
+  button.append(bdi(parent.username), ": ", bdi(parent.content));
+  button.dataset["parent"] = parentId;
+  return button;
+}
+
+function fateLine(post: OwnPost, nowMs: number): HTMLElement {
   const { symbol, text } = fate(post, nowMs);
   const mark = el("span", { className: "symbol", text: symbol });
   mark.setAttribute("aria-hidden", "true");
   const line = el("div", { className: "fate", data: { status: post.status } }, mark, el("span", { text }));
-  const dismiss = (): void => {
-    stream.dismiss(post.clientId);
-  };
-  if (post.status === "unconfirmed") {
-    line.append(button("link retry", "Try again", "Try again to post this comment", () => stream.retry(post.clientId)));
-  }
-  if (post.status === "rejected") {
-    line.append(
-      button("link edit", "Edit", "Edit this comment and post it anew", () => {
-        dismiss();
-        actions.edit(post);
-      }),
-    );
+  // The outcome is said by the status of the feed, also while the feed itself is not read out.
+  line.setAttribute("aria-live", "off");
+  if (post.status === "unconfirmed") line.append(lineButton("retry", "link", "Try again", "Try again to post this comment"));
+  if (post.status === "rejected") line.append(lineButton("edit", "link", "Edit", "Edit this comment and post it anew"));
+  if (post.status === "unconfirmed" || post.status === "rejected") {
+    line.append(lineButton("dismiss", "link", "Dismiss", "Dismiss this comment"));
   }
   return line;
 }
 
-function actionRow(comment: Comment, own: boolean, stream: StreamHandle, actions: ItemActions): HTMLElement {
-  const count = likes(comment, stream);
-  const liked = actions.liked(comment.id);
-  const like = button("like", count > 0 ? `♥ ${count}` : "♡", `Like this comment${count > 0 ? `, ${count} so far` : ""}`, () =>
-    actions.like(comment.id),
-  );
-  like.setAttribute("aria-pressed", String(liked));
-  like.classList.toggle("some", count > 0);
-  const row = el("div", { className: "actions" }, like);
-  row.append(button("reply", "↩", `Reply to ${comment.username}`, () => actions.reply(comment)));
-  if (own) row.append(button("delete", "✕", "Delete your comment", () => stream.delete(comment.id)));
-  return row;
+function actionRow(comment: Comment): HTMLElement {
+  return el("div", { className: "actions" }, lineButton("reply", "reply", "↩", `Reply to ${isolated(comment.username)}`));
 }
 
-function likes(comment: Comment, stream: StreamHandle): number {
-  return stream.view?.commentReactions.get(comment.id)?.["like"] ?? comment.likes ?? 0;
+function lineButton(action: ItemAction, className: string, text: string, label: string): HTMLButtonElement {
+  const button = el("button", { className, text, title: label, data: { action } });
+  button.setAttribute("aria-label", label);
+  button.type = "button";
+  button.tabIndex = -1;
+  return button;
 }
 
 /** The same person has the same colour everywhere. */

@@ -1,11 +1,13 @@
 /** The demo page: one stream, read by anyone, written in by who gives a name. */
-import { Chorus, type OwnPost, type StreamHandle } from "../sdk/index.js";
-import { composer } from "./composer.js";
-import { byId } from "./dom.js";
-import { feed } from "./feed.js";
+import { Chorus, type StreamHandle } from "../sdk/index.js";
+import { readAbout } from "./about.js";
+import { composer, type Composer } from "./composer.js";
+import { byId, isolated, setText } from "./dom.js";
+import { feed, type Feed } from "./feed.js";
 import { reactionBar } from "./reactions.js";
 import { forgetSession, keep, renewed, savedSession, signIn, signInProblem, type Session } from "./session.js";
-import { connectionWords, noticeWords } from "./words.js";
+import { stage } from "./stage.js";
+import { closedWords, errorWords, noticeWords } from "./words.js";
 
 declare global {
   interface Window {
@@ -17,7 +19,8 @@ declare global {
 /** A notice goes by itself: it speaks of a moment. */
 const NOTICE_MS = 15_000;
 
-const streamId = /^[A-Za-z0-9_-]{1,64}$/.exec(new URLSearchParams(location.search).get("stream") ?? "")?.[0] ?? "demo";
+const wanted = new URLSearchParams(location.search).get("stream") ?? "demo";
+const valid = /^[A-Za-z0-9_-]{1,64}$/.test(wanted);
 let session: Session | null = savedSession();
 
 const socketUrl = new URL("/v1/ws", location.href);
@@ -34,31 +37,25 @@ const client = new Chorus({
     return session === before ? null : (session?.token ?? null);
   },
 });
-const stream = client.join(streamId);
+const stream = client.join(wanted);
 window.chorus = { client, stream };
 
-const liked = new Set<string>();
 const nameForm = byId<HTMLFormElement>("name-form");
 const nameInput = byId<HTMLInputElement>("name");
-const writing = composer(stream, () => comments.scrollToEnd());
-const comments = feed(client, stream, {
+const onStage = stage(client, stream);
+const writing: Composer = composer(stream, {
+  find: (id) => comments.find(id),
+  posted: () => comments.scrollToEnd(),
+});
+const comments: Feed = feed(client, stream, {
   me: () => (session ? { username: session.username, userId: client.userId } : null),
   reply: (comment) => {
     if (askName()) writing.reply(comment);
   },
-  edit: (post: OwnPost) => {
-    comments.changed();
-    writing.fill(post.content);
+  edit: (post) => {
+    if (askName()) writing.edit(post);
   },
-  liked: (commentId) => liked.has(commentId),
-  like: (commentId) => {
-    if (!askName() || client.connection.phase !== "open") return;
-    if (liked.delete(commentId)) stream.unreact(commentId, "like");
-    else {
-      liked.add(commentId);
-      stream.reactTo(commentId, "like");
-    }
-  },
+  write,
 });
 reactionBar(client, stream, askName);
 
@@ -70,10 +67,35 @@ function askName(): boolean {
   return false;
 }
 
-function showSession(): void {
-  nameForm.hidden = session !== null;
+/** To where the viewer writes, or says who writes. */
+function write(): void {
+  if (session) writing.focus();
+  else nameInput.focus();
+}
+
+/** Brings the forms in line with who the viewer is and what the stream takes. */
+function showForms(): void {
+  const settings = stream.view?.settings ?? {};
+  const closed = closedWords(onStage.standing(), settings["comments_enabled"] !== false);
+  const slow = Number(settings["slow_mode_s"] ?? 0);
+  const hints = [
+    slow > 0 ? `Slow mode: ${slow} s` : "",
+    settings["followers_only"] === true ? "Followers only" : "",
+    settings["subscribers_only"] === true ? "Subscribers only" : "",
+    settings["emote_only"] === true ? "Emotes only" : "",
+  ];
+  nameForm.hidden = session !== null || closed !== null;
   byId("composer").hidden = session === null;
-  byId<HTMLTextAreaElement>("text").placeholder = session ? `Say something as ${session.username}…` : "";
+  const words = byId("closed");
+  words.hidden = closed === null || session !== null;
+  setText(words, closed ?? "");
+  const who = session ? `Say something as ${isolated(session.username)}…` : "";
+  byId<HTMLTextAreaElement>("text").placeholder = closed ?? who;
+  writing.setMode(closed, hints.filter(Boolean).join(" · "));
+}
+
+function showSession(): void {
+  showForms();
   comments.changed();
 }
 
@@ -88,7 +110,6 @@ nameForm.addEventListener("submit", async (event) => {
     client.setToken(session.token);
     if (client.connection.phase === "closed") client.start();
     showSession();
-    showMode();
     writing.focus();
   } catch (error) {
     problem.textContent = signInProblem(error);
@@ -96,53 +117,16 @@ nameForm.addEventListener("submit", async (event) => {
   }
 });
 
-function showConnection(): void {
-  const state = client.connection;
-  const pill = byId("connection");
-  const words = connectionWords(state, Date.now());
-  pill.dataset["phase"] = state.phase;
-  pill.textContent = words;
-  // A screen reader hears the change, not each second of the wait.
-  const said = state.phase === "waiting" ? "Connection lost, reconnecting" : words;
-  const live = byId("connection-said");
-  if (live.textContent !== said) live.textContent = said;
-}
-
-function showStage(): void {
-  const view = stream.view;
-  const joined = view?.joined === true;
-  const ended = view?.status === "ended";
-  const live = byId("live");
-  live.dataset["status"] = ended ? "ended" : joined ? "live" : "connecting";
-  live.textContent = ended ? "Ended" : joined ? "Live" : "Connecting";
-  const count = view?.viewerCount ?? 0;
-  const viewers = byId("viewers");
-  viewers.dataset["count"] = String(count);
-  viewers.textContent = `${count.toLocaleString("en")} watching`;
-}
-
-function showMode(): void {
-  const settings = stream.view?.settings ?? {};
-  const slow = Number(settings["slow_mode_s"] ?? 0);
-  const closed =
-    stream.view?.status === "ended" ? "The stream has ended" : settings["comments_enabled"] === false ? "Comments are switched off" : null;
-  const hints = [
-    slow > 0 ? `Slow mode: ${slow} s` : "",
-    settings["followers_only"] === true ? "Followers only" : "",
-    settings["subscribers_only"] === true ? "Subscribers only" : "",
-    settings["emote_only"] === true ? "Emotes only" : "",
-  ];
-  writing.setMode(closed, hints.filter(Boolean).join(" · "));
-}
-
-client.on("connection", () => {
-  showConnection();
-  showStage();
+byId("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  write();
 });
+
 client.on("auth", ({ status, reason }) => {
   if (status !== "signed_out" || session === null) return;
   // The token is of no use any more, here or after a reload: reading goes on, and the name is asked for again.
   forgetSession();
+  nameInput.value = session.username;
   session = null;
   showSession();
   if (reason === null) return;
@@ -150,33 +134,35 @@ client.on("auth", ({ status, reason }) => {
   problem.textContent = "Your sign-in is no longer valid. Give your name to write again.";
   problem.hidden = false;
 });
-client.on("joined", () => {
-  showStage();
-  showMode();
-});
-client.on("stream", () => {
-  showStage();
-  showMode();
-});
-client.on("viewers", showStage);
+for (const type of ["connection", "joined", "stream"] as const) client.on(type, showForms);
 
 let noticeTimer = 0;
-client.on("notice", (notice) => {
-  if (notice.stream_id !== streamId) return;
+function tell(words: string): void {
   const line = byId("notice");
-  line.textContent = noticeWords(notice);
+  line.textContent = words;
   line.hidden = false;
   clearTimeout(noticeTimer);
   noticeTimer = window.setTimeout(() => {
     line.hidden = true;
   }, NOTICE_MS);
+}
+client.on("notice", (notice) => {
+  if (notice.stream_id === stream.streamId) tell(noticeWords(notice));
+});
+client.on("error", (error) => {
+  const words = errorWords(error);
+  if (words !== null) tell(words);
 });
 
-byId("title").textContent = streamId;
-document.title = `${streamId} · Chorus`;
-setInterval(showConnection, 1_000);
 showSession();
-showConnection();
-showStage();
-showMode();
-client.start();
+if (valid) {
+  client.start();
+  void readAbout(stream.streamId).then((about) => {
+    onStage.setAbout(about);
+    showForms();
+  });
+} else {
+  // No stream can have that name: there is nobody to ask.
+  onStage.setAbout({ title: null, status: null, missing: true });
+  showForms();
+}

@@ -24,7 +24,7 @@ export function reactionBar(chorus: Chorus, stream: StreamHandle, ask: () => boo
     const button = el("button", { data: { reaction: type }, title: type }, face, total);
     button.type = "button";
     button.addEventListener("click", () => {
-      if (!ask()) return;
+      if (button.getAttribute("aria-disabled") === "true" || !ask()) return;
       stream.react(type);
       ownRisen[type] = (ownRisen[type] ?? 0) + 1;
       rise(floats, type);

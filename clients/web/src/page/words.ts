@@ -1,7 +1,8 @@
 /** What codes mean, in plain words. A code that is not known is shown as it is: better than nothing said. */
-import type { ConnectionState, OwnPost } from "../sdk/index.js";
+import type { ConnectionState, OwnPost, Phase, ProtocolError } from "../sdk/index.js";
 
-const REASONS: Record<string, string> = {
+/** Why a post was refused: the reasons of receipts, and the codes of errors that end a post. */
+export const REASON_WORDS: Record<string, string> = {
   blocked_word: "it has a word that is not allowed here",
   spam: "it looks like spam",
   duplicate: "you have just said the same",
@@ -19,6 +20,11 @@ const REASONS: Record<string, string> = {
   denied: "a moderator did not let it through",
   unavailable: "the service is not available right now; it was not stored",
   unauthenticated: "you are not signed in",
+  invalid_token: "your sign-in is no longer valid",
+  token_expired: "your sign-in has expired",
+  stream_ended: "the stream has ended",
+  stream_not_found: "there is no such stream",
+  not_joined: "this page is not connected to the stream",
 };
 
 const CLOSED: Record<number, string> = {
@@ -47,7 +53,7 @@ export function fate(post: OwnPost, nowMs: number): { symbol: string; text: stri
     case "held":
       return { symbol: "⏸", text: "waits for a moderator" };
     case "rejected": {
-      const why = REASONS[post.reason ?? ""] ?? post.message ?? post.reason ?? "no reason given";
+      const why = REASON_WORDS[post.reason ?? ""] ?? post.message ?? post.reason ?? "no reason given";
       const wait = post.retryAtMs === null ? "" : waitMs > 0 ? `; try again in ${seconds(waitMs)}` : "; you can try again now";
       return { symbol: "✕", text: `not posted: ${why}${wait}` };
     }
@@ -58,7 +64,43 @@ export function fate(post: OwnPost, nowMs: number): { symbol: string; text: stri
   }
 }
 
+/** What the stream is to this viewer now. */
+export type Standing = "connecting" | "live" | "scheduled" | "ended" | "unknown" | "offline";
+
+export function standing(now: { phase: Phase; joined: boolean; status: string | null; missing: boolean }): Standing {
+  if (now.missing) return "unknown";
+  if (now.status === "ended") return "ended";
+  if (now.phase === "closed" || now.phase === "suspended") return "offline";
+  if (!now.joined) return "connecting";
+  return now.status === "scheduled" ? "scheduled" : "live";
+}
+
+export function standingWords(standing: Standing): string {
+  switch (standing) {
+    case "connecting":
+      return "Connecting";
+    case "live":
+      return "Live";
+    case "scheduled":
+      return "Not started";
+    case "ended":
+      return "Ended";
+    case "unknown":
+      return "Unknown";
+    case "offline":
+      return "Offline";
+  }
+}
+
+/** Why nothing can be written, or null where it can. */
+export function closedWords(standing: Standing, commentsEnabled: boolean): string | null {
+  if (standing === "unknown") return "There is no such stream";
+  if (standing === "ended") return "The stream has ended";
+  return commentsEnabled ? null : "Comments are switched off";
+}
+
 export function connectionWords(state: ConnectionState, nowMs: number): string {
+  if (state.offline) return "No network";
   switch (state.phase) {
     case "idle":
     case "connecting":
@@ -87,3 +129,13 @@ export function noticeWords(notice: { kind: string; [field: string]: unknown }):
       return typeof notice["message"] === "string" ? notice["message"] : notice.kind.replaceAll("_", " ");
   }
 }
+
+/** An error that no post and no sign-in shows; null for those that something else on the page tells of. */
+export function errorWords(error: ProtocolError): string | null {
+  if (error.client_id !== undefined || TOLD_ELSEWHERE.has(error.code)) return null;
+  if (error.code === "rate_limited") return "You are reacting too fast: the last ones were not counted.";
+  return `The server refused: ${error.message}`;
+}
+
+/** The sign-in, the status of the stream and the connection say these. */
+const TOLD_ELSEWHERE = new Set(["unauthenticated", "invalid_token", "token_expired", "wrong_user", "stream_not_found", "stream_ended"]);

@@ -2,7 +2,15 @@
 import { compareIds } from "./ids.js";
 import { isOpen, type OwnPost } from "./outbox.js";
 import type { Comment } from "./protocol.js";
-import type { StreamView } from "./view.js";
+
+/** The comments to show, oldest first: a `StreamView`, or a part of what is known of a stream. */
+export interface TimelineSource {
+  readonly comments: readonly Comment[];
+  readonly gaps: readonly string[];
+  get(id: string): Comment | undefined;
+  /** Whether what stands at this id is older than all that is to be shown. */
+  isBeyond(id: string): boolean;
+}
 
 export type TimelineItem =
   | { kind: "comment"; key: string; comment: Comment; post: OwnPost | null }
@@ -10,7 +18,7 @@ export type TimelineItem =
   | { kind: "gap"; key: string };
 
 /** Oldest first. Keys are stable, and a post keeps its key when it becomes a comment. */
-export function timeline(view: StreamView, posts: readonly OwnPost[]): TimelineItem[] {
+export function timeline(view: TimelineSource, posts: readonly OwnPost[]): TimelineItem[] {
   const byCommentId = new Map<string, OwnPost>();
   const placed: { afterId: string; item: TimelineItem }[] = [];
   const atEnd: TimelineItem[] = [];

@@ -5,13 +5,9 @@
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
+import { base, launch, line, post, run, until, WAIT_MS } from "./support.mjs";
 
-const base = process.env.CHORUS_URL;
-if (!base) throw new Error("CHORUS_URL is missing: the browser test needs a running server, e.g. http://127.0.0.1:8080");
-const pageUrl = `${base.replace(/\/$/, "")}/?stream=${process.env.CHORUS_STREAM ?? "demo"}`;
-const run = `${Date.now().toString(36)}${Math.random().toString(36).slice(2, 6)}`;
-const WAIT_MS = 10_000;
+const pageUrl = `${base}/?stream=${process.env.CHORUS_STREAM ?? "demo"}`;
 
 let browser;
 /** Four writers, since one may write five comments in 30 s. */
@@ -37,39 +33,13 @@ async function viewer(name) {
   return page;
 }
 
-async function post(page, text) {
-  await page.fill("#text", text);
-  await page.press("#text", "Enter");
-}
-
-const line = (page, text) => page.locator("li.comment", { has: page.locator(".text", { hasText: text }) });
 const total = (page, type) => page.locator(`[data-reaction=${type}] .total`).evaluate((node) => Number(node.dataset.count));
 /** The texts of this run that start with `prefix`, in the order they are shown. */
 const texts = async (page, prefix) =>
   (await page.locator("#list .text").allTextContents()).filter((text) => text.startsWith(`${prefix} ${run}`));
 
-async function until(what, check) {
-  const deadline = Date.now() + WAIT_MS;
-  for (let last; ; await new Promise((done) => setTimeout(done, 50))) {
-    if (await check().then((value) => (last = value))) return;
-    if (Date.now() > deadline) assert.fail(`waited ${WAIT_MS} ms for ${what}; last seen: ${JSON.stringify(last)}`);
-  }
-}
-
 before(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHORUS_CHROMIUM ?? "/usr/bin/chromium",
-    args: [
-      "--headless",
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
-  });
+  browser = await launch();
   ada = await viewer("ada");
   grace = await viewer("grace");
   linus = await viewer("linus");

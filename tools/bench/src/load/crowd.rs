@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use chorus_telemetry::say;
 
 use super::Engine;
 use super::dialect::Dialect;
@@ -70,7 +71,7 @@ pub(crate) fn run(addr: SocketAddr, viewers: usize) -> Result<()> {
     let mut engine = Engine::until(Instant::now() + Duration::from_secs(900))?;
     let group = engine.group(Dialect::websocket(addr, "/", &[]));
     engine.connect(group, viewers)?;
-    println!("{READY}");
+    say!("{READY}");
     std::io::stdout().flush()?;
     let ended = Arc::new(AtomicBool::new(false));
     let at_end = Arc::clone(&ended);

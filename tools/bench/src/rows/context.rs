@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use chorus_telemetry::complain;
 
 use crate::Options;
 use crate::load::Engine;
@@ -203,6 +204,6 @@ impl Context {
 
     /// A line for who waits.
     pub(crate) fn progress(&self, what: &str) {
-        eprintln!("[{:4.0} s] {what}", self.start.elapsed().as_secs_f64());
+        complain!("[{:4.0} s] {what}", self.start.elapsed().as_secs_f64());
     }
 }

@@ -72,11 +72,7 @@ impl Part {
 
     /// The PoP. Its first start compiles the session component.
     pub(crate) fn edge(dir: &DataDir, house: &House, listen: SocketAddr) -> Self {
-        let reachable = if listen.ip().is_unspecified() {
-            SocketAddr::from(([127, 0, 0, 1], listen.port()))
-        } else {
-            listen
-        };
+        let reachable = super::reachable(listen);
         Self {
             key: "edge",
             name: "chorus-edge",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chorus_telemetry::complain;
 use rustix::process::Signal;
 
 use super::child::Child;
@@ -14,7 +15,7 @@ pub(crate) async fn in_order(children: &mut [Child]) {
         }
         child.signal(Signal::TERM);
         if wait(child, child.part.stop_max).await.is_none() {
-            eprintln!(
+            complain!(
                 "chorus: {} did not stop within {} s: killed",
                 child.part.name,
                 child.part.stop_max.as_secs()

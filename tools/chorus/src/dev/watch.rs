@@ -5,11 +5,11 @@
 //! again; its `/healthz` says so.
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chorus_client::Rest;
+use chorus_telemetry::say;
 use rustix::fs::statvfs;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -112,9 +112,9 @@ impl Watched {
             // Of several broken logs nats-server names now one, now another.
             (Some(_), Some(_)) if self.name == NATS => {}
             (Some(why), said) if said.as_ref() != Some(why) => {
-                print(&format!("{} is not ready: {why}", self.name));
+                say!("{} is not ready: {why}", self.name);
             }
-            (None, Some(_)) => print(&format!("{} is ready again", self.name)),
+            (None, Some(_)) => say!("{} is ready again", self.name),
             (Some(_) | None, _) => {}
         }
         self.said.clone_from(&why);
@@ -127,11 +127,6 @@ fn words(body: &str) -> String {
     let json = serde_json::from_str::<Value>(body).ok();
     let error = json.as_ref().and_then(|json| json["error"].as_str());
     error.unwrap_or(body).trim().to_owned()
-}
-
-/// A terminal that takes nothing must not end the programs.
-fn print(line: &str) {
-    let _lost = writeln!(io::stdout(), "{line}");
 }
 
 #[cfg(test)]

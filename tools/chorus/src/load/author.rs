@@ -9,9 +9,10 @@ use anyhow::{Context, Result, bail};
 use chorus_client::protocol::server::{ReceiptStatus, ServerMessage};
 use chorus_client::protocol::{ClientId, StreamId};
 use chorus_client::{Client, Endpoint, Event, Options};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, watch};
 use tokio::time::Instant;
 
+use super::SETTLE_STOPPED_MAX;
 use super::tally::Tally;
 
 /// How long a receipt is waited for after the last post: a PoP says `unconfirmed` after 30 s.
@@ -73,17 +74,18 @@ impl Author {
         })
     }
 
-    /// Posts its share when all are ready, then waits for what is open.
+    /// Posts its share when all are ready, or less when stopped, then waits for what is open.
     pub(crate) async fn run(
         mut self,
         share: Share,
         begin: Arc<Barrier>,
         tally: Arc<Tally>,
+        stopped: watch::Receiver<bool>,
     ) -> Result<()> {
         begin.wait().await;
         let begun = Instant::now();
         let mut number = share.index;
-        while number < share.posts_max {
+        while number < share.posts_max && !*stopped.borrow() {
             let due = begun + share.due(number);
             while let Some(event) = self.client.next_until(due).await {
                 self.take(event, &tally)?;
@@ -97,7 +99,12 @@ impl Author {
                 .await?;
             number += share.authors;
         }
-        let deadline = Instant::now() + RECEIPTS_MAX;
+        let deadline = Instant::now()
+            + if *stopped.borrow() {
+                SETTLE_STOPPED_MAX
+            } else {
+                RECEIPTS_MAX
+            };
         while !self.waiting.is_empty() {
             match self.client.next_until(deadline).await {
                 Some(event) => self.take(event, &tally)?,

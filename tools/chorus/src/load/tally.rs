@@ -1,11 +1,13 @@
 //! What happened, counted by all tasks together.
 
+use std::io;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::histogram::Histogram;
+use chorus_telemetry::{complain, print};
 
 /// What happened.
 pub(crate) struct Tally {
@@ -142,35 +144,36 @@ impl Tally {
         )
     }
 
-    /// The whole, for people; a failure when anything was lost, repeated or broken.
-    pub(crate) fn report(&self, viewers: u32, took: Duration) -> ExitCode {
+    /// The whole, for people.
+    pub(crate) fn report(&self, viewers: u32, took: Duration) -> io::Result<()> {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let missing = self.missing(viewers);
-        println!(
-            "\npost → other viewer   {}\npost → durable        {}",
+        print(format_args!(
+            "
+post → other viewer   {}
+post → durable        {}
+posts                 {} in {:.1} s: {} durable, {} refused, {} unconfirmed, {} errors
+viewers               {} of {viewers} watched, {} lost their connection
+deliveries            {} seen, {} missing, {} repeated",
             self.to_viewer.line(),
-            self.to_durable.line()
-        );
-        println!(
-            "posts                 {} in {:.1} s: {} durable, {} refused, {} unconfirmed, {} errors",
+            self.to_durable.line(),
             get(&self.posted),
             took.as_secs_f64(),
             get(&self.durable),
             get(&self.rejected),
             get(&self.unconfirmed),
-            get(&self.errors)
-        );
-        println!(
-            "viewers               {} of {viewers} watched, {} lost their connection",
+            get(&self.errors),
             get(&self.watching),
-            get(&self.lost)
-        );
-        println!(
-            "deliveries            {} seen, {missing} missing, {} repeated",
+            get(&self.lost),
             get(&self.seen),
+            self.missing(viewers),
             get(&self.repeats)
-        );
-        let faults = missing
+        ))
+    }
+
+    /// A failure when anything was lost, repeated or broken, or nothing was durable.
+    pub(crate) fn verdict(&self, viewers: u32) -> ExitCode {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let faults = self.missing(viewers)
             + get(&self.repeats)
             + get(&self.unconfirmed)
             + get(&self.errors)
@@ -179,7 +182,7 @@ impl Tally {
         if faults == 0 && get(&self.durable) > 0 {
             return ExitCode::SUCCESS;
         }
-        eprintln!(
+        complain!(
             "chorus: not all went well; the first failure: {}",
             self.first_failure()
         );

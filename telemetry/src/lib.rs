@@ -1,0 +1,165 @@
+//! What a program says: log lines to standard error, words to a terminal.
+//!
+//! Standard error may be a full disk, a pipe whose reader is gone or one whose reader has stopped. No such thing may end or
+//! stall a program: lines are written by a thread of their own out of a bounded queue, and what cannot be written is
+//! counted ([`lines_lost`]) and dropped.
+
+// Both panic when nobody takes what is printed.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+/// Lines that may wait to be written; one more is dropped and counted.
+pub const LINES_MAX: usize = 16_384;
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// Writes what still waits when it is dropped, for a second at the most.
+#[derive(Debug)]
+#[must_use = "lines that still wait are lost without it"]
+pub struct Guard {
+    _worker: WorkerGuard,
+}
+
+static NOT_WRITTEN: AtomicU64 = AtomicU64::new(0);
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Log lines of this process that could not be written, or were dropped because [`LINES_MAX`] others waited.
+#[must_use]
+pub fn lines_lost() -> u64 {
+    let dropped = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
+    NOT_WRITTEN.load(Ordering::Relaxed) + dropped as u64
+}
+
+/// Sends this process's log lines to standard error. `RUST_LOG` chooses which; without it, or when it cannot be read,
+/// `default` does. Colours go to a terminal only. A panic is logged with its place.
+pub fn start(format: Format, default: &str) -> Guard {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let (writer, worker) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_MAX)
+        .lossy(true)
+        .thread_name("log-lines")
+        .finish(Tolerant(io::stderr()));
+    let _ = DROPPED.set(writer.error_counter());
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(coloured(&io::stderr()))
+        .log_internal_errors(false)
+        .with_writer(writer);
+    match format {
+        Format::Text => lines.init(),
+        Format::Json => lines.json().init(),
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        tracing::error!(
+            thread = thread.name().unwrap_or("unnamed"),
+            place = panic.location().map(tracing::field::display),
+            "panic: {}",
+            panic.payload_as_str().unwrap_or("no message")
+        );
+    }));
+    Guard { _worker: worker }
+}
+
+/// A terminal gets colours, unless `NO_COLOR` is set.
+fn coloured(to: &impl IsTerminal) -> bool {
+    to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Counts what its writer refuses, and goes on.
+struct Tolerant<W>(W);
+
+impl<W: Write> Write for Tolerant<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A whole line comes in one call.
+        if self.0.write_all(bytes).is_err() {
+            NOT_WRITTEN.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // What matters was counted by the write.
+        let _ = self.0.flush();
+        Ok(())
+    }
+}
+
+/// Writes to standard output, for [`say!`].
+///
+/// # Errors
+/// When standard output takes no more.
+pub fn print(text: fmt::Arguments<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_fmt(text)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// Writes to standard error, for [`complain!`].
+///
+/// # Errors
+/// When standard error takes no more.
+pub fn print_error(text: fmt::Arguments<'_>) -> io::Result<()> {
+    let mut out = io::stderr().lock();
+    out.write_fmt(text)?;
+    out.write_all(b"\n")
+}
+
+/// `println!` that goes on when nobody listens.
+#[macro_export]
+macro_rules! say {
+    ($($text:tt)*) => {{
+        // Whoever closed standard output does not want to hear it.
+        let _ = $crate::print(::std::format_args!($($text)*));
+    }};
+}
+
+/// `eprintln!` that goes on when nobody listens.
+#[macro_export]
+macro_rules! complain {
+    ($($text:tt)*) => {{
+        let _ = $crate::print_error(::std::format_args!($($text)*));
+    }};
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_is_counted_and_nothing_else() {
+        let before = lines_lost();
+        let mut writer = Tolerant(Full);
+        assert_eq!(writer.write(b"a line\n").expect("goes on"), 7);
+        writer.flush().expect("goes on");
+        assert_eq!(lines_lost(), before + 1);
+    }
+}
