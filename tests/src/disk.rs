@@ -35,24 +35,25 @@ impl Disk {
         &self.path
     }
 
-    /// Writes until there is no byte left.
+    /// Writes until there is no byte left; so many were written.
     ///
     /// # Errors
     /// When a write fails for another reason.
-    pub fn fill(&self) -> Result<()> {
+    pub fn fill(&self) -> Result<usize> {
         let mut file = fs::File::create(self.filler()).context("cannot make the filler")?;
         let mut bytes = vec![0; 1 << 20];
+        let mut filled = 0;
         // Large pieces, then what still fits between them.
         while !bytes.is_empty() {
             match file.write(&bytes) {
-                Ok(_) => {}
+                Ok(written) => filled += written,
                 Err(error) if error.kind() == ErrorKind::StorageFull => {
                     bytes.truncate(bytes.len() / 2);
                 }
                 Err(error) => return Err(error).context("cannot fill the disk"),
             }
         }
-        Ok(())
+        Ok(filled)
     }
 
     /// Gives back what [`Disk::fill`] took.
