@@ -16,9 +16,10 @@ const LONGER: [(&str, &str); 1] = [(
 )];
 
 /// The directories with source of ours.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "protocol",
     "quic",
+    "telemetry",
     "components",
     "edge",
     "origin",
