@@ -97,6 +97,9 @@ impl Admin {
                 return Err(format!("the role {} does not run yet", role.name()));
             }
         }
+        if let Some(why) = self.metrics.health.why() {
+            return Err(why);
+        }
         let log = self.log.get().ok_or("the log is not connected yet")?;
         match tokio::time::timeout(LEADERS, log.leaders()).await {
             Ok(led) => led.map_err(|error| error.to_string()),

@@ -80,6 +80,9 @@ pub struct Config {
     /// Milliseconds that a turn of a busy thread lasts at least, 0 to 20: what comes meanwhile is done in one go.
     #[serde(default = "turn_ms_max")]
     pub turn_ms_max: u64,
+    /// Bytes that must be free on a disk of the store or of the log, 65,536 and more: with fewer it counts as full.
+    #[serde(default = "disk_free_bytes_min")]
+    pub disk_free_bytes_min: u64,
     /// Where `/healthz`, `/readyz` and `/metrics` answer.
     #[serde(default = "admin_listen")]
     pub admin_listen: SocketAddr,
@@ -120,6 +123,8 @@ pub struct Nats {
     pub comments_bytes_max: i64,
     /// Days the comment log keeps a message, 1 to 365.
     pub comments_days: u32,
+    /// The servers' store directory, where it is on this machine: posts are refused when its disk is full.
+    pub directory: Option<PathBuf>,
 }
 
 /// What a `durable` receipt survives.
@@ -234,6 +239,7 @@ impl Default for Nats {
             cluster: None,
             comments_bytes_max: -1,
             comments_days: 7,
+            directory: None,
         }
     }
 }
@@ -244,6 +250,10 @@ fn all_roles() -> Vec<Role> {
 
 fn turn_ms_max() -> u64 {
     16
+}
+
+fn disk_free_bytes_min() -> u64 {
+    4 << 20
 }
 
 fn admin_listen() -> SocketAddr {
@@ -307,6 +317,12 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         within("threads", self.threads as u64, 0, 64)?;
         within("turn_ms_max", self.turn_ms_max, 0, 20)?;
+        within(
+            "disk_free_bytes_min",
+            self.disk_free_bytes_min,
+            1 << 16,
+            1 << 50,
+        )?;
         if self.roles.is_empty() {
             return Err("roles: at least one".to_owned());
         }

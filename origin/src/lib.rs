@@ -8,7 +8,8 @@
 //! | [`gateway`] | the role that serves PoPs over QUIC |
 //! | [`persist`] | the role that writes the log to the store |
 //! | [`api`] | the role that answers the REST interface |
-//! | [`admin`] | health and metrics |
+//! | [`health`] | what is wrong now: disks, log, store |
+//! | [`admin`] | `/healthz`, `/readyz` and `/metrics` |
 //! | [`run`] | starts roles and stops them |
 //!
 //! **Invariants**: only [`log`] names `async_nats`, only [`gateway`] names `quinn`, only [`store`] names `rusqlite`.
@@ -21,6 +22,7 @@ pub mod api;
 pub mod clock;
 pub mod config;
 pub mod gateway;
+pub mod health;
 pub mod history;
 pub mod log;
 pub mod metrics;

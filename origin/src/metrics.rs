@@ -7,6 +7,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::health::Health;
+
 /// How a publication was acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum AckLabel {
@@ -39,6 +41,8 @@ struct ReasonLabels {
 /// The counters, gauges and histograms.
 pub struct Metrics {
     registry: Registry,
+    /// What is wrong now.
+    pub health: Health,
     /// Messages published.
     pub publishes: Counter,
     /// Comments that did not come back live in time and were published again.
@@ -107,6 +111,7 @@ impl Metrics {
         let r = &mut registry;
         let seconds = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
         Self {
+            health: Health::new(r),
             publishes: counter(r, "publishes", "Messages published to the log"),
             publishes_unproved: counter(
                 r,

@@ -17,6 +17,7 @@ use chorus_protocol::backhaul::Item;
 use tokio::sync::{Mutex, watch};
 
 use crate::clock;
+use crate::health::Condition;
 use crate::log::{Consumed, Entry, Lease, Leases, Log, LogError};
 use crate::metrics::Metrics;
 use crate::store::{Batch, Store, StoreError, StreamRow};
@@ -30,6 +31,9 @@ const LIVES: Duration = Duration::from_secs(1);
 /// From one try to the next when something is away.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// A turn that lasted longer ended for another reason than the one before, even in the same words.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
+
 /// Why writing stopped; it starts again from the store's position.
 #[derive(Debug, thiserror::Error)]
 enum Stop {
@@ -37,6 +41,8 @@ enum Stop {
     Log(#[from] LogError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("a stream cannot be written: {0}")]
+    Streams(StoreError),
     #[error("another process writes")]
     NotOurs,
     #[error("the log was made anew")]
@@ -53,20 +59,44 @@ pub struct Persist {
     pub metrics: Arc<Metrics>,
     /// Set while it writes or waits for its turn.
     pub running: Arc<AtomicBool>,
+    /// Set while a stream could not be written.
+    pub streams_failed: AtomicBool,
 }
 
 impl Persist {
     /// Writes until `stop` says otherwise; the group under way is finished.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let holder = format!("{:016x}", clock::draw());
+        let mut said = String::new();
         while !*stop.borrow() {
-            match self.turn(&holder, stop.clone()).await {
-                Ok(()) => break,
-                Err(why) => tracing::info!(%why, "persist starts again"),
+            let begun = Instant::now();
+            let Err(why) = self.turn(&holder, stop.clone()).await else {
+                break;
+            };
+            self.note(&why);
+            let why = why.to_string();
+            // Once per reason, not per try.
+            if said != why || begun.elapsed() > SAID_AGAIN {
+                tracing::info!(%why, "persist starts again");
+                said = why;
             }
             tokio::time::sleep(RETRY).await;
         }
         self.running.store(false, Ordering::Relaxed);
+    }
+
+    /// A store that failed is one that does not write now: the same is tried again until it does.
+    fn note(&self, why: &Stop) {
+        let (Stop::Store(error @ StoreError::Failed(_))
+        | Stop::Streams(error @ StoreError::Failed(_))) = why
+        else {
+            return;
+        };
+        if matches!(why, Stop::Streams(_)) {
+            self.streams_failed.store(true, Ordering::Relaxed);
+        }
+        let why = format!("comments are not written to the store: {error}");
+        self.metrics.health.begin(Condition::StoreWrites, why);
     }
 
     /// One turn as the region's writer.
@@ -125,7 +155,10 @@ impl Persist {
                 return Err(LogError::Away("a replica is behind".to_owned()).into());
             }
             let to = items.last().map_or(past, |item| item.seq);
-            tracing::info!(items = items.len(), to, "read again from the log");
+            // A store that fails gets the same again and again.
+            if !self.metrics.health.has(Condition::StoreWrites) {
+                tracing::info!(items = items.len(), to, "read again from the log");
+            }
             at = Some(
                 self.write_items(at, Offset { epoch, seq: to }, items)
                     .await?,
@@ -188,6 +221,7 @@ impl Persist {
             rows: good,
         };
         let written = self.store.write(batch).await?;
+        self.metrics.health.end(Condition::StoreWrites);
         self.metrics.persist_rows.inc_by(written.new);
         self.metrics.persist_repeats.inc_by(written.repeats);
         self.metrics
@@ -221,7 +255,11 @@ impl Persist {
                     info: life.info,
                     seq: life.seq,
                 };
-                self.store.write_stream(row).await?;
+                self.store.write_stream(row).await.map_err(Stop::Streams)?;
+            }
+            // Only what failed here is proved here.
+            if self.streams_failed.swap(false, Ordering::Relaxed) {
+                self.metrics.health.end(Condition::StoreWrites);
             }
             after = to;
             tokio::time::sleep(LIVES).await;

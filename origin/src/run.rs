@@ -1,5 +1,6 @@
 //! Starts the roles and stops them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::admin::Admin;
 use crate::api::Api;
 use crate::config::{Config, Role, Sync};
 use crate::gateway::Gateway;
+use crate::health::{self, Condition, Disk};
 use crate::history::History;
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -67,6 +69,8 @@ async fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let store = store::open(&config.store.url).context("cannot open the store")?;
+    // Ends with the runtime: it has nothing to finish.
+    tokio::spawn(health::watch(disks(config), Arc::clone(metrics)));
     let connected = Log::connect(
         config.nats.clone(),
         config.region.clone(),
@@ -108,6 +112,7 @@ async fn serve(
                     store,
                     metrics,
                     running,
+                    streams_failed: AtomicBool::new(false),
                 };
                 tasks.spawn(persist.run(stop));
             }
@@ -137,6 +142,21 @@ async fn serve(
         tracing::warn!("a role did not stop in time");
     }
     outcome
+}
+
+/// The disks of this machine that something of this process is kept on.
+fn disks(config: &Config) -> Vec<Disk> {
+    let disk = |condition, whose, directory: &Path| Disk {
+        condition,
+        whose,
+        directory: directory.to_owned(),
+        free_bytes_min: config.disk_free_bytes_min,
+    };
+    let log = config.nats.directory.as_deref();
+    let store = store::directory(&config.store.url);
+    let log = log.map(|directory| disk(Condition::LogDisk, "the log", directory));
+    let store = store.map(|directory| disk(Condition::StoreDisk, "the store", directory));
+    log.into_iter().chain(store).collect()
 }
 
 async fn provision(log: &Log, workers: Duration) {

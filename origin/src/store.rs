@@ -6,6 +6,7 @@
 
 mod sqlite;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chorus_protocol::backhaul::Item;
@@ -141,6 +142,12 @@ pub trait Store: Send + Sync {
     fn stream(&self, stream: StreamId) -> Answer<'_, Option<StreamInfo>>;
     /// Streams, newest first.
     fn streams(&self, page: StreamPage) -> Answer<'_, Vec<StreamInfo>>;
+}
+
+/// The directory of this machine that the store of a URL is in; `None` for one that is elsewhere.
+#[must_use]
+pub fn directory(url: &str) -> Option<&Path> {
+    Path::new(url.strip_prefix("sqlite://")?).parent()
 }
 
 /// Opens the store a URL names.

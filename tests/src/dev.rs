@@ -60,6 +60,14 @@ impl Dev {
     /// # Errors
     /// When it does not come up; the error has what it printed.
     pub fn start(args: &[&str]) -> Result<Self> {
+        Self::start_on(args, |_| Ok(()))
+    }
+
+    /// The same after `prepare` did what it wants to the data directory, which is not there yet.
+    ///
+    /// # Errors
+    /// As [`Dev::start`], and what `prepare` fails with.
+    pub fn start_on(args: &[&str], prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let root = house::target()?
@@ -69,6 +77,7 @@ impl Dev {
             fs::remove_dir_all(&root).context("cannot clear the test's directory")?;
         }
         fs::create_dir_all(&root).context("cannot make the test's directory")?;
+        prepare(&root.join("data"))?;
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         let child = spawn(&root, "127.0.0.1:0", &args)?;
         let mut dev = Self {

@@ -3,6 +3,7 @@
 //! Nothing here reaches into a server: a test sees what a viewer, an operator or a shell sees.
 
 pub mod dev;
+pub mod disk;
 pub mod flood;
 pub mod history;
 pub mod house;

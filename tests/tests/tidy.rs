@@ -17,10 +17,10 @@ const LONGER: [(&str, &str); 1] = [(
 
 /// The directories with source of ours.
 const SOURCES: [&str; 12] = [
-    "telemetry",
     "protocol",
     "tokens",
     "quic",
+    "telemetry",
     "components",
     "edge",
     "origin",

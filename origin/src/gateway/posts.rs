@@ -29,6 +29,8 @@ use crate::log::{Ack, Tag, Waiter};
 const IN_FLIGHT_MAX: usize = 8_192;
 /// Reaction types in one publication.
 const TYPES_MAX: usize = 64;
+/// When to try again what the log certainly does not store now.
+const UNWELL_RETRY_MS: u64 = 2_000;
 /// The most one publication may add to a total.
 const INCREMENT_MAX: u64 = 1 << 32;
 
@@ -194,6 +196,9 @@ impl Posts {
             // Its clock is wrong: the id would sort before what is written later.
             return Err(self.refuse(Reason::Unavailable, Some(ahead_ms - CLOCKS_MS)));
         }
+        if self.pop.shared.metrics.health.refuses_posts() {
+            return Err(self.refuse(Reason::Unavailable, Some(UNWELL_RETRY_MS)));
+        }
         if !self.pop.minted_rightly(id) {
             return Err(self.refuse(Reason::Unavailable, Some(1_000)));
         }
@@ -217,6 +222,10 @@ impl Posts {
         let of_users = users.iter().all(|it| !it.by.is_empty() && fits(&it.by));
         if !any || users.len() > REACTION_USERS_MAX || !fits(by) || !of_users {
             return Err(self.refuse(Reason::Invalid, None));
+        }
+        if self.pop.shared.metrics.health.refuses_posts() {
+            // The PoP keeps the sum and sends it again.
+            return Err(Outcome::Unknown);
         }
         self.check_stream(stream).await.map(|_| ())
     }

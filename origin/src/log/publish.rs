@@ -7,6 +7,7 @@
 //! it, so the comment's coming back says the same, one message of three less. What does not come back in time is
 //! published again, with an acknowledgement; its message id makes that a repeat.
 
+mod acks;
 mod pending;
 
 use std::fmt::Write as _;
@@ -18,12 +19,13 @@ use bytes::Bytes;
 use chorus_protocol::rate::CommentRefusal;
 use chorus_protocol::{CommentId, Region, StreamId, UserId, subject};
 use futures_util::{FutureExt as _, StreamExt as _};
-use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
+use self::acks::{count, read_ack};
 use self::pending::{Comment, Pending, Table};
 use super::{Link, Log, LogError, header_text, replies};
-use crate::metrics::{AckLabel, Metrics};
+use crate::health::Condition;
+use crate::metrics::Metrics;
 
 /// An acknowledgement that takes longer is [`Ack::Unknown`].
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,11 +44,10 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 const GROUP_MAX: usize = 64;
 /// The most digits a token has.
 const TOKEN_DIGITS_MAX: usize = 20;
-/// The server's codes for what it certainly did not store: the log may take no more bytes or messages, or the message
-/// was to be stored behind another one only.
-const NOT_STORED: [u64; 3] = [10_077, 10_054, 10_070];
 /// No message has this id: what is to be stored behind it is not.
 const NO_MESSAGE: &str = "none";
+/// How often a log that acknowledged nothing is tried.
+const TRIAL: Duration = Duration::from_secs(1);
 
 /// How a publication came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +141,7 @@ impl Publisher {
     }
 
     async fn publish_comment(&self, comment: Comment, waiter: Waiter) {
+        self.lock().asked = Some(comment.clone());
         let headers = comment.headers();
         self.publish(comment.subject, headers, comment.record, waiter)
             .await;
@@ -246,7 +248,19 @@ impl Publisher {
             let late: Vec<Pending> = std::iter::from_fn(|| table.pop_late(then?)).collect();
             (late, unproved)
         };
+        let health = &self.metrics.health;
+        // Without a connection it is the connection that is away.
+        if self.metrics.nats_connected.get() != 0 && late.iter().any(Pending::is_comment) {
+            health.begin(Condition::LogWrites, format!(
+                "the log acknowledged no comment within {} s: a disk of nats-server may be full or read-only (its /healthz \
+                 says so; it must be started again then)",
+                ACK_TIMEOUT.as_secs()
+            ));
+        }
         self.give_up(late.into_iter());
+        if health.has(Condition::LogWrites) {
+            self.try_log(now);
+        }
         if unproved.is_empty() {
             return;
         }
@@ -264,6 +278,31 @@ impl Publisher {
         });
     }
 
+    /// Publishes the last comment that was asked for again: the log writes when it is acknowledged, and its message id makes
+    /// a repeat of what is stored already. It was said to be unknown, which stays true either way.
+    fn try_log(self: &Arc<Self>, now: Instant) {
+        if self.metrics.nats_connected.get() == 0 {
+            return;
+        }
+        let comment = {
+            let mut table = self.lock();
+            let tried = table.tried;
+            if tried.is_some_and(|then| now.saturating_duration_since(then) < TRIAL) {
+                return;
+            }
+            table.tried = Some(now);
+            table.asked.clone()
+        };
+        let Some(comment) = comment else { return };
+        let (to, _) = mpsc::unbounded_channel();
+        let tag = Tag {
+            id: Some(CommentId(0)),
+            ..Tag::default()
+        };
+        let this = Arc::clone(self);
+        tokio::spawn(async move { this.publish_comment(comment, Waiter { to, tag }).await });
+    }
+
     fn give_up(&self, lost: impl Iterator<Item = Pending>) {
         for pending in lost {
             count(&self.metrics, &Ack::Unknown);
@@ -273,6 +312,17 @@ impl Publisher {
 
     fn tell(&self, pending: Pending, ack: Ack) {
         count(&self.metrics, &ack);
+        if pending.is_comment() {
+            let health = &self.metrics.health;
+            match ack {
+                Ack::Stored { .. } => health.end(Condition::LogWrites),
+                Ack::Refused => health.begin(
+                    Condition::LogWrites,
+                    "the log takes no more: its bound or nats-server's is reached".to_owned(),
+                ),
+                Ack::Unknown => {}
+            }
+        }
         self.metrics
             .ack_seconds
             .observe(pending.since.elapsed().as_secs_f64());
@@ -409,51 +459,4 @@ impl Log {
 
 fn message_id(key: u128) -> String {
     data_encoding::HEXLOWER.encode(&key.to_be_bytes())
-}
-
-fn count(metrics: &Metrics, ack: &Ack) {
-    let label = match ack {
-        Ack::Stored {
-            duplicate: false, ..
-        } => AckLabel::Stored,
-        Ack::Stored {
-            duplicate: true, ..
-        } => AckLabel::Duplicate,
-        Ack::Refused => AckLabel::Refused,
-        Ack::Unknown => AckLabel::Unknown,
-    };
-    metrics.ack(label);
-}
-
-#[derive(Deserialize)]
-struct AckBody {
-    #[serde(default)]
-    seq: u64,
-    #[serde(default)]
-    duplicate: bool,
-    error: Option<AckError>,
-}
-
-#[derive(Deserialize)]
-struct AckError {
-    #[serde(default)]
-    err_code: u64,
-}
-
-fn read_ack(message: &Message) -> Ack {
-    // 503: no responders.
-    if message.status.is_some() {
-        return Ack::Unknown;
-    }
-    match serde_json::from_slice::<AckBody>(&message.payload) {
-        Ok(AckBody {
-            error: Some(error), ..
-        }) if NOT_STORED.contains(&error.err_code) => Ack::Refused,
-        Ok(AckBody {
-            error: None,
-            seq: seq @ 1..,
-            duplicate,
-        }) => Ack::Stored { seq, duplicate },
-        Ok(_) | Err(_) => Ack::Unknown,
-    }
 }

@@ -8,6 +8,7 @@ mod identity;
 mod ports;
 mod ready;
 mod stop;
+mod watch;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
@@ -23,6 +24,7 @@ use child::{Child, Part};
 use dir::DataDir;
 use find::House;
 use identity::Identity;
+use watch::Watch;
 
 /// Options of `chorus dev`.
 #[derive(clap::Args, Clone)]
@@ -108,6 +110,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 enum End {
     Told(&'static str),
     Died(usize, String),
+    GaveUp(usize),
     Ran(ExitCode),
 }
 
@@ -202,11 +205,13 @@ async fn serve(
     children: &mut [Child],
     command: &mut Option<tokio::process::Child>,
 ) -> Result<ExitCode> {
+    let mut watch = Watch::new(dir, children.iter().map(|child| &child.part));
     loop {
         let end = tokio::select! {
             told = signals.told() => End::Told(told),
             () = parent_gone(args.exit_with_parent, parent) => End::Told("the parent is gone"),
             (index, how) = child::any_exit(children) => End::Died(index, how),
+            index = watch.to_restart() => End::GaveUp(index),
             code = ended(command) => End::Ran(code),
         };
         let (index, how) = match end {
@@ -214,6 +219,10 @@ async fn serve(
             End::Told(why) => {
                 say!("{why}: stopping");
                 return Ok(ExitCode::SUCCESS);
+            }
+            End::GaveUp(index) => {
+                start_again(args, dir, children, index).await?;
+                continue;
             }
             End::Died(index, how) => (index, how),
         };
@@ -234,11 +243,27 @@ async fn serve(
             }
             () = tokio::time::sleep(Duration::from_millis(args.restart_delay_ms)) => {}
         }
-        let part = children[index].part.clone();
-        children[index] = Child::spawn(part, dir, args.verbose)?;
-        dir.write_pids(children)?;
-        say!("{name} started again as process {}", children[index].pid);
+        start_again(args, dir, children, index).await?;
     }
+}
+
+/// Stops a program where it still runs, and starts it.
+async fn start_again(
+    args: &Args,
+    dir: &DataDir,
+    children: &mut [Child],
+    index: usize,
+) -> Result<()> {
+    stop::in_order(&mut children[index..=index]).await;
+    let part = children[index].part.clone();
+    let name = part.name;
+    children[index] = Child::spawn(part, dir, args.verbose)?;
+    if let Err(error) = dir.write_pids(children) {
+        // What is there says the old number; the programs run on.
+        complain!("chorus: {error:#}");
+    }
+    say!("{name} started again as process {}", children[index].pid);
+    Ok(())
 }
 
 /// Starts what is to run while everything is up.

@@ -15,6 +15,15 @@ pub(super) struct Pending {
     pub(super) comment: Option<Comment>,
 }
 
+impl Pending {
+    /// Whether it publishes a comment, with or without an acknowledgement.
+    pub(super) fn is_comment(&self) -> bool {
+        let tag = &self.waiter.tag;
+        // A question whether it was stored before publishes nothing.
+        tag.id.is_some() && tag.refusal.is_none()
+    }
+}
+
 /// A comment as it was published: whole, to tell it from another one under its key and to publish it again.
 #[derive(Clone)]
 pub(super) struct Comment {
@@ -35,6 +44,10 @@ pub(super) struct Table {
     by_key: HashMap<u128, u64>,
     /// Until when comments are not trusted to come back.
     doubted: Option<Instant>,
+    /// The last comment that was published with an acknowledgement asked for: what a log that gave none is tried with.
+    pub(super) asked: Option<Comment>,
+    /// When it was tried last.
+    pub(super) tried: Option<Instant>,
 }
 
 impl Table {

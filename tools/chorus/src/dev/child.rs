@@ -31,6 +31,8 @@ pub(crate) struct Part {
     pub(crate) ready_url: String,
     /// The path there.
     pub(crate) ready_target: &'static str,
+    /// The path where it says how it is while it runs.
+    pub(crate) watch_target: &'static str,
     /// Until it is ready.
     pub(crate) ready_max: Duration,
     /// From the polite signal to the kill.
@@ -47,6 +49,7 @@ impl Part {
             args: vec!["--config".to_owned(), text(&dir.file("nats.conf"))],
             ready_url: format!("http://127.0.0.1:{http_port}"),
             ready_target: "/healthz?js-server-only=true",
+            watch_target: "/healthz",
             ready_max: Duration::from_secs(30),
             stop_max: Duration::from_secs(10),
         }
@@ -61,6 +64,7 @@ impl Part {
             args: ours(&dir.file("origin.toml")),
             ready_url: format!("http://127.0.0.1:{admin_port}"),
             ready_target: "/readyz",
+            watch_target: "/readyz",
             ready_max: Duration::from_secs(60),
             stop_max: Duration::from_secs(10),
         }
@@ -76,6 +80,7 @@ impl Part {
             args: ours(&dir.file("edge.toml")),
             ready_url: format!("http://{reachable}"),
             ready_target: "/readyz",
+            watch_target: "/readyz",
             ready_max: Duration::from_secs(120),
             stop_max: Duration::from_secs(10),
         }

@@ -114,6 +114,7 @@ fn origin(plan: &Plan<'_>) -> Table {
                 ("url", nats_url.into()),
                 ("replicas", 1.into()),
                 ("sync", sync.into()),
+                ("directory", file("nats").into()),
             ])
             .into(),
         ),
