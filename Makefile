@@ -107,7 +107,9 @@ run-binaries: need-rust
 	CARGO_PROFILE_DEV_OPT_LEVEL=0 cargo build --workspace --locked --bin chorus --bin chorus-edge --bin chorus-origin
 
 .PHONY: run
-run: install components run-binaries web ## Build what is missing and run Chorus on http://127.0.0.1:8080 (ARGS="--listen …" for more)
+run: install ## Build what is missing and run Chorus on http://127.0.0.1:8080 (ARGS="--listen …" for more)
+	@# Side by side: each has a part that keeps one core alone.
+	@$(MAKE) --no-print-directory -j3 components run-binaries web
 	@exec $(BIN)/chorus dev $(ARGS)
 
 # --- checking -----------------------------------------------------------------------------------------------------

@@ -65,21 +65,21 @@ export const REASONS = [
   "rate_limited",
   /** the stream is in slow mode: see `retry_after_ms` */
   "slow_mode",
-  /** the same text was written before */
+  /** planned: the same text was written before */
   "duplicate",
-  /** it looks like spam */
+  /** planned: it looks like spam */
   "spam",
-  /** it has a word that the stream refuses */
+  /** planned: it has a word that the stream refuses */
   "blocked_word",
-  /** the author may not write here */
+  /** planned: the author may not write here */
   "banned",
   /** the stream takes no comments now */
   "comments_off",
-  /** only followers may write */
+  /** planned: only followers may write */
   "followers_only",
-  /** only subscribers may write */
+  /** planned: only subscribers may write */
   "subscribers_only",
-  /** only emotes may be written */
+  /** planned: only emotes may be written */
   "emote_only",
   /** the stream has ended */
   "stream_ended",
@@ -102,24 +102,24 @@ export const RECEIPT_STATUSES = [
   "accepted",
   /** the comment log holds it on a quorum; `comment_id` is known, and it can be read from then on */
   "durable",
-  /** stored, not shown live: the stream is too busy to show all */
+  /** planned: stored, not shown live: the stream is too busy to show all */
   "sampled_out",
-  /** stored, waits for a moderator */
+  /** planned: stored, waits for a moderator */
   "held",
   /** refused, with a `reason`; it may come first and alone, or after `durable` (then it is taken away) */
   "rejected",
-  /** of `moderate`: in force for every comment accepted afterwards */
+  /** planned: of `moderate`: in force for every comment accepted afterwards */
   "applied",
 ] as const;
 export type ReceiptStatus = (typeof RECEIPT_STATUSES)[number];
 
 /** The `kind` of a notice. */
 export const NOTICE_KINDS = [
-  /** only a share of the comments is shown; `rate` */
+  /** planned: only a share of the comments is shown; `rate` */
   "sampling",
-  /** how long to wait between two comments */
+  /** planned: how long to wait between two comments */
   "slow_mode",
-  /** a part of the service is away */
+  /** planned: a part of the service is away */
   "degraded",
 ] as const;
 export type NoticeKind = (typeof NOTICE_KINDS)[number];
