@@ -67,7 +67,7 @@ impl<B: Brain> Engine<B> {
             .spec
             .tls
             .as_ref()
-            .map(|config| guard(metrics, || Session::new(Arc::clone(config))));
+            .map(|config| guard(&self.spec.metrics, || Session::new(Arc::clone(config))));
         let tls = match tls {
             None => None,
             Some(Ok(Ok(tls))) => Some(Box::new(tls)),

@@ -346,6 +346,7 @@ fn upgrade(head: &Head<'_, '_>, origins: &Origins) -> Result<Upgrade, Refusal> {
     Ok(Upgrade {
         encoding,
         named,
+        deflate: fields.deflate.is_some(),
         offer: fields.deflate,
         token: token_of(head.query.unwrap_or_default()).or(fields.bearer),
         accept: accept(key),
