@@ -7,6 +7,8 @@
 // Both panic when nobody takes what is printed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod terminal;
+
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
@@ -100,42 +102,34 @@ impl<W: Write> Write for Tolerant<W> {
     }
 }
 
-/// Writes to standard output, for [`say!`].
+/// Writes to standard output and waits until it is written, behind what was said before.
 ///
 /// # Errors
 /// When standard output takes no more.
 pub fn print(text: fmt::Arguments<'_>) -> io::Result<()> {
+    terminal::flush(terminal::FLUSH_MAX);
     let mut out = io::stdout().lock();
     out.write_fmt(text)?;
     out.write_all(b"\n")?;
     out.flush()
 }
 
-/// Writes to standard error, for [`complain!`].
-///
-/// # Errors
-/// When standard error takes no more.
-pub fn print_error(text: fmt::Arguments<'_>) -> io::Result<()> {
-    let mut out = io::stderr().lock();
-    out.write_fmt(text)?;
-    out.write_all(b"\n")
-}
+pub use terminal::{Stream, flush_terminal, line};
 
-/// `println!` that goes on when nobody listens.
+/// `println!` that goes on when nobody listens, and does not wait for who listens slowly.
 #[macro_export]
 macro_rules! say {
-    ($($text:tt)*) => {{
-        // Whoever closed standard output does not want to hear it.
-        let _ = $crate::print(::std::format_args!($($text)*));
-    }};
+    ($($text:tt)*) => {
+        $crate::line($crate::Stream::Output, ::std::format_args!($($text)*))
+    };
 }
 
-/// `eprintln!` that goes on when nobody listens.
+/// `eprintln!` that goes on when nobody listens, and does not wait for who listens slowly.
 #[macro_export]
 macro_rules! complain {
-    ($($text:tt)*) => {{
-        let _ = $crate::print_error(::std::format_args!($($text)*));
-    }};
+    ($($text:tt)*) => {
+        $crate::line($crate::Stream::Error, ::std::format_args!($($text)*))
+    };
 }
 
 #[cfg(test)]

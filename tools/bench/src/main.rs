@@ -96,13 +96,15 @@ pub(crate) struct Options {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let code = match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain!("chorus-bench: {error:#}");
             ExitCode::FAILURE
         }
-    }
+    };
+    chorus_telemetry::flush_terminal();
+    code
 }
 
 fn run(cli: Cli) -> Result<()> {

@@ -38,11 +38,13 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(args),
         Command::Supervised(args) => supervised::run(&args),
     };
-    match result {
+    let code = match result {
         Ok(code) => code,
         Err(error) => {
             complain!("chorus: {error:#}");
             ExitCode::FAILURE
         }
-    }
+    };
+    chorus_telemetry::flush_terminal();
+    code
 }
