@@ -1,6 +1,9 @@
 //! A PoP for tests: a quinn client that speaks the backhaul.
 
-use std::collections::{BTreeMap, HashMap};
+#[path = "records.rs"]
+mod records;
+
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -10,12 +13,9 @@ use chorus_protocol::backhaul::{
     self, Datagram, Held, Lane, Outcome, Publish, Published, RefusedReactions, Request, Response,
     RestRequest, RestResponse, ToGateway, ToPop, read_frame, split_frame, split_quiet, write_frame,
 };
-use chorus_protocol::comment::post_key;
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
 use chorus_protocol::stream::Life;
-use chorus_protocol::{
-    ClientId, Comment, CommentId, CommentRecord, Millis, Position, StreamId, UserId,
-};
+use chorus_protocol::{Comment, CommentId, CommentRecord, Millis, Position, StreamId};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use rustls::pki_types::pem::PemObject as _;
@@ -23,6 +23,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
+
+#[allow(unused_imports, reason = "every test file uses its own part")]
+pub use records::{publish, reactions, record, stored};
 
 /// A CA, and a certificate each for gateway and PoP.
 pub fn write_certificates(directory: &Path) {
@@ -458,51 +461,4 @@ async fn accept_lanes(
             }
         });
     }
-}
-
-pub fn record(id: CommentId, stream: &StreamId, user: &str, client_id: &str) -> CommentRecord {
-    CommentRecord {
-        comment: Comment {
-            id,
-            stream_id: stream.clone(),
-            user_id: UserId::new(user).unwrap(),
-            username: user.to_owned(),
-            content: format!("said by {user} as {client_id}"),
-            created_at_ms: id.minted_at(),
-            parent_id: None,
-            mentions: Vec::new(),
-            media_ms: None,
-            highlighted: false,
-            pinned: false,
-            likes: 0,
-            // No limit holds what is written here, but where a test is about limits.
-            badges: vec!["admin".to_owned()],
-        },
-        client_id: ClientId::new(client_id).unwrap(),
-    }
-}
-
-pub fn publish(request: u64, record: &CommentRecord) -> Publish {
-    let comment = &record.comment;
-    Publish::Comment {
-        request,
-        stream: comment.stream_id.clone(),
-        key: post_key(&comment.stream_id, &comment.user_id, &record.client_id),
-        id: comment.id,
-        record: rmp_serde::to_vec_named(record).unwrap(),
-    }
-}
-
-pub fn stored(id: CommentId) -> Outcome {
-    Outcome::Stored {
-        id,
-        duplicate: false,
-    }
-}
-
-pub fn reactions(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
-    pairs
-        .iter()
-        .map(|(kind, by)| ((*kind).to_owned(), *by))
-        .collect()
 }
