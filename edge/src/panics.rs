@@ -138,7 +138,8 @@ mod tests {
             tokio::task::yield_now().await;
             panic!("late");
         });
-        let panic: Panic = later.await.map(|()| ()).expect_err("it panics");
+        let ended: Result<(), Panic> = later.await;
+        let panic = ended.expect_err("it panics");
         assert!(panic.to_string().starts_with("late"));
     }
 

@@ -31,7 +31,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Seen {
     Control(ToGateway),
     Publish(Publish),
-    Request(Request, SendStream),
+    Request(Box<Request>, SendStream),
     Datagram(Datagram),
 }
 
@@ -201,7 +201,7 @@ impl Peer {
 
     pub(crate) async fn request(&mut self) -> (Request, SendStream) {
         self.next(|seen| match seen {
-            Seen::Request(request, lane) => Ok((request, lane)),
+            Seen::Request(request, lane) => Ok((*request, lane)),
             other => Err(other),
         })
         .await
@@ -308,7 +308,7 @@ async fn watch_lanes(
                 }
                 Some(Lane::Request) => {
                     if let Some(request) = read(&mut down, &mut buffer).await {
-                        let _ = seen.send(Seen::Request(request, up));
+                        let _ = seen.send(Seen::Request(Box::new(request), up));
                     }
                 }
                 other => panic!("an unexpected lane: {other:?}"),

@@ -211,7 +211,7 @@ async fn serve(
             told = signals.told() => End::Told(told),
             () = parent_gone(args.exit_with_parent, parent) => End::Told("the parent is gone"),
             (index, how) = child::any_exit(children) => End::Died(index, how),
-            index = watch.to_restart() => End::GaveUp(index),
+            index = watch.next_restart() => End::GaveUp(index),
             code = ended(command) => End::Ran(code),
         };
         let (index, how) = match end {

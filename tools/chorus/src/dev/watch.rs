@@ -68,7 +68,7 @@ impl Watch {
     }
 
     /// Looks until the program of this index is to be started again.
-    pub(super) async fn to_restart(&mut self) -> usize {
+    pub(super) async fn next_restart(&mut self) -> usize {
         loop {
             tokio::time::sleep_until(self.next).await;
             self.next = Instant::now() + LOOK;
