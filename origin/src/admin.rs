@@ -1,5 +1,6 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,17 +9,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
+use tokio::task::AbortHandle;
 
 use crate::config::Role;
 use crate::log::Log;
 use crate::metrics::Metrics;
 
-/// Connections at once; one more is closed.
+/// Connections at once; for one more the oldest gives way (metric `admin_evicted`).
 const CONNECTIONS_MAX: usize = 64;
 /// From connecting to the whole request.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -38,18 +41,23 @@ pub struct Admin {
 impl Admin {
     /// Answers for ever.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut open: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             let Ok((socket, _)) = listener.accept().await else {
                 // Out of descriptors, mostly: it passes.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                continue;
-            };
+            open.retain(|connection| !connection.is_finished());
+            if open.len() >= CONNECTIONS_MAX
+                && let Some(oldest) = open.pop_front()
+            {
+                // A scrape or a probe takes milliseconds: what is there for longer waits for its peer.
+                oldest.abort();
+                self.metrics.admin_evicted.inc();
+            }
             let this = Arc::clone(&self);
-            tokio::spawn(async move {
+            let connection = tokio::spawn(async move {
                 let service = service_fn(|request| {
                     let this = Arc::clone(&this);
                     async move { Ok::<_, Infallible>(this.answer(&request).await) }
@@ -62,14 +70,17 @@ impl Admin {
                 if let Err(error) = served {
                     tracing::debug!(%error, "an admin connection ended");
                 }
-                drop(permit);
             });
+            open.push_back(connection.abort_handle());
         }
     }
 
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if request.method() != Method::GET {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
+            let allow = HeaderValue::from_static("GET, HEAD");
+            response.headers_mut().insert(header::ALLOW, allow);
+            return response;
         }
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok\n"),
@@ -80,8 +91,8 @@ impl Admin {
             "/metrics" => {
                 let mut response = text(StatusCode::OK, self.metrics.text());
                 response.headers_mut().insert(
-                    hyper::header::CONTENT_TYPE,
-                    hyper::header::HeaderValue::from_static(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static(
                         "application/openmetrics-text; version=1.0.0; charset=utf-8",
                     ),
                 );
@@ -112,4 +123,51 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn ask(address: std::net::SocketAddr, request: &str) -> String {
+        let mut socket = TcpStream::connect(address).await.expect("connects");
+        socket.write_all(request.as_bytes()).await.expect("writes");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.expect("reads");
+        answer
+    }
+
+    #[tokio::test]
+    async fn half_requests_keep_no_probe_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let address = listener.local_addr().expect("an address");
+        let metrics = Arc::new(Metrics::new());
+        let admin = Arc::new(Admin {
+            metrics: Arc::clone(&metrics),
+            log: Arc::default(),
+            roles: Vec::new(),
+        });
+        let serving = tokio::spawn(admin.serve(listener));
+        let mut half = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            let mut socket = TcpStream::connect(address).await.expect("connects");
+            socket.write_all(b"GET /hea").await.expect("writes");
+            half.push(socket);
+        }
+        let probe = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let answer = tokio::time::timeout(REQUEST / 2, ask(address, probe)).await;
+        let answer = answer.expect("no half request is waited for");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert_eq!(metrics.admin_evicted.get(), 1);
+        let refused = ask(address, &probe.replace("GET", "POST")).await;
+        assert!(refused.starts_with("HTTP/1.1 405 "), "{refused}");
+        assert!(
+            refused.to_lowercase().contains("allow: get, head"),
+            "{refused}"
+        );
+        serving.abort();
+    }
 }

@@ -51,6 +51,8 @@ pub struct Metrics {
     /// From publishing to the acknowledgement.
     pub ack_seconds: Histogram,
     log_lines_lost: Gauge,
+    /// Connections of the admin listener that gave way to newer ones.
+    pub admin_evicted: Counter,
     /// Whether NATS is connected.
     pub nats_connected: Gauge,
     /// Messages dropped because a subscription of ours was full (they are seen as gaps and repaired).
@@ -129,6 +131,11 @@ impl Metrics {
                 r,
                 "log_lines_lost",
                 "Log lines that could not be written or waited in too long a queue",
+            ),
+            admin_evicted: counter(
+                r,
+                "admin_evicted",
+                "Connections of the admin listener that gave way to newer ones",
             ),
             nats_connected: gauge(r, "nats_connected", "1 while NATS is connected"),
             nats_slow_subscriptions: counter(
