@@ -116,9 +116,14 @@ impl Session {
                 })
         };
         let received = match received {
-            Ok(_) if self.incoming.len() > INCOMING_BYTES_MAX => Err(rustls::Error::General(
-                "a record that does not end".to_owned(),
-            )),
+            // What follows a `close_notify` is thrown away, however much it is.
+            Ok(progress)
+                if progress != Progress::PeerClosed && self.incoming.len() > INCOMING_BYTES_MAX =>
+            {
+                Err(rustls::Error::General(
+                    "a record that does not end".to_owned(),
+                ))
+            }
             received => received,
         };
         match &received {

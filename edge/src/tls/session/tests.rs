@@ -162,3 +162,17 @@ fn nothing_is_read_or_sealed_after_either_side_has_ended() {
     let again = server.receive(&mut [0xff; 40], &mut plain, &mut out);
     assert_eq!(again, Ok(Progress::PeerClosed));
 }
+
+#[test]
+fn however_much_comes_behind_a_close_notify_it_is_an_end_and_no_fault() {
+    let (mut client, mut server) = pair(&[&rustls::version::TLS13]);
+    exchange(&mut client, &mut server, 1_000).expect("a handshake");
+    client.send_close_notify();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).expect("memory");
+    bytes.resize(bytes.len() + 2 * INCOMING_BYTES_MAX, 0x17);
+    let (mut plain, mut out) = (Vec::new(), Vec::new());
+    let progress = server.receive(&mut bytes, &mut plain, &mut out);
+    assert_eq!(progress, Ok(Progress::PeerClosed));
+    assert!(plain.is_empty() && out.is_empty() && server.incoming.is_empty());
+}
