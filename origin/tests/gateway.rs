@@ -6,10 +6,11 @@ mod common;
 
 use std::time::Duration;
 
-use chorus_protocol::backhaul::{Datagram, Held, Outcome, Publish, ToGateway};
+use chorus_protocol::backhaul::{Datagram, Held, Publish, ToGateway};
+use chorus_protocol::event::AuthorRole;
 use chorus_protocol::session::ReplayRange;
-use chorus_protocol::{CommentId, Millis, Offset, Position, Region as Name};
-use common::pop::{Pop, publish, reactions, record, stored};
+use chorus_protocol::{CommentId, Envelope, Millis, Offset, Outcome, Position, Region as Name};
+use common::pop::{Pop, reactions, record, remove, stored};
 use common::{Region, until};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -77,7 +78,7 @@ async fn a_post_is_durable_delivered_and_in_the_history() {
     let newest: Vec<CommentId> = state
         .newest
         .iter()
-        .map(|item| chorus_origin::history::glance(&item.record).unwrap().0)
+        .map(|item| item.envelope().unwrap().id)
         .collect();
     assert_eq!(newest, both);
     assert_eq!(state.comment_count, 2);
@@ -108,36 +109,26 @@ async fn what_is_wrong_is_refused_and_disturbs_nothing() {
         refused(pop.post(&record(id, &demo, "ada", "b")).await),
         "unavailable"
     );
-    // No such stream; another stream than the record's; no record at all.
+    // No such stream; no event at all; a kind that nobody has a rule for; a removal of nothing; one that is too long.
     let nowhere = pop.comment(&"nowhere".parse().unwrap(), "ada", "c");
     assert_eq!(refused(pop.post(&nowhere).await), "stream_not_found");
     let said = pop.comment(&demo, "ada", "d");
-    let Publish::Comment {
-        key, id, record, ..
-    } = publish(7, &said)
-    else {
-        unreachable!()
+    let body = said.body();
+    let envelope = Envelope::read(&body).unwrap();
+    let of_kind = |kind, bytes| {
+        let unknown = Envelope { kind, ..envelope };
+        unknown.write(bytes, |out| out.resize(out.len() + bytes, 7))
     };
-    let stream = "other".parse().unwrap();
-    pop.publish_raw(&Publish::Comment {
-        request: 7,
-        stream,
-        key,
-        id,
-        record,
-    })
-    .await;
-    assert_eq!(refused(pop.outcome(7).await), "invalid");
-    let (stream, record) = (demo.clone(), vec![0xc1]);
-    pop.publish_raw(&Publish::Comment {
-        request: 8,
-        stream,
-        key,
-        id,
-        record,
-    })
-    .await;
-    assert_eq!(refused(pop.outcome(8).await), "invalid");
+    let wrong = [
+        vec![0xc1],
+        of_kind("applause", 5),
+        of_kind("removal", 5),
+        of_kind("comment", 40_000),
+    ];
+    for (request, event) in (7..).zip(wrong) {
+        pop.publish_raw(&Publish::Event { request, event }).await;
+        assert_eq!(refused(pop.outcome(request).await), "invalid");
+    }
     assert_eq!(
         pop.hold(&"nowhere".parse().unwrap(), None).await,
         Held::Unknown
@@ -205,17 +196,17 @@ async fn a_hold_is_resumed_where_it_was_or_is_a_gap() {
 
     // A replay of the same range.
     let to = back.at(&demo);
-    let range = |items_max| ReplayRange {
+    let range = |events_max| ReplayRange {
         from: have.clone(),
         to: to.clone(),
-        items_max,
+        events_max,
     };
     let replayed = back.replay(&demo, range(1_000)).await;
     assert!(!replayed.gap);
     let replayed_ids: Vec<CommentId> = replayed
-        .items
+        .events
         .iter()
-        .map(|item| chorus_origin::history::glance(&item.record).unwrap().0)
+        .map(|item| item.envelope().unwrap().id)
         .collect();
     assert_eq!(replayed_ids, ids[20..]);
     assert!(back.replay(&demo, range(680)).await.gap, "more than asked");
@@ -243,7 +234,7 @@ async fn a_hold_is_resumed_where_it_was_or_is_a_gap() {
         let gap = ReplayRange {
             from,
             to: to.clone(),
-            items_max: 1_000,
+            events_max: 1_000,
         };
         assert!(back.replay(&demo, gap).await.gap);
     }
@@ -434,4 +425,83 @@ async fn a_pop_that_reads_too_slowly_catches_up_and_holds_nobody_up() {
     .await;
     assert_eq!(slow.seen(&demo), ids);
     assert_eq!(slow.holes(&demo), []);
+}
+
+#[tokio::test]
+async fn a_comment_is_taken_away_by_its_author_or_a_moderator_and_by_nobody_else() {
+    let region = Region::start().await;
+    let demo = region.stream();
+    let mut one = pop(&region, 1).await;
+    let mut two = pop(&region, 2).await;
+    fresh(&mut two, &region).await;
+    let mut said = Vec::new();
+    for client_id in ["a", "b", "c"] {
+        let post = one.comment(&demo, "ada", client_id);
+        assert_eq!(one.post(&post).await, stored(post.comment.id));
+        said.push(post.comment.id);
+    }
+    let answer = async |one: &mut Pop, comment, by| {
+        let id = one.mint();
+        one.publish_raw(&remove(9, id, (&demo, comment), by)).await;
+        (id, one.outcome(9).await)
+    };
+    let user = AuthorRole::User;
+    let (_, outcome) = answer(&mut one, said[0], ("bob", user)).await;
+    assert!(
+        outcome.is_refused_for(chorus_protocol::codes::Reason::Forbidden),
+        "{outcome:?}"
+    );
+    let (_, outcome) = answer(&mut one, CommentId(5), ("ada", user)).await;
+    let missing = chorus_protocol::codes::Reason::CommentNotFound;
+    assert!(outcome.is_refused_for(missing), "{outcome:?}");
+    let (first, outcome) = answer(&mut one, said[0], ("ada", user)).await;
+    assert_eq!(outcome, stored(first));
+    // Again: it is done, under the first one's id.
+    let (_, outcome) = answer(&mut one, said[0], ("ada", user)).await;
+    let duplicate = true;
+    assert_eq!(
+        outcome,
+        Outcome::Stored {
+            id: first,
+            duplicate
+        }
+    );
+    let (second, outcome) = answer(&mut one, said[1], ("mod", AuthorRole::Moderator)).await;
+    assert_eq!(outcome, stored(second));
+
+    // The other PoP gets both in the log's order, and who comes now sees neither, from the tail or from the store.
+    let all = [said[0], said[1], said[2], first, second];
+    until("both removals", SOON, async || two.seen(&demo) == all).await;
+    let left = async |pop: &Pop| {
+        let history = pop.history(&demo).await;
+        history.iter().map(|comment| comment.id).collect::<Vec<_>>()
+    };
+    assert_eq!(left(&two).await, [said[2]]);
+    until("the store has them", SOON, async || {
+        region.metric("chorus_origin_persist_rows_total").await > 4.5
+    })
+    .await;
+    assert_eq!(left(&two).await, [said[2]]);
+    let mut late = pop(&region, 3).await;
+    let state = fresh(&mut late, &region).await;
+    assert_eq!(state.comment_count, 1);
+    let newest = state
+        .newest
+        .iter()
+        .map(|event| event.envelope().unwrap().id);
+    assert_eq!(newest.collect::<Vec<_>>(), [said[2]]);
+    // A replay brings the removals with what they are about: who gets it sees to them.
+    let range = ReplayRange {
+        from: Position::default(),
+        to: state.at,
+        events_max: 100,
+    };
+    let replayed = late.replay(&demo, range).await;
+    let ids = replayed
+        .events
+        .iter()
+        .map(|event| event.envelope().unwrap().id);
+    let mut sorted = all.to_vec();
+    sorted.sort_unstable();
+    assert_eq!(ids.collect::<Vec<_>>(), sorted);
 }
