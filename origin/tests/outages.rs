@@ -286,7 +286,7 @@ async fn a_poisoned_message_goes_to_the_dead_letters_and_holds_nothing_up() {
     let context = async_nats::jetstream::new(client);
     for poison in [&b"\xc1"[..], b"", b"{}"] {
         let published = context
-            .publish("comment.dev.demo", poison.into())
+            .publish("event.dev.0.demo", poison.into())
             .await
             .unwrap();
         published.await.unwrap();
