@@ -61,6 +61,7 @@ pub struct BackhaulBounds {
     /// The longest wait before a post of unknown outcome is sent again, in milliseconds.
     pub retry_ms_max: u64,
     /// Events kept of each stream; the oldest goes.
+    #[serde(alias = "cache_items_max")]
     pub cache_events_max: usize,
     /// Bytes of events kept of each stream; the oldest goes.
     pub cache_bytes_max: usize,
