@@ -1,5 +1,6 @@
 //! One person at one stream: what was shown, what became of the own posts, and where to go on.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
@@ -66,9 +67,11 @@ impl Seen {
     fn remove(&mut self, ids: Vec<CommentId>, reason: Option<&str>) {
         for id in ids {
             self.comments.remove(&id);
-            let before = self.removed.insert(id, reason.map(str::to_owned));
-            if before.is_some() && reason.is_some() {
-                self.removed_again += 1;
+            match self.removed.entry(id) {
+                Entry::Vacant(new) => {
+                    new.insert(reason.map(str::to_owned));
+                }
+                Entry::Occupied(_) => self.removed_again += u64::from(reason.is_some()),
             }
             if self.removed.len() > REMOVED_MAX {
                 self.removed.pop_first();
