@@ -21,6 +21,7 @@ mod life;
 mod limits;
 mod posting;
 mod reacting;
+mod removal;
 mod repairing;
 mod resuming;
 mod texts;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         limits::ALL,
         posting::ALL,
         reacting::ALL,
+        removal::ALL,
         repairing::ALL,
         resuming::ALL,
         texts::ALL,

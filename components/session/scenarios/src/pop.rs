@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::codec::{decode_server, encode};
+use chorus_protocol::event::{AuthorRole, Envelope};
 use chorus_protocol::server::{Joined, Receipt, ServerMessage};
 use chorus_protocol::session::{Control, Delivery, ReplayRange, Replayed, SessionConfig};
 use chorus_protocol::stream::Life;
-use chorus_protocol::{CommentRecord, Encoding, Millis, UserId};
-use chorus_session_core::{Input, Opened, Outcome, Output, Transport};
+use chorus_protocol::{Comment, CommentId, CommentView, Encoding, Millis, Outcome, UserId};
+use chorus_session_core::{Input, Opened, Output, Transport};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -32,21 +33,54 @@ pub struct Client {
     pub bytes: u64,
 }
 
-/// A comment on its way to the log.
+/// An event on its way to the log.
 #[derive(Clone, Debug)]
 pub struct Publication {
     /// To be answered.
     pub request: u64,
-    /// Of which topic.
-    pub topic: u32,
+    /// What it is.
+    pub kind: String,
     /// The log's message id.
     pub key: u128,
     /// Its id.
     pub id: u64,
+    /// Whose doing it is.
+    pub author: String,
+    /// What the author is in the stream.
+    pub role: AuthorRole,
+    /// The comment it is about.
+    pub target: Option<CommentId>,
     /// As it is to be stored.
     pub bytes: Vec<u8>,
-    /// The same, read.
-    pub record: CommentRecord,
+    /// The comment, when it is one.
+    pub comment: Option<Comment>,
+}
+
+impl Publication {
+    fn new(request: u64, bytes: Vec<u8>) -> Self {
+        let envelope = Envelope::read(&bytes).expect("an event");
+        let comment = envelope.is_comment().then(|| {
+            let view = CommentView::read(&envelope).expect("a comment");
+            view.to_comment().expect("its ids are ids")
+        });
+        Self {
+            request,
+            kind: envelope.kind.to_owned(),
+            key: envelope.key,
+            id: envelope.id.0,
+            author: envelope.author.to_owned(),
+            role: envelope.role,
+            target: envelope.target,
+            comment,
+            bytes,
+        }
+    }
+
+    /// The comment that it is.
+    #[must_use]
+    pub fn comment(self) -> Comment {
+        self.comment.expect("it is a comment")
+    }
 }
 
 /// A question to the logs.
@@ -81,7 +115,7 @@ pub struct Pop<'a> {
     pub topics: BTreeMap<u32, String>,
     members: BTreeMap<u32, BTreeSet<u64>>,
     blobs: BTreeMap<u64, Vec<u8>>,
-    /// Comments handed to the log and not taken.
+    /// Events handed to the log and not taken.
     pub published: VecDeque<Publication>,
     /// Questions to the logs not taken.
     pub asked: VecDeque<Asked>,
@@ -242,24 +276,8 @@ impl<'a> Pop<'a> {
                     "leaves what it joined"
                 );
             }
-            Output::Publish {
-                request,
-                topic,
-                key,
-                id,
-                record,
-            } => {
-                let bytes = record;
-                let record: CommentRecord = rmp_serde::from_slice(&bytes).expect("a record");
-                assert_eq!(record.comment.id.0, id);
-                self.published.push_back(Publication {
-                    request,
-                    topic,
-                    key,
-                    id,
-                    bytes,
-                    record,
-                });
+            Output::Publish { request, event } => {
+                self.published.push_back(Publication::new(request, event));
             }
             Output::Count {
                 topic,
@@ -486,9 +504,9 @@ impl<'a> Pop<'a> {
         self.feed(vec![Input::Published { request, outcome }]);
     }
 
-    /// The one comment that is on its way.
+    /// The one event that is on its way.
     pub fn publication(&mut self) -> Publication {
-        assert_eq!(self.published.len(), 1, "one comment is on its way");
+        assert_eq!(self.published.len(), 1, "one event is on its way");
         self.published.pop_front().unwrap()
     }
 

@@ -1,0 +1,30 @@
+//! Comments taken away.
+//! (The cases live in `chorus-session-scenarios`, which the component runs too.)
+
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            chorus_session_scenarios::check_natively(concat!("removal::", stringify!($name)));
+        })*
+    };
+}
+
+cases!(
+    an_author_deletes_its_own_and_all_viewers_hear,
+    what_the_gateway_refuses_is_an_error,
+    a_moderator_deletes_and_hears_that_it_is_applied,
+    who_may_not_ask_is_told,
+    a_pending_comment_is_never_shown,
+    a_removal_comes_behind_what_was_shown_before_it,
+    a_removal_overtakes_its_comment,
+    a_removed_comment_is_in_no_answer_to_a_join,
+    a_resume_from_memory_names_what_was_removed,
+    a_resume_from_the_logs_names_what_was_removed,
+    who_catches_up_hears_at_once,
+    a_hole_may_hold_a_removal,
+    a_new_state_does_not_bring_a_comment_back,
+    an_unanswered_deletion_is_unconfirmed,
+    too_many_waiting_deletions_are_unavailable,
+    an_unknown_kind_passes_through,
+);
