@@ -271,3 +271,23 @@ impl Known {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_removals_the_oldest_is_forgotten() {
+        let mut removed = Removed::default();
+        for id in 0..=REMOVED_MAX as u64 {
+            removed.add(CommentId(id));
+            removed.add(CommentId(id));
+        }
+        assert_eq!(
+            (removed.ids.len(), removed.order.len()),
+            (REMOVED_MAX, REMOVED_MAX)
+        );
+        assert!(!removed.ids.contains(&CommentId(0)));
+        assert!(removed.ids.contains(&CommentId(REMOVED_MAX as u64)));
+    }
+}

@@ -100,3 +100,44 @@ fn sound(delivery: &Delivery) -> bool {
             follows
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivery(region: &str, from: u64, to: u64) -> Delivery {
+        Delivery {
+            region: region.parse().expect("a region"),
+            epoch: 7,
+            from,
+            to,
+            events: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_region_waits_for_itself_and_all_have_one_bound() {
+        let mut order = Order::new(&Position::default(), 2);
+        let mut taken = Vec::new();
+        let mut hear = |order: &mut Order, delivery: Delivery| {
+            order.hear(delivery, Bytes::new(), |(it, _)| {
+                taken.push((it.region.to_string(), it.from, it.to));
+            })
+        };
+        assert_eq!(hear(&mut order, delivery("eu", 2, 3)), Ok(Heard::Hole));
+        assert_eq!(hear(&mut order, delivery("us", 4, 6)), Ok(Heard::Hole));
+        assert!(!order.is_full());
+        assert_eq!(hear(&mut order, delivery("us", 7, 8)), Ok(Heard::Hole));
+        assert!(order.is_full());
+        assert_eq!(hear(&mut order, delivery("us", 0, 5)), Ok(Heard::Next));
+        assert_eq!(hear(&mut order, delivery("us", 1, 6)), Ok(Heard::Old));
+        assert_eq!(order.waiting(), 2);
+        let of_another_epoch = Delivery {
+            epoch: 8,
+            ..delivery("eu", 0, 1)
+        };
+        assert_eq!(hear(&mut order, of_another_epoch), Err(Wrong));
+        let us = "us".to_owned();
+        assert_eq!(taken, [(us.clone(), 0, 5), (us, 5, 6)]);
+    }
+}
