@@ -23,6 +23,7 @@ cases!(
     a_resume_from_the_logs_names_what_was_removed,
     who_catches_up_hears_at_once,
     a_hole_may_hold_a_removal,
+    a_removal_in_a_part_that_is_lost_leaves_nothing_to_be_seen,
     a_new_state_does_not_bring_a_comment_back,
     an_unanswered_deletion_is_unconfirmed,
     too_many_waiting_deletions_are_unavailable,

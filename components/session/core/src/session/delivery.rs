@@ -280,6 +280,7 @@ impl Session {
                 .get_mut(&topic)
                 .and_then(|stream| stream.live.as_mut())
             {
+                live.forget_shown();
                 live.recent.floor.advance(&hole.region, end);
                 live.reach(&hole.region, hole.epoch, hole.to);
             }

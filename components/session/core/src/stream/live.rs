@@ -360,6 +360,14 @@ impl Live {
         }
     }
 
+    /// Forgets the comments that were shown: which of them were taken away in a part that is lost is not known.
+    pub(crate) fn forget_shown(&mut self) {
+        self.recent.entries.clear();
+        self.recent.floor.clone_from(&self.shown);
+        self.ids = self.pending.iter().map(|entry| entry.id.0).collect();
+        self.kept.iter_mut().for_each(|kept| kept.fresh = false);
+    }
+
     /// The ids of the comments taken away after a place, rising.
     pub(crate) fn removed_after(&self, from: &Position) -> BTreeSet<CommentId> {
         self.removed.after(&self.recent.begins(from)).collect()

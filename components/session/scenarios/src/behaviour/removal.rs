@@ -3,6 +3,7 @@
 use chorus_protocol::codes::RemovalReason;
 use chorus_protocol::event::{AuthorRole, Envelope, RemovalRecord, decision_key, kind};
 use chorus_protocol::server::{Joined, Receipt, ReceiptStatus, ServerMessage};
+use chorus_protocol::session::Replayed;
 use chorus_protocol::{CommentId, Encoding, Outcome};
 use serde_json::json;
 
@@ -23,6 +24,7 @@ scenarios!("removal":
     a_resume_from_the_logs_names_what_was_removed,
     who_catches_up_hears_at_once,
     a_hole_may_hold_a_removal,
+    a_removal_in_a_part_that_is_lost_leaves_nothing_to_be_seen,
     a_new_state_does_not_bring_a_comment_back,
     an_unanswered_deletion_is_unconfirmed,
     too_many_waiting_deletions_are_unavailable,
@@ -127,7 +129,9 @@ fn an_author_deletes_its_own_and_all_viewers_hear(pop: &mut Pop<'_>) {
     let viewers = Encoding::ALL.map(|encoding| watch(pop, &origin, encoding, None));
     write(pop, &mut origin, 1..=3);
     pop.take(author);
-    viewers.map(|viewer| pop.take(viewer));
+    for viewer in viewers {
+        pop.take(viewer);
+    }
     delete(pop, author, 2, None);
     let publication = pop.publication();
     assert_eq!(publication.kind, kind::REMOVAL);
@@ -242,7 +246,7 @@ fn who_may_not_ask_is_told(pop: &mut Pop<'_>) {
     assert_eq!(pop.take_error(user), "stream_not_found");
     pop.say(user, "join_stream", &json!({"stream_id": "demo"}));
     pop.take_joined(user);
-    pop.pass(3_600_000);
+    pop.pass(3_700_000);
     pop.take(user);
     delete(pop, user, 1, None);
     assert_eq!(error(pop, user).0, "token_expired");
@@ -496,6 +500,30 @@ fn a_hole_may_hold_a_removal(pop: &mut Pop<'_>) {
     assert!(matches!(told[0], ServerMessage::CommentsRemoved { .. }));
     assert!(matches!(told[1], ServerMessage::CommentsBatch { .. }));
     assert_eq!(count(pop), 2);
+}
+
+fn a_removal_in_a_part_that_is_lost_leaves_nothing_to_be_seen(pop: &mut Pop<'_>) {
+    let mut origin = studio(pop);
+    let viewer = watch(pop, &origin, Encoding::Json, None);
+    write(pop, &mut origin, 1..=2);
+    origin.remove("eu", 1_001, 1, RemovalReason::Author);
+    let behind = origin.write("eu", 3, "hi");
+    pop.deliver("demo", &behind);
+    let asked = pop.asked.pop_front().expect("a question");
+    let lost = Replayed {
+        gap: true,
+        events: vec![],
+    };
+    pop.replay(asked.request, &lost);
+    assert_eq!(pop.closed(viewer), Some(1001));
+    let late = pop.open(Encoding::Json, None);
+    pop.say(late, "join_stream", &json!({"stream_id": "demo"}));
+    let joined = pop.take_joined(late);
+    assert_eq!(
+        ids(&joined),
+        [3],
+        "which of the others is removed is not known"
+    );
 }
 
 fn a_new_state_does_not_bring_a_comment_back(pop: &mut Pop<'_>) {
