@@ -11,10 +11,6 @@ macro_rules! cases {
 }
 
 cases!(
-    an_author_deletes_its_own_and_all_viewers_hear,
-    what_the_gateway_refuses_is_an_error,
-    a_moderator_deletes_and_hears_that_it_is_applied,
-    who_may_not_ask_is_told,
     a_pending_comment_is_never_shown,
     a_removal_comes_behind_what_was_shown_before_it,
     a_removal_overtakes_its_comment,
@@ -25,7 +21,5 @@ cases!(
     a_hole_may_hold_a_removal,
     a_removal_in_a_part_that_is_lost_leaves_nothing_to_be_seen,
     a_new_state_does_not_bring_a_comment_back,
-    an_unanswered_deletion_is_unconfirmed,
-    too_many_waiting_deletions_are_unavailable,
     an_unknown_kind_passes_through,
 );

@@ -16,6 +16,7 @@ macro_rules! scenarios {
 }
 
 mod batching;
+mod deleting;
 mod joining;
 mod life;
 mod limits;
@@ -30,6 +31,7 @@ mod tokens;
 pub(crate) fn all() -> Vec<Scenario> {
     [
         batching::ALL,
+        deleting::ALL,
         joining::ALL,
         life::ALL,
         limits::ALL,

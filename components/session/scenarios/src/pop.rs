@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::codec::{decode_server, encode};
-use chorus_protocol::event::{AuthorRole, Envelope};
 use chorus_protocol::server::{Joined, Receipt, ServerMessage};
 use chorus_protocol::session::{Control, Delivery, ReplayRange, Replayed, SessionConfig};
 use chorus_protocol::stream::Life;
-use chorus_protocol::{Comment, CommentId, CommentView, Encoding, Millis, Outcome, UserId};
+use chorus_protocol::{Encoding, Millis, Outcome, UserId};
 use chorus_session_core::{Input, Opened, Output, Transport};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, Make};
+pub use crate::publication::Publication;
 use crate::tokens;
 
 /// When every scenario begins.
@@ -31,56 +31,6 @@ pub struct Client {
     pub closed: Option<u16>,
     /// Bytes that came.
     pub bytes: u64,
-}
-
-/// An event on its way to the log.
-#[derive(Clone, Debug)]
-pub struct Publication {
-    /// To be answered.
-    pub request: u64,
-    /// What it is.
-    pub kind: String,
-    /// The log's message id.
-    pub key: u128,
-    /// Its id.
-    pub id: u64,
-    /// Whose doing it is.
-    pub author: String,
-    /// What the author is in the stream.
-    pub role: AuthorRole,
-    /// The comment it is about.
-    pub target: Option<CommentId>,
-    /// As it is to be stored.
-    pub bytes: Vec<u8>,
-    /// The comment, when it is one.
-    pub comment: Option<Comment>,
-}
-
-impl Publication {
-    fn new(request: u64, bytes: Vec<u8>) -> Self {
-        let envelope = Envelope::read(&bytes).expect("an event");
-        let comment = envelope.is_comment().then(|| {
-            let view = CommentView::read(&envelope).expect("a comment");
-            view.to_comment().expect("its ids are ids")
-        });
-        Self {
-            request,
-            kind: envelope.kind.to_owned(),
-            key: envelope.key,
-            id: envelope.id.0,
-            author: envelope.author.to_owned(),
-            role: envelope.role,
-            target: envelope.target,
-            comment,
-            bytes,
-        }
-    }
-
-    /// The comment that it is.
-    #[must_use]
-    pub fn comment(self) -> Comment {
-        self.comment.expect("it is a comment")
-    }
 }
 
 /// A question to the logs.

@@ -75,7 +75,7 @@ struct Viewer {
     seen: BTreeSet<u64>,
     /// What it was told to have been taken away.
     removed: BTreeSet<u64>,
-    /// Comments that its place is before although their removals are behind it: only who knows of those stays silent.
+    /// See [`overtaken`]: a PoP that never heard of those removals shows the comments.
     overtaken: BTreeSet<u64>,
 }
 
@@ -311,16 +311,6 @@ impl Evening<'_> {
         let mut payload = json!({"stream_id": "demo"});
         if let Some(token) = &viewer.token {
             payload["resume"] = json!(token);
-            let place = Position::from_token(token).expect("a token");
-            let reached = |region: &str, seq| {
-                let offset = place.0.get(region);
-                offset.is_some_and(|offset| offset.seq >= seq)
-            };
-            let early = self.removals.iter().filter(|&&(region, seq, target)| {
-                let of = self.written.get(&target);
-                reached(region, seq) && of.is_some_and(|&(region, seq)| !reached(region, seq))
-            });
-            viewer.overtaken.extend(early.map(|&(_, _, target)| target));
             self.outcome.resumes += 1;
         }
         let followed = !pop.topics.is_empty();
@@ -362,6 +352,10 @@ impl Evening<'_> {
                         viewer.seen.clear();
                         viewer.removed.clear();
                         viewer.since = Position::from_token(&joined.resume).expect("a token");
+                    }
+                    for place in [&viewer.token, &Some(joined.resume.clone())] {
+                        let early = overtaken(&self.removals, &self.written, place.as_deref());
+                        viewer.overtaken.extend(early);
                     }
                     viewer.token = Some(joined.resume);
                     viewer.forget(&joined.removed, &mut self.outcome);
@@ -450,6 +444,26 @@ impl Evening<'_> {
             assert!(still.is_empty(), "viewer {number} still shows {still:?}");
         }
     }
+}
+
+/// Comments that a place is before although it is behind their removals.
+fn overtaken(
+    removals: &[(&'static str, u64, u64)],
+    written: &BTreeMap<u64, (&'static str, u64)>,
+    place: Option<&str>,
+) -> Vec<u64> {
+    let Some(place) = place.and_then(Position::from_token) else {
+        return Vec::new();
+    };
+    let reached = |region: &str, seq| {
+        let offset = place.0.get(region);
+        offset.is_some_and(|offset| offset.seq >= seq)
+    };
+    let early = removals.iter().filter(|&&(region, seq, target)| {
+        let of = written.get(&target);
+        reached(region, seq) && of.is_some_and(|&(region, seq)| !reached(region, seq))
+    });
+    early.map(|&(_, _, target)| target).collect()
 }
 
 impl Viewer {

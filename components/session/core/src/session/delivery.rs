@@ -129,12 +129,22 @@ impl Session {
         for Decided { id, reason, .. } in decided {
             by_reason.entry(reason).or_default().push(id);
         }
-        let Some(stream_id) = self.streams.get(&topic).map(|stream| stream.id.clone()) else {
+        self.tell_all_removed(topic, by_reason, out);
+    }
+
+    /// Tells every viewer of removals, by reason.
+    pub(crate) fn tell_all_removed(
+        &self,
+        topic: TopicId,
+        by_reason: BTreeMap<String, Vec<CommentId>>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(stream) = self.streams.get(&topic) else {
             return;
         };
         for (reason, comment_ids) in by_reason {
             let message = ServerMessage::CommentsRemoved {
-                stream_id: stream_id.clone(),
+                stream_id: stream.id.clone(),
                 comment_ids,
                 reason,
             };

@@ -346,17 +346,26 @@ impl Session {
         // By id: sorted, and each once even if two regions' logs hold it.
         let mut missed: BTreeMap<u64, Entry> = BTreeMap::new();
         let mut removed: BTreeSet<CommentId> = live.removed_after(from);
-        // Those of the logs alone: who was answered before has not heard of them.
-        let mut untold: BTreeMap<String, Vec<CommentId>> = BTreeMap::new();
+        // Who was answered before may not have heard of them.
+        let mut again: BTreeMap<String, Vec<CommentId>> = BTreeMap::new();
+        // Their comments were here: the removals lay in a part that was lost.
+        let mut lost: BTreeMap<String, Vec<CommentId>> = BTreeMap::new();
         for event in events {
             let Some(envelope) = Envelope::read(event.body) else {
                 self.stats.deliveries_malformed += 1;
                 continue;
             };
             if let Some(Decided { id, reason, .. }) = Decided::read(&envelope, event.seq) {
-                if removed.insert(id) && !live.removed.contains(id) {
-                    untold.entry(reason).or_default().push(id);
+                removed.insert(id);
+                if !live.removed.contains(id)
+                    && let Some(region) = live.region(event.region)
+                {
+                    let place = (region, event.epoch, event.seq);
+                    if live.learn_removal(id, place, &mut self.stats) {
+                        lost.entry(reason.clone()).or_default().push(id);
+                    }
                 }
+                again.entry(reason).or_default().push(id);
                 continue;
             }
             match CommentView::read(&envelope) {
@@ -376,8 +385,6 @@ impl Session {
                 None => self.stats.events_unknown += 1,
             }
         }
-        missed.retain(|&id, _| !removed.contains(&CommentId(id)));
-        let removed: Vec<CommentId> = removed.into_iter().collect();
         let whole = live.recent.covers(to, &live.shown);
         let reached = if whole {
             live.shown.clone()
@@ -391,10 +398,13 @@ impl Session {
                 }
             }
         }
+        missed.retain(|&id, _| !removed.contains(&CommentId(id)));
+        let removed: Vec<CommentId> = removed.into_iter().collect();
         let mut missed: Vec<Entry> = missed.into_values().collect();
+        self.tell_all_removed(topic, lost, out);
         let answered = waiters.iter().filter(|waiter| waiter.joined);
         let answered: Vec<ConnectionId> = answered.map(|waiter| waiter.connection).collect();
-        self.tell_removed(topic, &answered, untold, out);
+        self.tell_removed(topic, &answered, again, out);
         let (before, after) = (from.to_token(), reached.to_token());
         for encoding in Encoding::ALL {
             let mine: Vec<JobWaiter> = waiters

@@ -340,6 +340,26 @@ impl Live {
         early
     }
 
+    /// Takes in a removal that only the logs knew; says whether its comment was here.
+    pub(crate) fn learn_removal(
+        &mut self,
+        id: CommentId,
+        (region, epoch, seq): (Region, u64, u64),
+        stats: &mut Stats,
+    ) -> bool {
+        let log = self.recent.log(&region, epoch);
+        self.remember_removal(id, log, seq, false, stats);
+        let here = self.ids.remove(&id.0);
+        if here {
+            self.comment_count = self.comment_count.saturating_sub(1);
+            stats.comments_removed += 1;
+            self.pending.retain(|entry| entry.id != id);
+            self.recent.entries.retain(|entry| entry.id != id);
+            self.kept.iter_mut().for_each(|kept| kept.fresh = false);
+        }
+        here
+    }
+
     fn remember_removal(
         &mut self,
         id: CommentId,
