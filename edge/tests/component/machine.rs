@@ -68,6 +68,10 @@ impl Machine for Supervised {
     fn restore(&mut self, _: &[u8]) -> Result<(), String> {
         unreachable!("a supervisor keeps its snapshots")
     }
+
+    fn keeps_its_snapshots(&self) -> bool {
+        true
+    }
 }
 
 fn input(input: core::Input) -> wit::Input {

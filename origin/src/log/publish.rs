@@ -252,7 +252,7 @@ impl Publisher {
         // Without a connection it is the connection that is away.
         if self.metrics.nats_connected.get() != 0 && late.iter().any(Pending::is_event) {
             health.begin(Condition::LogWrites, format!(
-                "the log acknowledged no event within {} s: a disk of nats-server may be full or read-only (its /healthz \
+                "the log acknowledged no comment within {} s: a disk of nats-server may be full or read-only (its /healthz \
                  says so; it must be started again then)",
                 ACK_TIMEOUT.as_secs()
             ));

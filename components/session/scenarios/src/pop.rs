@@ -134,8 +134,11 @@ impl<'a> Pop<'a> {
         }
     }
 
-    /// Puts a new machine, restored from the old one's snapshot, in its place.
+    /// Puts a new machine, restored from the old one's snapshot, in its place, where that can be done from here.
     pub fn restart(&mut self) {
+        if self.machine.keeps_its_snapshots() {
+            return;
+        }
         let snapshot = self.machine.snapshot();
         let mut next = (self.make)();
         next.restore(&snapshot).expect("its own snapshot");
