@@ -86,7 +86,7 @@ mod tests {
             id: CommentId(id),
             log: (id % 2) as u16,
             seq: id,
-            awaited: id % 3 == 0,
+            awaited: id.is_multiple_of(3),
         }
     }
 
