@@ -3,6 +3,11 @@
 //!
 //! `CHORUS_WRITE=1` adds the samples that are not recorded yet; what is recorded is never written over.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "values of MessagePack: structs are maps, all else is left alone"
+)]
+
 #[path = "backhaul/samples.rs"]
 mod samples;
 

@@ -21,8 +21,10 @@ pub(crate) struct Sample {
     /// A message's name begins with its type and variant.
     pub(crate) name: &'static str,
     pub(crate) bytes: Vec<u8>,
-    pub(crate) reads: Box<dyn Fn(&[u8]) -> bool>,
+    pub(crate) reads: Reads,
 }
+
+type Reads = Box<dyn Fn(&[u8]) -> bool>;
 
 fn sample<T>(name: &'static str, value: T) -> Sample
 where
