@@ -14,10 +14,9 @@ use chorus_edge::component::{
     self as host, Bounds, Control, Delivered, Encoding as HostEncoding, Frame, Logic, Opened,
     Published, Stored, Supervisor,
 };
-use chorus_protocol::backhaul::{Item, ItemKind};
 use chorus_protocol::session::{Control as SessionControl, Delivery, SessionConfig};
-use chorus_protocol::{Encoding, Millis, Region};
-use chorus_session_core::{Input, Outcome, Output};
+use chorus_protocol::{Encoding, Envelope, Event, Millis, Outcome, Region};
+use chorus_session_core::{Input, Output};
 use chorus_session_scenarios::origin::Origin;
 use chorus_session_scenarios::pop::START_MS;
 use chorus_session_scenarios::{Machine, Native, tokens};
@@ -191,35 +190,29 @@ fn record(config: &[u8]) -> Result<(Script, Script)> {
                 }))
             })
             .collect::<Result<Vec<_>>>()?;
-        let (mut answers, mut items) = (Vec::new(), Vec::new());
+        let (mut answers, mut events) = (Vec::new(), Vec::new());
         let from = seq;
         for output in tell(&mut core, &mut script, now, posts) {
-            if let Output::Publish {
-                request,
-                id,
-                record,
-                ..
-            } = output
-            {
+            if let Output::Publish { request, event } = output {
+                let envelope = Envelope::read(&event).context("no event was published")?;
                 let outcome = Outcome::Stored {
-                    id,
+                    id: envelope.id,
                     duplicate: false,
                 };
                 answers.push(Input::Published { request, outcome });
                 seq += 1;
-                items.push(Item {
+                events.push(Event {
                     region: region.clone(),
                     epoch: 100,
                     seq,
-                    kind: ItemKind::Comment,
-                    record,
+                    body: event,
                 });
             }
         }
         ensure!(
-            items.len() as u64 == BATCH,
+            events.len() as u64 == BATCH,
             "{} of {BATCH} posts were published",
-            items.len()
+            events.len()
         );
         tell(&mut core, &mut script, now, answers);
         let delivery = Delivery {
@@ -227,7 +220,7 @@ fn record(config: &[u8]) -> Result<(Script, Script)> {
             epoch: 100,
             from,
             to: seq,
-            items,
+            events,
         };
         let data = rmp_serde::to_vec_named(&delivery)?;
         tell(
@@ -279,7 +272,10 @@ fn one_of_host(input: &Input) -> Option<host::Input> {
             outcome: Outcome::Stored { id, duplicate },
         } => host::Input::Published(Published {
             request,
-            outcome: host::Outcome::Stored(Stored { id, duplicate }),
+            outcome: host::Outcome::Stored(Stored {
+                id: id.0,
+                duplicate,
+            }),
         }),
         Input::Timer => host::Input::Timer,
         _ => return None,

@@ -188,9 +188,8 @@ impl Handle {
         let gateway = self.shared.gateway.borrow().clone();
         let connection = gateway.ok_or(RestError::Unavailable)?.connection;
         let request = Request::Rest(call);
-        let answer =
-            tokio::time::timeout(self.rest_time, lanes::request(&connection, &request)).await;
-        match answer {
+        let asked = lanes::request(&connection, &request, &self.metrics);
+        match tokio::time::timeout(self.rest_time, asked).await {
             Ok(Some(Response::Rest(response))) => Ok(response),
             Ok(Some(Response::Unavailable | Response::Replay(_)) | None) => {
                 Err(RestError::Unavailable)

@@ -12,7 +12,7 @@ use chorus_protocol::backhaul::{RefusedReactions, StreamState, UserReactions};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::ReplayRange;
 use chorus_protocol::stream::Life;
-use chorus_protocol::{CommentId, Millis, StreamId};
+use chorus_protocol::{Millis, Outcome, StreamId};
 
 use crate::backhaul::ShardSender;
 use crate::component::Logic;
@@ -38,20 +38,14 @@ pub enum ToBackhaul {
         /// Which.
         stream: StreamId,
     },
-    /// Write a comment to the log; answered by [`ToShard::Published`].
+    /// Write an event to the log; answered by [`ToShard::Published`].
     Publish {
         /// Who asks.
         shard: ShardId,
         /// The session's number for it.
         request: u64,
-        /// Where.
-        stream: StreamId,
-        /// The log's message id.
-        key: u128,
-        /// The comment's id.
-        id: CommentId,
-        /// A `CommentRecord` as MessagePack.
-        record: Vec<u8>,
+        /// The event's body.
+        event: Vec<u8>,
     },
     /// What a shard adds to the counts.
     Count {
@@ -102,7 +96,7 @@ pub enum ToShard {
         /// As it stands now, the same for every shard.
         life: Arc<Life>,
     },
-    /// New items: a `chorus_protocol::session::Delivery` as MessagePack, in order and without a hole since the state.
+    /// New events: a `chorus_protocol::session::Delivery` as MessagePack, in order and without a hole since the state.
     Delivered {
         /// Of which stream.
         stream: StreamId,
@@ -117,7 +111,7 @@ pub enum ToShard {
         data: Bytes,
     },
     /// How publications came out.
-    Published(Vec<(u64, PublishOutcome)>),
+    Published(Vec<(u64, Outcome)>),
     /// Reactions that were not added: their users' limits were used up.
     ReactionsRefused(Arc<[RefusedReactions]>),
     /// Totals over all shards and PoPs, as far as they changed.
@@ -156,27 +150,6 @@ pub enum ToShard {
         /// Close what is left at this time.
         until: Millis,
     },
-}
-
-/// How a publication came out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PublishOutcome {
-    /// A quorum of the region's log holds it.
-    Stored {
-        /// The id it is known by: the first one's when this was a repeat.
-        id: CommentId,
-        /// It was there before.
-        duplicate: bool,
-    },
-    /// It is certainly not stored.
-    Refused {
-        /// A reason of the receipts.
-        reason: String,
-        /// When trying again makes sense.
-        retry_after_ms: Option<u64>,
-    },
-    /// No answer came in time.
-    Unconfirmed,
 }
 
 /// Messages that may wait on the way up; a shard that finds the channel full keeps subscriptions and counts for its

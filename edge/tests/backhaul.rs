@@ -16,6 +16,8 @@ mod keys;
 mod line;
 #[path = "backhaul/living.rs"]
 mod living;
+#[path = "backhaul/neighbours.rs"]
+mod neighbours;
 #[path = "backhaul/panics.rs"]
 mod panics;
 #[path = "backhaul/pop.rs"]

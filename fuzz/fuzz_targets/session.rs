@@ -2,11 +2,14 @@
 //! again goes on exactly as the one that was not.
 #![no_main]
 
-use chorus_protocol::backhaul::{Item, ItemKind, StreamState};
+use chorus_protocol::backhaul::StreamState;
+use chorus_protocol::event::{AuthorRole, RemovalRecord, kind};
 use chorus_protocol::session::{Control, Delivery, Replayed};
 use chorus_protocol::stream::{Life, Settings, StreamInfo, StreamStatus};
-use chorus_protocol::{ClientId, Comment, CommentId, CommentRecord, Encoding, Millis, Position};
-use chorus_session_core::{Input, Opened, Outcome, Session, Transport};
+use chorus_protocol::{
+    CommentId, CommentRecord, Encoding, Envelope, Event, Millis, Outcome, Position,
+};
+use chorus_session_core::{Input, Opened, Session, Transport};
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 
@@ -67,49 +70,65 @@ fn state(bytes: &mut Bytes<'_>) -> Vec<u8> {
         info: info(bytes),
         life_seq: bytes.few(),
         at: Position::default(),
-        newest: (0..bytes.few()).map(|_| item(bytes)).collect(),
+        newest: (0..bytes.few()).map(|_| event(bytes)).collect(),
         comment_count: bytes.few(),
         reactions: [("like".to_owned(), bytes.few())].into(),
         viewer_count: bytes.few(),
     }))))
 }
 
-fn item(bytes: &mut Bytes<'_>) -> Item {
-    let id = CommentId::compose(Millis(START + bytes.few()), 1, 1, bytes.byte());
-    let comment = Comment {
-        id,
-        stream_id: "demo".parse().expect("a stream"),
-        user_id: "u".parse().expect("a user"),
-        username: "u".to_owned(),
-        content: String::from_utf8_lossy(bytes.some()).into_owned(),
-        created_at_ms: Millis(START),
-        parent_id: None,
-        mentions: Vec::new(),
-        media_ms: None,
-        highlighted: false,
-        pinned: false,
-        likes: 0,
-        badges: Vec::new(),
+/// Few ids, so that removals meet their comments.
+fn id(bytes: &mut Bytes<'_>) -> CommentId {
+    CommentId::compose(Millis(START + bytes.few()), 1, 1, bytes.byte() % 16)
+}
+
+fn body(bytes: &mut Bytes<'_>) -> Vec<u8> {
+    let what = bytes.byte() % 16;
+    if what == 0 {
+        return bytes.some().to_vec();
+    }
+    let envelope = Envelope {
+        id: id(bytes),
+        kind: match what {
+            1..=4 => kind::REMOVAL,
+            5 => "tomorrow",
+            _ => kind::COMMENT,
+        },
+        stream: "demo",
+        author: "u",
+        role: AuthorRole::User,
+        key: 0,
+        target: (what < 8).then(|| id(bytes)),
+        record: b"",
     };
-    let record = CommentRecord {
-        comment,
-        client_id: ClientId::new("c").expect("a key"),
-    };
-    Item {
+    match what {
+        1 | 6 => envelope.write(0, |out| out.extend_from_slice(bytes.some())),
+        2..=5 => envelope.write_record(&RemovalRecord {
+            reason: ["author", "moderator", "spam", ""][bytes.few() as usize].to_owned(),
+        }),
+        _ => envelope.write_record(&CommentRecord {
+            username: "u".to_owned(),
+            content: String::from_utf8_lossy(bytes.some()).into_owned(),
+            created_at_ms: Millis(START),
+            parent_id: None,
+            mentions: Vec::new(),
+            media_ms: None,
+            badges: Vec::new(),
+        }),
+    }
+}
+
+fn event(bytes: &mut Bytes<'_>) -> Event {
+    Event {
         region: "dev".parse().expect("a region"),
         epoch: 1,
         seq: bytes.byte().into(),
-        kind: ItemKind::Comment,
-        record: if bytes.byte() % 16 == 0 {
-            bytes.some().to_vec()
-        } else {
-            msgpack(&record)
-        },
+        body: body(bytes),
     }
 }
 
 fn message(bytes: &mut Bytes<'_>) -> Vec<u8> {
-    let text = match bytes.byte() % 8 {
+    let text = match bytes.byte() % 10 {
         0 => return bytes.some().to_vec(),
         1 | 2 => r#"{"type":"join_stream","payload":{"stream_id":"demo"}}"#.to_owned(),
         3 => format!(
@@ -125,6 +144,15 @@ fn message(bytes: &mut Bytes<'_>) -> Vec<u8> {
         6 => format!(
             r#"{{"type":"join_stream","payload":{{"stream_id":"demo","resume":"{}"}}}}"#,
             String::from_utf8_lossy(bytes.some()).replace(['"', '\\'], "")
+        ),
+        7 => format!(
+            r#"{{"type":"delete_comment","payload":{{"stream_id":"demo","comment_id":"{}"}}}}"#,
+            id(bytes)
+        ),
+        8 => format!(
+            r#"{{"type":"delete_comment","payload":{{"stream_id":"demo","comment_id":"{}","client_id":"d{}"}}}}"#,
+            id(bytes),
+            bytes.few()
         ),
         _ => r#"{"type":"ping","payload":[1,2]}"#.to_owned(),
     };
@@ -160,7 +188,7 @@ fn input(bytes: &mut Bytes<'_>) -> Input {
                     epoch: bytes.few(),
                     from,
                     to: from + bytes.few(),
-                    items: (0..bytes.few()).map(|_| item(bytes)).collect(),
+                    events: (0..bytes.few()).map(|_| event(bytes)).collect(),
                 })
             },
         },
@@ -195,26 +223,28 @@ fn input(bytes: &mut Bytes<'_>) -> Input {
                 bytes.some().to_vec()
             } else {
                 let gap = bytes.byte() % 2 == 0;
-                let items = if gap {
+                let events = if gap {
                     Vec::new()
                 } else {
-                    (0..bytes.few()).map(|_| item(bytes)).collect()
+                    (0..bytes.few()).map(|_| event(bytes)).collect()
                 };
-                msgpack(&Replayed { gap, items })
+                msgpack(&Replayed { gap, events })
             },
         },
         13 => Input::Published {
             request: bytes.few(),
             outcome: match bytes.byte() % 3 {
                 0 => Outcome::Stored {
-                    id: bytes.byte().into(),
+                    id: CommentId(bytes.byte().into()),
                     duplicate: bytes.byte() % 2 == 0,
                 },
                 1 => Outcome::Refused {
-                    reason: "unavailable".to_owned(),
+                    reason: ["unavailable", "forbidden", "comment_not_found", "tomorrow"]
+                        [bytes.few() as usize]
+                        .to_owned(),
                     retry_after_ms: None,
                 },
-                _ => Outcome::Unconfirmed,
+                _ => Outcome::Unknown,
             },
         },
         14 => Input::Counted {

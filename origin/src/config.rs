@@ -119,10 +119,12 @@ pub struct Nats {
     pub peers: Vec<Region>,
     /// The place of this region's logs in a supercluster; `None` leaves it to the server.
     pub cluster: Option<String>,
-    /// Bytes the comment log may take; -1 is no bound.
-    pub comments_bytes_max: i64,
-    /// Days the comment log keeps a message, 1 to 365.
-    pub comments_days: u32,
+    /// Bytes the log of events may take; -1 is no bound.
+    #[serde(alias = "comments_bytes_max")]
+    pub events_bytes_max: i64,
+    /// Days the log of events keeps a message, 1 to 365.
+    #[serde(alias = "comments_days")]
+    pub events_days: u32,
     /// The servers' store directory, where it is on this machine: posts are refused when its disk is full.
     pub directory: Option<PathBuf>,
 }
@@ -237,8 +239,8 @@ impl Default for Nats {
             sync: Sync::default(),
             peers: Vec::new(),
             cluster: None,
-            comments_bytes_max: -1,
-            comments_days: 7,
+            events_bytes_max: -1,
+            events_days: 7,
             directory: None,
         }
     }
@@ -330,7 +332,7 @@ impl Config {
             return Err("the role gateway needs [gateway]".to_owned());
         }
         within("nats.replicas", self.nats.replicas as u64, 1, 5)?;
-        within("nats.comments_days", self.nats.comments_days.into(), 1, 365)?;
+        within("nats.events_days", self.nats.events_days.into(), 1, 365)?;
         self.tokens.check()?;
         let users = self.limits.remembered_users_max as u64;
         within("limits.remembered_users_max", users, 1_000, 10_000_000)?;

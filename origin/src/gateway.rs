@@ -7,7 +7,6 @@ mod catch_up;
 mod directory;
 mod follower;
 mod followers;
-mod gap;
 mod hold;
 mod lane;
 mod pop;
@@ -83,6 +82,7 @@ struct GatewayShared {
     log: Log,
     admission: Admission,
     directory: Directory,
+    history: History,
     followers: Arc<Followers>,
     metrics: Arc<Metrics>,
     pace: Arc<Pace>,
@@ -120,7 +120,7 @@ impl Gateway {
         let id = format!("{:016x}", clock::draw());
         let followers = Followers::new(Arc::new(Shared {
             log: log.clone(),
-            history,
+            history: history.clone(),
             metrics: Arc::clone(&metrics),
             pace: Arc::clone(&pace),
             name: format!("{}.{id}", log.region()),
@@ -130,6 +130,7 @@ impl Gateway {
         let shared = Arc::new(GatewayShared {
             admission: Admission::new(limits, Arc::clone(&metrics)),
             directory: Directory::new(log.clone(), Arc::clone(&metrics)),
+            history,
             followers: Arc::new(followers),
             log,
             metrics,

@@ -3,22 +3,19 @@
 //! The store is read first, with its position of the same moment; then the log after that position. A comment only
 //! ever moves from the log to the store, so none is missed between the two.
 
-mod posted;
-
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chorus_protocol::backhaul::Item;
-use chorus_protocol::{CommentId, CommentRecord, Offset, Position, StreamId};
-use serde::Deserialize;
-
-pub use posted::{Posted, Standing, posted};
+use chorus_protocol::event::kind;
+use chorus_protocol::{
+    Comment, CommentId, CommentView, Envelope, Event, Offset, Position, StreamId,
+};
 
 use crate::log::{Log, LogError};
-use crate::store::{Page, Store, StoreError};
+use crate::store::{Author, Page, Slice, Store, StoreError};
 
-/// Items of a stream in the log that the store does not have yet; more means that `persist` is days behind.
-const TAIL_ITEMS_MAX: usize = 200_000;
+/// Events of a stream in the log that the store does not have yet; more means that `persist` is days behind.
+const TAIL_EVENTS_MAX: usize = 200_000;
 
 /// Why history cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -30,19 +27,33 @@ pub enum HistoryError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// `persist` is too far behind.
-    #[error("the store is more than {TAIL_ITEMS_MAX} comments behind the log")]
+    #[error("the store is more than {TAIL_EVENTS_MAX} events behind the log")]
     Behind,
 }
 
 /// A part of a stream's history.
 #[derive(Clone, Debug, Default)]
 pub struct Part {
-    /// The comments, in the order asked for.
-    pub items: Vec<(CommentId, Item)>,
-    /// Comments of the stream in all.
+    /// The comments that were not taken away, in the order asked for.
+    pub comments: Vec<(CommentId, Event)>,
+    /// The decisions that stand about them.
+    pub decisions: Vec<Event>,
+    /// Comments of the stream in all, less those taken away.
     pub comment_count: u64,
     /// Up to where in every region's log this is complete.
     pub at: Position,
+}
+
+impl Part {
+    /// The comments as viewers see them.
+    #[must_use]
+    pub fn shown(&self) -> Vec<Comment> {
+        let shown = self.comments.iter().filter_map(|(_, event)| {
+            let envelope = event.envelope()?;
+            CommentView::read(&envelope)?.to_comment()
+        });
+        shown.collect()
+    }
 }
 
 /// The reader of history.
@@ -64,12 +75,64 @@ impl History {
     /// # Errors
     /// When the log or the store is away.
     pub async fn read(&self, stream: &StreamId, page: Page) -> Result<Part, HistoryError> {
+        // What is taken away in the tail leaves room on the page.
         let slice = self.store.comments(stream.clone(), page).await?;
-        let mut part = Part {
-            comment_count: slice.comment_count,
-            ..Part::default()
+        let (tail, at) = self.tail(stream, &slice).await?;
+        let gone = tail.removed();
+        let hit = slice.comments.iter().filter(|(id, _)| gone.contains(id));
+        let hit = hit.count();
+        let slice = if hit == 0 || page.limit == 0 {
+            slice
+        } else {
+            let wider = Page {
+                limit: page.limit + hit,
+                ..page
+            };
+            self.store.comments(stream.clone(), wider).await?
         };
-        let mut found: BTreeMap<CommentId, Item> = BTreeMap::new();
+        Ok(tail.part(slice, at, page))
+    }
+
+    /// Who wrote a comment, and whether it was taken away; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the log or the store is away.
+    pub async fn author(
+        &self,
+        stream: &StreamId,
+        comment: CommentId,
+    ) -> Result<Option<Author>, HistoryError> {
+        // The position before the comment: what is moved to the store meanwhile is in both.
+        let slice = self.store.comments(stream.clone(), Page::default()).await?;
+        let mut found = self.store.author(stream.clone(), comment).await?;
+        let (tail, _) = self.tail(stream, &slice).await?;
+        for event in &tail.events {
+            let Some(envelope) = event.envelope() else {
+                continue;
+            };
+            if envelope.id == comment && envelope.is_comment() && found.is_none() {
+                found = Some(Author {
+                    user: envelope.author.to_owned(),
+                    removed_by: None,
+                });
+            }
+            if envelope.removes() == Some(comment)
+                && let Some(found) = &mut found
+            {
+                found.removed_by = Some(envelope.id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What the logs hold that a slice of the store does not have, and up to where.
+    async fn tail(
+        &self,
+        stream: &StreamId,
+        slice: &Slice,
+    ) -> Result<(Tail, Position), HistoryError> {
+        let mut tail = Tail::default();
+        let mut reached = Position::default();
         for (region, known) in self.log.regions() {
             let stored = slice.at.iter().find(|(name, _)| *name == region);
             // A log that was made anew shares nothing with what the store has of the old one.
@@ -77,40 +140,92 @@ impl History {
                 Some((_, at)) if at.epoch == known.epoch => at.seq,
                 _ => 0,
             };
-            let tail = self
+            let read = self
                 .log
-                .settled_tail(&region, stream, after, TAIL_ITEMS_MAX)
+                .settled_tail(&region, stream, after, TAIL_EVENTS_MAX)
                 .await?;
-            if !tail.complete {
+            if !read.complete {
                 return Err(HistoryError::Behind);
             }
-            part.comment_count += tail.items.len() as u64;
-            let seq = tail.last_seq().unwrap_or(after);
+            let seq = read.last_seq().unwrap_or(after);
             let epoch = known.epoch;
-            part.at.advance(&region, Offset { epoch, seq });
-            for item in tail.items {
-                if let Some((id, parent)) = glance(&item.record)
-                    && page.before.is_none_or(|before| id < before)
-                    && page.after.is_none_or(|after| id > after)
-                    && page.parent.is_none_or(|of| parent == Some(of))
-                {
-                    found.insert(id, item);
-                }
+            reached.advance(&region, Offset { epoch, seq });
+            tail.events.extend(read.events);
+        }
+        Ok((tail, reached))
+    }
+}
+
+/// Events that the store does not have yet.
+#[derive(Default)]
+struct Tail {
+    events: Vec<Event>,
+}
+
+impl Tail {
+    fn envelopes(&self) -> impl Iterator<Item = (Envelope<'_>, &Event)> {
+        (self.events.iter()).filter_map(|event| Some((event.envelope()?, event)))
+    }
+
+    /// Comments taken away.
+    fn removed(&self) -> BTreeSet<CommentId> {
+        let removed = self.envelopes();
+        removed
+            .filter_map(|(envelope, _)| envelope.removes())
+            .collect()
+    }
+
+    /// Both together.
+    fn part(&self, slice: Slice, at: Position, page: Page) -> Part {
+        let mut part = Part {
+            comment_count: slice.comment_count,
+            at,
+            ..Part::default()
+        };
+        let removed = self.removed();
+        let mut found: BTreeMap<CommentId, Event> = BTreeMap::new();
+        let mut decided: BTreeMap<(CommentId, String), Event> = BTreeMap::new();
+        let stored = slice.decisions.iter().filter_map(|event| {
+            let envelope = event.envelope()?;
+            Some(((envelope.target?, envelope.kind.to_owned()), event.clone()))
+        });
+        decided.extend(stored);
+        for (envelope, event) in self.envelopes() {
+            if let Some(target) = envelope.target {
+                part.comment_count -=
+                    u64::from(envelope.kind == kind::REMOVAL && part.comment_count > 0);
+                decided.insert((target, envelope.kind.to_owned()), event.clone());
+            }
+            let Some(comment) = CommentView::read(&envelope) else {
+                continue;
+            };
+            part.comment_count += 1;
+            let id = envelope.id;
+            if page.before.is_none_or(|before| id < before)
+                && page.after.is_none_or(|after| id > after)
+                && page.parent.is_none_or(|of| comment.parent_id == Some(of))
+            {
+                found.insert(id, event.clone());
             }
         }
-        part.items = merge(slice.items, found, page);
-        Ok(part)
+        part.comments = merge(slice.comments, found, &removed, page);
+        let shown: BTreeSet<CommentId> = part.comments.iter().map(|(id, _)| *id).collect();
+        decided.retain(|(target, _), _| shown.contains(target));
+        part.decisions = decided.into_values().collect();
+        part
     }
 }
 
 fn merge(
-    stored: Vec<(CommentId, Item)>,
-    tail: BTreeMap<CommentId, Item>,
+    stored: Vec<(CommentId, Event)>,
+    tail: BTreeMap<CommentId, Event>,
+    removed: &BTreeSet<CommentId>,
     page: Page,
-) -> Vec<(CommentId, Item)> {
+) -> Vec<(CommentId, Event)> {
     let mut all = stored;
-    let known: std::collections::BTreeSet<CommentId> = all.iter().map(|(id, _)| *id).collect();
+    let known: BTreeSet<CommentId> = all.iter().map(|(id, _)| *id).collect();
     all.extend(tail.into_iter().filter(|(id, _)| !known.contains(id)));
+    all.retain(|(id, _)| !removed.contains(id));
     if page.oldest_first {
         all.sort_by_key(|(id, _)| *id);
     } else if !page.top {
@@ -119,31 +234,4 @@ fn merge(
     // By likes the store's order stands: what is only in the log has none yet and comes last.
     all.truncate(page.limit);
     all
-}
-
-/// The id and the parent of a record, without reading the rest.
-#[must_use]
-pub fn glance(record: &[u8]) -> Option<(CommentId, Option<CommentId>)> {
-    #[derive(Deserialize)]
-    struct Glance {
-        comment: Ids,
-    }
-    #[derive(Deserialize)]
-    struct Ids {
-        id: CommentId,
-        #[serde(default)]
-        parent_id: Option<CommentId>,
-    }
-    if let Ok(Glance { comment }) = rmp_serde::from_slice(record) {
-        return Some((comment.id, comment.parent_id));
-    }
-    // Written without field names: only all of it can be read.
-    let comment = decode(record)?.comment;
-    Some((comment.id, comment.parent_id))
-}
-
-/// A record in full.
-#[must_use]
-pub fn decode(record: &[u8]) -> Option<CommentRecord> {
-    rmp_serde::from_slice(record).ok()
 }

@@ -19,8 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use async_nats::HeaderName;
-use chorus_protocol::Region;
-use chorus_protocol::backhaul::{Item, ItemKind};
+use chorus_protocol::{Event, Region, StreamId, subject};
 use tokio::sync::watch;
 
 pub use calls::{Call, Calls};
@@ -28,7 +27,7 @@ pub use chorus_protocol::stream::Life;
 pub use consume::{Consumed, Consumer, Entry};
 pub use control::Lives;
 pub use lease::{Lease, Leases};
-pub use live::{Live, LiveReactions, LiveRecords};
+pub use live::{Live, LiveEvents, LiveReactions};
 pub use presence::{PresenceReport, PresenceReports};
 pub use publish::{Ack, Tag, Waiter};
 pub use read::Tail;
@@ -73,7 +72,7 @@ pub struct Link {
     pub generation: u64,
 }
 
-/// What is known of one region's comment log.
+/// What is known of one region's log of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegionLog {
     /// Which incarnation: the milliseconds at which it was created.
@@ -155,14 +154,31 @@ impl Log {
     }
 }
 
-fn comment_item(region: Region, epoch: u64, seq: u64, record: &[u8]) -> Item {
-    Item {
+fn event(region: Region, epoch: u64, seq: u64, body: &[u8]) -> Event {
+    Event {
         region,
         epoch,
         seq,
-        kind: ItemKind::Comment,
-        record: record.to_vec(),
+        body: body.to_vec(),
     }
+}
+
+/// The partition of a region's events. There is one: `partitions` of the design is not configuration yet.
+const PARTITION: u16 = 0;
+
+/// The log of a region's events.
+fn events_log(region: &Region) -> String {
+    subject::events_log(region, PARTITION)
+}
+
+/// Where a stream's events are written.
+fn event_subject(region: &Region, stream: &StreamId) -> String {
+    subject::event(region, PARTITION, stream)
+}
+
+/// All subjects of [`events_log`].
+fn event_subjects(region: &Region) -> String {
+    subject::events_of(region, PARTITION)
 }
 
 fn header_text(message: &async_nats::Message, name: HeaderName) -> Option<&str> {

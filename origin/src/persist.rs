@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chorus_protocol::Offset;
-use chorus_protocol::backhaul::Item;
+use chorus_protocol::{Event, Offset};
 use tokio::sync::{Mutex, watch};
 
 use crate::clock;
@@ -22,7 +21,7 @@ use crate::log::{Consumed, Entry, Lease, Leases, Log, LogError};
 use crate::metrics::Metrics;
 use crate::store::{Batch, Store, StoreError, StreamRow};
 
-/// Comments of one transaction.
+/// Events of one transaction.
 const ROWS_MAX: usize = 1_000;
 /// How long a group gathers after its first comment; the history needs no hurry, it reads the log's tail.
 const GATHER: Duration = Duration::from_millis(20);
@@ -121,7 +120,7 @@ impl Persist {
     async fn write_all(&self, mut stop: watch::Receiver<bool>) -> Result<(), Stop> {
         let region = self.log.region().clone();
         let epoch = self.log.look_at(&region).await?.epoch;
-        let mut consumer = self.log.consume_comments().await?;
+        let mut consumer = self.log.consume_events().await?;
         let mut at = self.store.position(region.clone()).await?;
         at = self.catch_up(at, epoch, consumer.past).await?;
         let mut handed_out = consumer.handed_out;
@@ -149,18 +148,18 @@ impl Persist {
         let mut at = from;
         let mut after = at.filter(|at| at.epoch == epoch).map_or(0, |at| at.seq);
         while after < past {
-            let items = self.log.all_after(region, after, past, ROWS_MAX).await?;
-            if items.is_empty() && self.log.record_at(past).await?.is_some() {
+            let events = self.log.all_after(region, after, past, ROWS_MAX).await?;
+            if events.is_empty() && self.log.event_at(past).await?.is_some() {
                 // A replica that is behind its leader answered.
                 return Err(LogError::Away("a replica is behind".to_owned()).into());
             }
-            let to = items.last().map_or(past, |item| item.seq);
+            let to = events.last().map_or(past, |event| event.seq);
             // A store that fails gets the same again and again.
             if !self.metrics.health.has(Condition::StoreWrites) {
-                tracing::info!(items = items.len(), to, "read again from the log");
+                tracing::info!(events = events.len(), to, "read again from the log");
             }
             at = Some(
-                self.write_items(at, Offset { epoch, seq: to }, items)
+                self.write_events(at, Offset { epoch, seq: to }, events)
                     .await?,
             );
             after = to;
@@ -177,11 +176,11 @@ impl Persist {
         let region = self.log.region();
         let known = at.filter(|at| at.epoch == epoch).map_or(0, |at| at.seq);
         // What comes again after an acknowledgement got lost is in the store.
-        let fresh: Vec<Item> = group
+        let fresh: Vec<Event> = group
             .entries
             .iter()
             .filter(|entry| entry.seq > known)
-            .map(|entry| rows::item(region, epoch, entry))
+            .map(|entry| rows::event(region, epoch, entry))
             .collect();
         let mut at = at;
         if let Some(last) = fresh.last() {
@@ -189,7 +188,7 @@ impl Persist {
                 epoch,
                 seq: last.seq,
             };
-            at = Some(self.write_items(at, to, fresh).await?);
+            at = Some(self.write_events(at, to, fresh).await?);
         }
         group.acknowledge().await?;
         let lag = group.entries.last().map_or(0, |entry| entry.pending);
@@ -199,19 +198,19 @@ impl Persist {
         Ok(at)
     }
 
-    async fn write_items(
+    async fn write_events(
         &self,
         from: Option<Offset>,
         to: Offset,
-        items: Vec<Item>,
+        events: Vec<Event>,
     ) -> Result<Offset, Stop> {
         let started = Instant::now();
-        let mut good = Vec::with_capacity(items.len());
-        for item in items {
-            let seq = item.seq;
-            match rows::row(item) {
-                Ok(row) => good.push(row),
-                Err((reason, record)) => self.bury(seq, reason, &record).await?,
+        let mut good = Vec::with_capacity(events.len());
+        for event in events {
+            let seq = event.seq;
+            match rows::row(event) {
+                Ok(row) => good.extend(row),
+                Err((reason, body)) => self.bury(seq, reason, &body).await?,
             }
         }
         let batch = Batch {
@@ -231,10 +230,10 @@ impl Persist {
     }
 
     /// A message that can never be written must not hold the others up.
-    async fn bury(&self, seq: u64, reason: &str, record: &[u8]) -> Result<(), Stop> {
+    async fn bury(&self, seq: u64, reason: &str, body: &[u8]) -> Result<(), Stop> {
         tracing::warn!(seq, reason, "a message of the log cannot be persisted");
         self.log
-            .publish_dead("persist", self.log.region(), seq, reason, record)
+            .publish_dead("persist", self.log.region(), seq, reason, body)
             .await?;
         self.metrics.dead_letters.inc();
         Ok(())

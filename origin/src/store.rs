@@ -9,9 +9,8 @@ mod sqlite;
 use std::path::Path;
 use std::sync::Arc;
 
-use chorus_protocol::backhaul::Item;
 use chorus_protocol::stream::{StreamInfo, StreamStatus};
-use chorus_protocol::{CommentId, Offset, Region, StreamId};
+use chorus_protocol::{CommentId, Event, Offset, Region, StreamId};
 use futures_util::future::BoxFuture;
 
 /// Why the store did not do what was asked.
@@ -39,24 +38,40 @@ pub enum StoreError {
 /// What the store answers with.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// A comment as the store keeps it.
+/// An event as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The comment's id.
-    pub id: CommentId,
-    /// Its stream.
-    pub stream: StreamId,
-    /// Who wrote it.
-    pub user: String,
-    /// The sender's key.
-    pub client_id: String,
-    /// The comment it answers.
-    pub parent: Option<CommentId>,
-    /// The message of the log.
-    pub item: Item,
+pub enum Row {
+    /// A comment.
+    Comment {
+        /// Its id.
+        id: CommentId,
+        /// Its stream.
+        stream: StreamId,
+        /// Who wrote it.
+        user: String,
+        /// The log's message id: the same for every try of it.
+        key: u128,
+        /// The comment it answers.
+        parent: Option<CommentId>,
+        /// The event, as the log holds it.
+        event: Event,
+    },
+    /// What was decided about a comment: of one kind the highest id stands. A removal takes the comment's text away.
+    Decision {
+        /// Its event's id.
+        id: CommentId,
+        /// See [`chorus_protocol::event::kind`].
+        kind: String,
+        /// Its stream.
+        stream: StreamId,
+        /// The comment it is about.
+        target: CommentId,
+        /// The event, as the log holds it.
+        event: Event,
+    },
 }
 
-/// A group of comments, written together with the position they bring the store to.
+/// A group of events, written together with the position they bring the store to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Whose log.
@@ -65,16 +80,16 @@ pub struct Batch {
     pub from: Option<Offset>,
     /// Where it stands afterwards.
     pub to: Offset,
-    /// The comments.
+    /// The events.
     pub rows: Vec<Row>,
 }
 
 /// How a batch went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Comments that were new.
+    /// Events that were new.
     pub new: u64,
-    /// Comments that were there already, by id or by key.
+    /// Events that were there already, by id or by key.
     pub repeats: u64,
 }
 
@@ -98,12 +113,23 @@ pub struct Page {
 /// What the store has of a stream, all of one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slice {
-    /// The comments, in the order asked for.
-    pub items: Vec<(CommentId, Item)>,
-    /// Comments of the stream in all.
+    /// The comments that were not taken away, in the order asked for.
+    pub comments: Vec<(CommentId, Event)>,
+    /// The decisions that stand about them.
+    pub decisions: Vec<Event>,
+    /// Comments of the stream in all, less those taken away.
     pub comment_count: u64,
     /// How far each region's log is in the store.
     pub at: Vec<(Region, Offset)>,
+}
+
+/// What is known of a comment without its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// Who wrote it.
+    pub user: String,
+    /// The event that took it away.
+    pub removed_by: Option<CommentId>,
 }
 
 /// A stream and its place in the control log.
@@ -128,14 +154,17 @@ pub struct StreamPage {
 
 /// The record of comments and streams. Every call may be repeated.
 pub trait Store: Send + Sync {
-    /// Writes comments and the position they bring the store to, all or nothing.
+    /// Writes events and the position they bring the store to, all or nothing.
     ///
-    /// A comment that is there by id changes nothing; of two with one (stream, user, key) the lower id stays.
+    /// A comment that is there by id changes nothing; of two with one key the lower id stays. A removal that comes before
+    /// its comment holds.
     fn write(&self, batch: Batch) -> Answer<'_, Written>;
     /// How far a region's log is in the store.
     fn position(&self, region: Region) -> Answer<'_, Option<Offset>>;
     /// Comments of a stream, their number and the store's positions, all of one moment.
     fn comments(&self, stream: StreamId, page: Page) -> Answer<'_, Slice>;
+    /// Who wrote a comment, and the id of the event that took it away where there is one. `None`: it is not here.
+    fn author(&self, stream: StreamId, comment: CommentId) -> Answer<'_, Option<Author>>;
     /// Writes how a stream stands, unless a newer word is there.
     fn write_stream(&self, row: StreamRow) -> Answer<'_, ()>;
     /// How a stream stands.

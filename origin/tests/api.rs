@@ -8,8 +8,8 @@ mod refusals;
 
 use std::time::Duration;
 
-use chorus_protocol::backhaul::{Held, Outcome};
-use chorus_protocol::{CommentId, StreamId};
+use chorus_protocol::backhaul::Held;
+use chorus_protocol::{CommentId, Outcome, StreamId};
 use common::pop::{Pop, stored};
 use common::{Region, until};
 use proptest::prelude::*;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chorus_origin::health::{self, Condition, Disk};
 use chorus_origin::metrics::Metrics;
 use chorus_origin::store::{self, Batch, StoreError};
-use chorus_protocol::backhaul::{Item, ItemKind};
+use chorus_protocol::Event;
 use chorus_protocol::{CommentId, Offset, Region, StreamId};
 
 /// A tmpfs; unmounted when dropped.
@@ -93,18 +93,17 @@ async fn a_disk_is_read_only_or_full_for_as_long_as_it_is() {
 
 fn batch(from: Option<Offset>, seq: u64) -> Batch {
     let region = Region::new("dev").unwrap();
-    let row = store::Row {
+    let row = store::Row::Comment {
         id: CommentId(seq),
         stream: StreamId::new("demo").unwrap(),
         user: "ada".to_owned(),
-        client_id: format!("c{seq}"),
+        key: seq.into(),
         parent: None,
-        item: Item {
+        event: Event {
             region: region.clone(),
             epoch: 1,
             seq,
-            kind: ItemKind::Comment,
-            record: vec![7; 16 << 10],
+            body: vec![7; 16 << 10],
         },
     };
     let to = Offset { epoch: 1, seq };

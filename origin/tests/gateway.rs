@@ -6,10 +6,10 @@ mod common;
 
 use std::time::Duration;
 
-use chorus_protocol::backhaul::{Datagram, Held, Outcome, Publish, ToGateway};
+use chorus_protocol::backhaul::{Datagram, Held, Publish, ToGateway};
 use chorus_protocol::session::ReplayRange;
-use chorus_protocol::{CommentId, Millis, Offset, Position, Region as Name};
-use common::pop::{Pop, publish, reactions, record, stored};
+use chorus_protocol::{CommentId, Envelope, Millis, Offset, Outcome, Position, Region as Name};
+use common::pop::{Pop, reactions, record, stored};
 use common::{Region, until};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -77,7 +77,7 @@ async fn a_post_is_durable_delivered_and_in_the_history() {
     let newest: Vec<CommentId> = state
         .newest
         .iter()
-        .map(|item| chorus_origin::history::glance(&item.record).unwrap().0)
+        .map(|item| item.envelope().unwrap().id)
         .collect();
     assert_eq!(newest, both);
     assert_eq!(state.comment_count, 2);
@@ -108,36 +108,26 @@ async fn what_is_wrong_is_refused_and_disturbs_nothing() {
         refused(pop.post(&record(id, &demo, "ada", "b")).await),
         "unavailable"
     );
-    // No such stream; another stream than the record's; no record at all.
+    // No such stream; no event at all; a kind that nobody has a rule for; a removal of nothing; one that is too long.
     let nowhere = pop.comment(&"nowhere".parse().unwrap(), "ada", "c");
     assert_eq!(refused(pop.post(&nowhere).await), "stream_not_found");
     let said = pop.comment(&demo, "ada", "d");
-    let Publish::Comment {
-        key, id, record, ..
-    } = publish(7, &said)
-    else {
-        unreachable!()
+    let body = said.body();
+    let envelope = Envelope::read(&body).unwrap();
+    let of_kind = |kind, bytes| {
+        let unknown = Envelope { kind, ..envelope };
+        unknown.write(bytes, |out| out.resize(out.len() + bytes, 7))
     };
-    let stream = "other".parse().unwrap();
-    pop.publish_raw(&Publish::Comment {
-        request: 7,
-        stream,
-        key,
-        id,
-        record,
-    })
-    .await;
-    assert_eq!(refused(pop.outcome(7).await), "invalid");
-    let (stream, record) = (demo.clone(), vec![0xc1]);
-    pop.publish_raw(&Publish::Comment {
-        request: 8,
-        stream,
-        key,
-        id,
-        record,
-    })
-    .await;
-    assert_eq!(refused(pop.outcome(8).await), "invalid");
+    let wrong = [
+        vec![0xc1],
+        of_kind("applause", 5),
+        of_kind("removal", 5),
+        of_kind("comment", 40_000),
+    ];
+    for (request, event) in (7..).zip(wrong) {
+        pop.publish_raw(&Publish::Event { request, event }).await;
+        assert_eq!(refused(pop.outcome(request).await), "invalid");
+    }
     assert_eq!(
         pop.hold(&"nowhere".parse().unwrap(), None).await,
         Held::Unknown
@@ -205,17 +195,17 @@ async fn a_hold_is_resumed_where_it_was_or_is_a_gap() {
 
     // A replay of the same range.
     let to = back.at(&demo);
-    let range = |items_max| ReplayRange {
+    let range = |events_max| ReplayRange {
         from: have.clone(),
         to: to.clone(),
-        items_max,
+        events_max,
     };
     let replayed = back.replay(&demo, range(1_000)).await;
     assert!(!replayed.gap);
     let replayed_ids: Vec<CommentId> = replayed
-        .items
+        .events
         .iter()
-        .map(|item| chorus_origin::history::glance(&item.record).unwrap().0)
+        .map(|item| item.envelope().unwrap().id)
         .collect();
     assert_eq!(replayed_ids, ids[20..]);
     assert!(back.replay(&demo, range(680)).await.gap, "more than asked");
@@ -243,7 +233,7 @@ async fn a_hold_is_resumed_where_it_was_or_is_a_gap() {
         let gap = ReplayRange {
             from,
             to: to.clone(),
-            items_max: 1_000,
+            events_max: 1_000,
         };
         assert!(back.replay(&demo, gap).await.gap);
     }

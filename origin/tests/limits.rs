@@ -6,9 +6,9 @@ mod common;
 
 use std::time::Duration;
 
-use chorus_protocol::backhaul::{Outcome, Publish, RefusedReactions, UserReactions};
-use chorus_protocol::{CommentRecord, UserId};
-use common::pop::{Pop, reactions, stored};
+use chorus_protocol::backhaul::{Publish, RefusedReactions, UserReactions};
+use chorus_protocol::{Outcome, UserId};
+use common::pop::{Pop, Post, reactions, stored};
 use common::{Region, until};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ async fn pops(region: &Region) -> Vec<Pop> {
 }
 
 /// A comment of somebody whom limits hold.
-fn said(pop: &mut Pop, region: &Region, user: &str, client_id: &str) -> CommentRecord {
+fn said(pop: &mut Pop, region: &Region, user: &str, client_id: &str) -> Post {
     let mut record = pop.comment(&region.stream(), user, client_id);
     record.comment.badges.clear();
     record
@@ -65,7 +65,7 @@ async fn five_comments_in_thirty_seconds_over_all_pops_and_the_rest_refused() {
     assert_eq!(history.len(), 5, "what is refused is not stored");
 
     // A post of unknown outcome is sent again, by another PoP with another id: it is answered, not refused.
-    let again = |of: &CommentRecord, pop: &mut Pop| {
+    let again = |of: &Post, pop: &mut Pop| {
         let mut again = of.clone();
         again.comment.id = pop.mint();
         again

@@ -6,9 +6,9 @@ mod common;
 
 use std::time::Duration;
 
-use chorus_protocol::StreamId;
-use chorus_protocol::backhaul::{Held, Outcome, StreamState, ToGateway};
+use chorus_protocol::backhaul::{Held, StreamState, ToGateway};
 use chorus_protocol::stream::{Life, StreamStatus};
+use chorus_protocol::{Outcome, StreamId};
 use common::pop::{Pop, stored};
 use common::{Region, until};
 use serde_json::{Value, json};

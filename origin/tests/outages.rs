@@ -7,9 +7,9 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use chorus_protocol::backhaul::{Held, Outcome};
-use chorus_protocol::{CommentId, CommentRecord};
-use common::pop::{Pop, stored};
+use chorus_protocol::backhaul::Held;
+use chorus_protocol::{CommentId, Outcome};
+use common::pop::{Pop, Post, stored};
 use common::{Region, until};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -28,7 +28,7 @@ async fn follow(pop: &mut Pop, region: &Region) {
 /// Posts as the PoP does: what came out unknown is sent again under the same key until it is known.
 struct Poster {
     pop: Pop,
-    open: BTreeMap<u64, CommentRecord>,
+    open: BTreeMap<u64, Post>,
     durable: BTreeSet<CommentId>,
     unknown: u64,
     duplicates: u64,
@@ -242,7 +242,7 @@ async fn persist_killed_midway_writes_every_comment_once() {
             ..Default::default()
         };
         let slice = store.comments(demo.clone(), page).await.unwrap();
-        (slice.items.len(), slice.comment_count)
+        (slice.comments.len(), slice.comment_count)
     };
     until("all in the store", SOON, async || {
         rows().await == (2_000, 2_000)
@@ -286,7 +286,7 @@ async fn a_poisoned_message_goes_to_the_dead_letters_and_holds_nothing_up() {
     let context = async_nats::jetstream::new(client);
     for poison in [&b"\xc1"[..], b"", b"{}"] {
         let published = context
-            .publish("comment.dev.demo", poison.into())
+            .publish("event.dev.0.demo", poison.into())
             .await
             .unwrap();
         published.await.unwrap();
@@ -325,7 +325,7 @@ async fn comments_that_do_not_come_back_live_are_asked_for() {
     // From now on the log repeats nothing live.
     let nats = format!("nats://127.0.0.1:{}", region.nats_port);
     let jetstream = async_nats::jetstream::new(async_nats::connect(nats).await.unwrap());
-    let log = chorus_protocol::subject::comments_log(&"dev".parse().unwrap());
+    let log = chorus_protocol::subject::events_log(&"dev".parse().unwrap(), 0);
     let mut config = jetstream
         .get_stream(&log)
         .await

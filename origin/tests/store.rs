@@ -7,9 +7,9 @@ use std::sync::Arc;
 use chorus_origin::store::{
     self, Batch, Page, Row, Store, StoreError, StreamPage, StreamRow, Written,
 };
-use chorus_protocol::backhaul::{Item, ItemKind};
+use chorus_protocol::event::kind;
 use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
-use chorus_protocol::{CommentId, Millis, Offset, Region, StreamId};
+use chorus_protocol::{CommentId, Event, Millis, Offset, Region, StreamId};
 
 fn open(directory: &tempfile::TempDir) -> Arc<dyn Store> {
     store::open(&format!(
@@ -27,20 +27,39 @@ fn demo() -> StreamId {
     "demo".parse().unwrap()
 }
 
+fn event(id: u64, seq: u64) -> Event {
+    Event {
+        region: region(),
+        epoch: 7,
+        seq,
+        body: vec![id as u8],
+    }
+}
+
 fn row(id: u64, seq: u64, client_id: &str) -> Row {
-    Row {
+    answer(id, seq, client_id, None)
+}
+
+fn answer(id: u64, seq: u64, client_id: &str, parent: Option<u64>) -> Row {
+    let mut key = [0; 16];
+    key[..client_id.len()].copy_from_slice(client_id.as_bytes());
+    Row::Comment {
         id: CommentId(id),
         stream: demo(),
         user: "ada".to_owned(),
-        client_id: client_id.to_owned(),
-        parent: None,
-        item: Item {
-            region: region(),
-            epoch: 7,
-            seq,
-            kind: ItemKind::Comment,
-            record: vec![id as u8],
-        },
+        key: u128::from_be_bytes(key),
+        parent: parent.map(CommentId),
+        event: event(id, seq),
+    }
+}
+
+fn decision(id: u64, seq: u64, kind: &str, target: u64) -> Row {
+    Row::Decision {
+        id: CommentId(id),
+        kind: kind.to_owned(),
+        stream: demo(),
+        target: CommentId(target),
+        event: event(id, seq),
     }
 }
 
@@ -55,7 +74,7 @@ fn batch(from: Option<u64>, to: u64, rows: Vec<Row>) -> Batch {
 
 async fn ids(store: &Arc<dyn Store>, page: Page) -> Vec<u64> {
     let slice = store.comments(demo(), page).await.unwrap();
-    slice.items.into_iter().map(|(id, _)| id.0).collect()
+    slice.comments.into_iter().map(|(id, _)| id.0).collect()
 }
 
 const ALL: Page = Page {
@@ -79,17 +98,14 @@ async fn rows_and_position_are_written_together_and_survive() {
     let slice = store.comments(demo(), ALL).await.unwrap();
     assert_eq!(slice.comment_count, 2);
     assert_eq!(slice.at, [(region(), Offset { epoch: 7, seq: 2 })]);
-    assert_eq!(slice.items[1].1, row(20, 2, "b").item);
+    assert_eq!(slice.comments[1].1, event(20, 2));
 }
 
 #[tokio::test]
 async fn parents_at_and_above_2_63_do_not_become_one() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory);
-    let child = |id, parent| Row {
-        parent: Some(CommentId(parent)),
-        ..row(id, id, &id.to_string())
-    };
+    let child = |id: u64, parent| answer(id, id, &id.to_string(), Some(parent));
     let last = (1 << 63) - 1;
     let rows = vec![child(1, last), child(2, last + 1), child(3, u64::MAX)];
     store.write(batch(None, 3, rows)).await.unwrap();
@@ -133,7 +149,7 @@ async fn repeats_change_nothing_and_of_one_key_the_lower_id_stays() {
     assert_eq!(written, Written { new: 0, repeats: 4 });
     let slice = store.comments(demo(), ALL).await.unwrap();
     assert_eq!(slice.comment_count, 1);
-    assert_eq!(slice.items, [(CommentId(10), row(10, 3, "a").item)]);
+    assert_eq!(slice.comments, [(CommentId(10), event(10, 3))]);
 }
 
 #[tokio::test]
@@ -141,7 +157,7 @@ async fn pages_are_bounded_ordered_and_filtered() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory);
     let mut rows: Vec<Row> = (1..=9).map(|n| row(n * 10, n, &format!("c{n}"))).collect();
-    rows[4].parent = Some(CommentId(10));
+    rows[4] = answer(50, 5, "c5", Some(10));
     store.write(batch(None, 9, rows)).await.unwrap();
     let newest = Page {
         oldest_first: false,
@@ -244,4 +260,58 @@ async fn other_stores_and_newer_schemas_are_refused_by_name() {
     raw.execute_batch("PRAGMA user_version = 99").unwrap();
     let newer = store::open(&format!("sqlite://{}", path.display()));
     assert!(matches!(newer, Err(StoreError::Schema { found: 99, .. })));
+}
+
+#[tokio::test]
+async fn what_is_taken_away_is_gone_and_is_not_written_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory);
+    let rows = vec![
+        row(10, 1, "a"),
+        answer(20, 2, "b", Some(10)),
+        row(30, 3, "c"),
+        // A kind of tomorrow stands beside it, the later one; of 40 the removal comes first.
+        decision(31, 4, "applause", 30),
+        decision(32, 5, "applause", 30),
+        decision(33, 6, kind::REMOVAL, 20),
+        decision(34, 7, kind::REMOVAL, 40),
+    ];
+    store.write(batch(None, 7, rows)).await.unwrap();
+    let again = vec![
+        row(40, 8, "d"),
+        answer(20, 9, "b", Some(10)),
+        answer(15, 10, "b", Some(10)),
+        decision(35, 11, kind::REMOVAL, 20),
+        decision(30, 12, "applause", 30),
+    ];
+    store.write(batch(Some(7), 12, again)).await.unwrap();
+    let slice = store.comments(demo(), ALL).await.unwrap();
+    assert_eq!(
+        slice.comments,
+        [(CommentId(10), event(10, 1)), (CommentId(30), event(30, 3))]
+    );
+    assert_eq!(slice.decisions, [event(32, 5)], "the later one stands");
+    assert_eq!(slice.comment_count, 2);
+    let parent = Some(CommentId(10));
+    assert_eq!(ids(&store, Page { parent, ..ALL }).await, [] as [u64; 0]);
+    let author = async |id| store.author(demo(), CommentId(id)).await.unwrap();
+    let gone = author(20).await.unwrap();
+    assert_eq!(
+        (gone.user.as_str(), gone.removed_by),
+        ("ada", Some(CommentId(35)))
+    );
+    assert_eq!(author(40).await.unwrap().removed_by, Some(CommentId(34)));
+    assert_eq!(author(10).await.unwrap().removed_by, None);
+    assert_eq!(author(99).await, None);
+    // Not even in the file.
+    drop(store);
+    let connection = rusqlite::Connection::open(directory.path().join("a/chorus.db")).unwrap();
+    let texts: i64 = connection
+        .query_row(
+            "SELECT count(*) FROM comments WHERE removed = 1 AND event <> x''",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(texts, 0);
 }

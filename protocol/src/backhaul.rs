@@ -1,7 +1,12 @@
 //! What a PoP and a gateway tell each other over QUIC.
 //!
-//! Every message on a lane is a little-endian `u32` length and that many bytes of MessagePack. A lane's first
-//! message is a [`Lane`]: it says what the lane is for.
+//! Every message on a lane is a little-endian `u32` length and that many bytes of MessagePack with named fields. A lane's
+//! first message is a [`Lane`]: it says what the lane is for.
+//!
+//! Neighbours of different builds understand each other: fields that are not known are passed over, messages that are not
+//! known are too ([`read_message`]), and what may be missing has a default. `Hello` names the versions that its sender
+//! speaks, `Welcome` the one that counts. A version is left behind only when no build in use speaks it alone; recorded
+//! bytes of every version hold this in a test.
 //!
 //! | lane | opened by | carries |
 //! | --- | --- | --- |
@@ -17,14 +22,26 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CommentId, PopId, Region, StreamId, UserId};
+use crate::codec::msgpack::Reader;
+use crate::event::Event;
+use crate::id::{PopId, Region, StreamId, UserId};
+use crate::outcome::Outcome;
 use crate::position::Position;
 use crate::server::Reactions;
 use crate::stream::{Life, Revision, StreamInfo};
 use crate::time::Millis;
 
-/// The version both sides speak; another is refused with [`CloseCode::Version`].
-pub const VERSION: u16 = 3;
+/// The oldest and the newest version that this build speaks. Without a common one the connection ends with
+/// [`CloseCode::Version`].
+pub const VERSIONS: [u16; 2] = [4, 4];
+
+/// The newest version that both speak.
+#[must_use]
+pub fn common_version(ours: [u16; 2], theirs: [u16; 2]) -> Option<u16> {
+    let newest = ours[1].min(theirs[1]);
+    (newest >= ours[0].max(theirs[0])).then_some(newest)
+}
+
 /// The ALPN name.
 pub const ALPN: &[u8] = b"chorus-backhaul/1";
 /// Bytes of one message on a lane; a longer one ends the connection.
@@ -67,8 +84,8 @@ pub enum Lane {
 pub enum ToGateway {
     /// First of all.
     Hello {
-        /// [`VERSION`].
-        version: u16,
+        /// The oldest and the newest version spoken, see [`VERSIONS`].
+        versions: [u16; 2],
         /// Which PoP.
         pop: PopId,
         /// Which process of it: a number drawn at its start.
@@ -79,10 +96,13 @@ pub enum ToGateway {
         /// Which.
         stream: StreamId,
         /// What the PoP has of it already; `None` asks for the state and the newest.
+        #[serde(default)]
         have: Option<Position>,
         /// A moderator is there: everything, not only what is sampled.
+        #[serde(default)]
         full: bool,
         /// Which life of the stream the PoP knows: a newer one is told by [`ToPop::Life`].
+        #[serde(default)]
         knows: Option<Revision>,
     },
     /// Follow it no longer.
@@ -99,6 +119,8 @@ pub enum ToGateway {
 pub enum ToPop {
     /// The answer to `Hello`.
     Welcome {
+        /// The version that counts from here on.
+        version: u16,
         /// The gateway's region.
         region: Region,
         /// The gateway's clock.
@@ -153,8 +175,9 @@ pub struct StreamState {
     pub info: StreamInfo,
     /// All of `newest` and of the counts is at this position.
     pub at: Position,
-    /// The newest comments, oldest first, at most [`crate::limits::Limits::newest_max`] of the gateway's configuration.
-    pub newest: Vec<Item>,
+    /// The newest comments, oldest first, at most [`crate::limits::Limits::newest_max`] of the gateway's configuration and
+    /// none that was taken away; behind them the decisions that stand about them (see [`crate::event::kind`]).
+    pub newest: Vec<Event>,
     /// Comments of the stream.
     pub comment_count: u64,
     /// Running totals.
@@ -196,46 +219,16 @@ impl StreamState {
     }
 }
 
-/// One message of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
-    /// Whose log.
-    pub region: Region,
-    /// Which incarnation of it.
-    pub epoch: u64,
-    /// Its sequence there.
-    pub seq: u64,
-    /// What it is.
-    pub kind: ItemKind,
-    /// For a comment: a [`crate::CommentRecord`] as MessagePack, as the log holds it.
-    #[serde(with = "serde_bytes")]
-    pub record: Vec<u8>,
-}
-
-/// What an item of the log is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ItemKind {
-    /// A comment.
-    Comment,
-}
-
 /// Up on the posts lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Publish {
-    /// Write a comment to the log.
-    Comment {
+    /// Write an event to the log.
+    Event {
         /// The PoP's number for it, comes back in [`Published`].
         request: u64,
-        /// The stream.
-        stream: StreamId,
-        /// [`crate::comment::post_key`]: the log's message id.
-        #[serde(with = "key_bytes")]
-        key: u128,
-        /// The comment's id, minted by the session.
-        id: CommentId,
-        /// A [`crate::CommentRecord`] as MessagePack.
+        /// Its body, see [`crate::event::Envelope`].
         #[serde(with = "serde_bytes")]
-        record: Vec<u8>,
+        event: Vec<u8>,
     },
     /// Add to the reaction totals.
     Reactions {
@@ -282,29 +275,8 @@ pub struct RefusedReactions {
 pub struct Published {
     /// Whose answer it is.
     pub request: u64,
-    /// How it came out.
+    /// How it came out. [`Outcome::Unknown`] is sent again under the same key.
     pub outcome: Outcome,
-}
-
-/// How a publication came out. An outage is no outcome: the PoP sends again under the same key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
-    /// A quorum of the region's log holds it.
-    Stored {
-        /// The id it is known by: the first one's when this was a repeat.
-        id: CommentId,
-        /// It was there before.
-        duplicate: bool,
-    },
-    /// It is certainly not stored.
-    Refused {
-        /// A reason of the receipts.
-        reason: String,
-        /// When trying again makes sense.
-        retry_after_ms: Option<u64>,
-    },
-    /// The log could not be reached or did not answer; whether it is stored is not known. Try again under the same key.
-    Unknown,
 }
 
 /// Up on a request lane.
@@ -426,7 +398,7 @@ pub enum FrameError {
 pub fn write_frame<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<(), FrameError> {
     let start = into.len();
     into.extend_from_slice(&[0; 4]);
-    if let Err(error) = rmp_serde::encode::write(into, value) {
+    if let Err(error) = rmp_serde::encode::write_named(into, value) {
         into.truncate(start);
         return Err(FrameError::Malformed(error.to_string()));
     }
@@ -463,12 +435,78 @@ pub fn split_frame(buffer: &[u8]) -> Result<Option<Split<'_>>, FrameError> {
     Ok(rest.split_at_checked(length as usize))
 }
 
+/// A message alone, as a datagram carries it: without a length.
+///
+/// # Errors
+/// When the value cannot be encoded.
+pub fn write_bare<T: Serialize>(value: &T) -> Result<Vec<u8>, FrameError> {
+    rmp_serde::to_vec_named(value).map_err(|error| FrameError::Malformed(error.to_string()))
+}
+
 /// Reads a message's bytes.
 ///
 /// # Errors
 /// When they are not the MessagePack of a `T`.
 pub fn read_frame<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, FrameError> {
     rmp_serde::from_slice(bytes).map_err(|error| FrameError::Malformed(error.to_string()))
+}
+
+/// Reads one of several messages, as [`read_frame`]; `None` for one of a later version, which is passed over.
+///
+/// # Errors
+/// When the bytes are not MessagePack, or a message that is known cannot be read.
+pub fn read_message<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<Option<T>, FrameError> {
+    match read_frame(bytes) {
+        Ok(message) => Ok(Some(message)),
+        Err(error) => match variant(bytes) {
+            Some(name) if !Variants::of::<T>().contains(&name) => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// The name of an enum's variant: a text, or a map of one field with that name.
+fn variant(bytes: &[u8]) -> Option<&str> {
+    let mut reader = Reader::new(bytes);
+    if bytes.first()? & 0xf0 == 0x80 && reader.map()? != 1 {
+        return None;
+    }
+    reader.text()
+}
+
+/// A deserializer that only asks an enum for the names of its variants.
+struct Variants(&'static [&'static str]);
+
+impl Variants {
+    fn of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+        let mut asked = Self(&[]);
+        // It never gives a value.
+        let _ = T::deserialize(&mut asked);
+        asked.0
+    }
+}
+
+impl<'de> serde::Deserializer<'de> for &mut Variants {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("not an enum"))
+    }
+
+    fn deserialize_enum<V: serde::de::Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0 = variants;
+        Err(serde::de::Error::custom("names only"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
 }
 
 /// Appends a message of the quiet lane: after its length a byte with the length of the stream's id, the id, and the
@@ -555,5 +593,27 @@ mod tests {
         assert_eq!(read_frame::<Lane>(second), Ok(Lane::Posts));
         assert!(rest.is_empty());
         assert!(read_frame::<Publish>(&[0xc1]).is_err());
+    }
+
+    #[test]
+    fn a_message_of_tomorrow_is_passed_over_and_a_broken_one_is_not() {
+        let known = write_bare(&ToGateway::Renew).expect("writes");
+        assert_eq!(read_message(&known), Ok(Some(ToGateway::Renew)));
+        let tomorrow = write_bare(&serde_json::json!({"Applaud": {"hands": 2}})).expect("writes");
+        assert_eq!(read_message::<ToGateway>(&tomorrow), Ok(None));
+        let alone = write_bare(&"Applaud").expect("writes");
+        assert_eq!(read_message::<ToGateway>(&alone), Ok(None));
+        let broken = write_bare(&serde_json::json!({"Release": {"stream": "no stream"}}));
+        assert!(read_message::<ToGateway>(&broken.expect("writes")).is_err());
+        assert!(read_message::<ToGateway>(&[0xc1]).is_err());
+        assert!(read_message::<ToGateway>(&known[..2]).is_err());
+    }
+
+    #[test]
+    fn the_newest_common_version_counts() {
+        assert_eq!(common_version([4, 6], [5, 7]), Some(6));
+        assert_eq!(common_version([4, 4], [4, 9]), Some(4));
+        assert_eq!(common_version([4, 5], [6, 9]), None);
+        assert_eq!(common_version([6, 9], [4, 5]), None);
     }
 }

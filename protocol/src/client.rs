@@ -59,6 +59,9 @@ pub enum ClientMessage<P = serde_json::Value> {
         stream_id: StreamId,
         /// The comment.
         comment_id: CommentId,
+        /// The sender's idempotency key; with one there is a receipt.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client_id: Option<ClientId>,
     },
     /// Act as a moderator.
     Moderate {
@@ -115,9 +118,11 @@ impl<P> ClientMessage<P> {
             Self::DeleteComment {
                 stream_id,
                 comment_id,
+                client_id,
             } => ClientMessage::DeleteComment {
                 stream_id,
                 comment_id,
+                client_id,
             },
             Self::Moderate {
                 stream_id,

@@ -86,6 +86,7 @@ codes! {
         TooManyStreams = "too_many_streams", "the connection holds as many streams as it may: leave one first";
         RateLimited = "rate_limited", "too many in too short a time: see `retry_after_ms`";
         Unconfirmed = "unconfirmed", "the outcome of a post is not known: the same `client_id` may be sent again";
+        CommentNotFound = "comment_not_found", "the stream has no such comment";
         NotFound = "not_found", "REST: there is no such resource";
         MethodNotAllowed = "method_not_allowed", "REST: the resource has other methods: see `Allow`";
         Conflict = "conflict", "REST: it exists already";
@@ -111,7 +112,7 @@ impl ErrorCode {
             | Self::WrongUser => 400,
             Self::Unauthenticated | Self::InvalidToken | Self::TokenExpired => 401,
             Self::Forbidden => 403,
-            Self::StreamNotFound | Self::NotFound => 404,
+            Self::StreamNotFound | Self::CommentNotFound | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
             Self::Conflict | Self::StreamEnded => 409,
@@ -146,6 +147,8 @@ codes! {
         NotJoined = "not_joined", "the stream is not joined on this connection";
         Unauthenticated = "unauthenticated", "a token is needed to write";
         TokenExpired = "token_expired", "the token has expired: the same post may be sent again after a new one";
+        Forbidden = "forbidden", "this user may not do that";
+        CommentNotFound = "comment_not_found", "the stream has no such comment";
         Unavailable = "unavailable", "certainly not stored; it may be tried again after `retry_after_ms`";
     }
 }
@@ -158,7 +161,15 @@ codes! {
         SampledOut = "sampled_out", "planned: stored, not shown live: the stream is too busy to show all";
         Held = "held", "planned: stored, waits for a moderator";
         Rejected = "rejected", "refused, with a `reason`; it may come first and alone, or after `durable` (then it is taken away)";
-        Applied = "applied", "planned: of `moderate`: in force for every comment accepted afterwards";
+        Applied = "applied", "of a removal or a moderator's action: in force from now on";
+    }
+}
+
+codes! {
+    /// The `reason` of `comments_removed`.
+    RemovalReason {
+        Author = "author", "its author took it away";
+        Moderator = "moderator", "a moderator or the broadcaster took it away";
     }
 }
 

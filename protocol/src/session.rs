@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::backhaul::{Item, RefusedReactions, StreamState};
+use crate::backhaul::{RefusedReactions, StreamState};
+use crate::event::Event;
 use crate::id::Region;
 use crate::limits::{Batching, Limits};
 use crate::position::Position;
@@ -53,7 +54,7 @@ pub enum Control {
     ReactionsRefused(Vec<RefusedReactions>),
 }
 
-/// What `delivered` carries: new items of one region's log for one stream, in the order of the log.
+/// What `delivered` carries: new events of one region's log for one stream, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// Whose log.
@@ -65,16 +66,16 @@ pub struct Delivery {
     /// The sequence up to which nothing is missing after this.
     pub to: u64,
     /// What there is in `(from, to]`.
-    pub items: Vec<Item>,
+    pub events: Vec<Event>,
 }
 
-/// What `replayed` carries: all there is in `(from, to]` of every region, sorted by comment id.
+/// What `replayed` carries: all there is in `(from, to]` of every region, sorted by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replayed {
     /// What was asked for cannot be had whole: too old, another epoch, or more than asked.
     pub gap: bool,
     /// Empty when `gap`.
-    pub items: Vec<Item>,
+    pub events: Vec<Event>,
 }
 
 /// What a `replay` output carries.
@@ -84,6 +85,6 @@ pub struct ReplayRange {
     pub from: Position,
     /// up to this, inclusive.
     pub to: Position,
-    /// More items than this is a gap.
-    pub items_max: u32,
+    /// More events than this is a gap.
+    pub events_max: u32,
 }

@@ -2,10 +2,31 @@
 
 use crate::id::{Region, StreamId};
 
-/// A region's comment log: `COMMENTS_<region>`.
+/// The log of a region's events of one partition: `EVENTS_<region>_<partition>`.
 #[must_use]
-pub fn comments_log(region: &Region) -> String {
-    format!("COMMENTS_{region}")
+pub fn events_log(region: &Region, partition: u16) -> String {
+    format!("EVENTS_{region}_{partition}")
+}
+
+/// The partition of a stream's events: the same everywhere for one number of partitions. Another number puts streams
+/// elsewhere, so it is a new epoch of a region's logs.
+#[must_use]
+pub fn partition(stream: &StreamId, partitions: u16) -> u16 {
+    let hash = xxhash_rust::xxh3::xxh3_64(stream.as_str().as_bytes());
+    // Below 65,536 by the modulus.
+    (hash % u64::from(partitions.max(1))) as u16
+}
+
+/// Where a stream's events are written: `event.<region>.<partition>.<stream>`.
+#[must_use]
+pub fn event(region: &Region, partition: u16, stream: &StreamId) -> String {
+    format!("event.{region}.{partition}.{stream}")
+}
+
+/// All subjects of a partition's log: `event.<region>.<partition>.*`.
+#[must_use]
+pub fn events_of(region: &Region, partition: u16) -> String {
+    format!("event.{region}.{partition}.*")
 }
 
 /// A region's control log: `CONTROL_<region>`.
@@ -18,12 +39,6 @@ pub fn control_log(region: &Region) -> String {
 #[must_use]
 pub fn reactions_log(region: &Region) -> String {
     format!("REACTIONS_{region}")
-}
-
-/// Where a comment is written: `comment.<region>.<stream>`.
-#[must_use]
-pub fn comment(region: &Region, stream: &StreamId) -> String {
-    format!("comment.{region}.{stream}")
 }
 
 /// Where a stream's life is written: `control.<region>.<stream>.stream`.
@@ -63,4 +78,26 @@ pub fn is_reaction_type(text: &str) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_stays_in_its_partition() {
+        let stream: StreamId = "demo".parse().expect("a stream");
+        assert_eq!(partition(&stream, 1), 0);
+        assert_eq!(partition(&stream, 0), 0);
+        // Held by this test: logs on disks are laid out by it.
+        assert_eq!(partition(&stream, 16), PARTITION_OF_DEMO);
+        let mut used = [false; 16];
+        for i in 0..400 {
+            let stream: StreamId = format!("s{i}").parse().expect("a stream");
+            used[usize::from(partition(&stream, 16))] = true;
+        }
+        assert!(used.into_iter().all(|used| used));
+    }
+
+    const PARTITION_OF_DEMO: u16 = 0;
 }

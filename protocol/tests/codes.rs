@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use chorus_protocol::codes::{CloseCode, ErrorCode, NoticeKind, Reason, ReceiptStatus};
+use chorus_protocol::codes::{
+    CloseCode, ErrorCode, NoticeKind, Reason, ReceiptStatus, RemovalReason,
+};
 
 /// The file is what the table says, or is made so when asked.
 fn hold_equal(path: &str, expected: &str) {
@@ -61,6 +63,13 @@ fn statuses() -> Vec<Row> {
         .collect()
 }
 
+fn removals() -> Vec<Row> {
+    RemovalReason::ALL
+        .iter()
+        .map(|c| (c.as_str(), c.meaning()))
+        .collect()
+}
+
 fn notices() -> Vec<Row> {
     NoticeKind::ALL
         .iter()
@@ -90,6 +99,12 @@ fn the_web_client_has_the_codes_of_the_table() {
         "RECEIPT_STATUSE",
         "The `status` of a receipt.",
         &statuses(),
+    );
+    union(
+        &mut out,
+        "REMOVAL_REASON",
+        "The `reason` of `comments_removed`.",
+        &removals(),
     );
     union(
         &mut out,
@@ -152,6 +167,7 @@ fn the_reference_has_the_codes_of_the_table() {
         ("errors", table("| code | status | meaning |", errors)),
         ("reasons", plain("| reason | meaning |", reasons())),
         ("statuses", plain("| status | meaning |", statuses())),
+        ("removals", plain("| reason | meaning |", removals())),
         ("notices", plain("| kind | meaning |", notices())),
         ("closes", table("| code | meaning | come back? |", closes)),
     ] {

@@ -270,6 +270,24 @@ impl Client {
         .await
     }
 
+    /// Takes a comment away; with a key there is a receipt.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn delete(
+        &mut self,
+        stream: &StreamId,
+        comment: CommentId,
+        client_id: Option<&ClientId>,
+    ) -> Result<(), SendError> {
+        self.send(&ClientMessage::DeleteComment {
+            stream_id: stream.clone(),
+            comment_id: comment,
+            client_id: client_id.cloned(),
+        })
+        .await
+    }
+
     /// Reacts to a stream, or to a comment of it.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! One person at one stream: what was shown, what became of the own posts, and where to go on.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
@@ -13,11 +14,18 @@ use crate::client::{Client, Close, Event, Options};
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, SendError, WaitError};
 
+/// Removed ids that a viewer remembers; at the bound the oldest comment's is forgotten.
+const REMOVED_MAX: usize = 10_000;
+
 /// What a viewer was shown.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// By id, so oldest first.
     pub comments: BTreeMap<CommentId, Comment>,
+    /// Comments taken away, with the reason where `comments_removed` told it: they are not shown again.
+    pub removed: BTreeMap<CommentId, Option<String>>,
+    /// Comments that `comments_removed` named once more.
+    pub removed_again: u64,
     /// Comments shown once more while the connection stood.
     pub repeats: u64,
     /// Batches that were not sorted by id within themselves.
@@ -43,12 +51,30 @@ impl Seen {
             self.unsorted += 1;
         }
         for comment in comments {
+            if self.removed.contains_key(&comment.id) {
+                continue;
+            }
             let before = self.comments.insert(comment.id, comment.clone());
             if before.is_none() {
                 self.at.insert(comment.id, now);
             } else if !first {
                 // The newest in `joined` may repeat what an earlier connection showed; a batch may not.
                 self.repeats += 1;
+            }
+        }
+    }
+
+    fn remove(&mut self, ids: Vec<CommentId>, reason: Option<&str>) {
+        for id in ids {
+            self.comments.remove(&id);
+            match self.removed.entry(id) {
+                Entry::Vacant(new) => {
+                    new.insert(reason.map(str::to_owned));
+                }
+                Entry::Occupied(_) => self.removed_again += u64::from(reason.is_some()),
+            }
+            if self.removed.len() > REMOVED_MAX {
+                self.removed.pop_first();
             }
         }
     }
@@ -67,12 +93,12 @@ fn key_prefix() -> String {
 pub struct Viewer {
     client: Client,
     stream: StreamId,
-    /// Begins the keys of this viewer's posts: another process or viewer of the same user must not repeat them.
+    /// Begins the keys of what this viewer writes: another process or viewer of the same user must not repeat them.
     keys: String,
-    posts: u64,
+    keys_used: u64,
     /// What was shown, over all connections of this viewer.
     pub seen: Seen,
-    /// Receipts of the own posts, in the order they came.
+    /// Receipts of the own posts and removals, in the order they came.
     pub receipts: HashMap<ClientId, Vec<Receipt>>,
     /// Errors told.
     pub errors: Vec<Refusal>,
@@ -108,7 +134,7 @@ impl Viewer {
             client: Client::connect_to(endpoint, options).await?,
             stream: stream.clone(),
             keys: key_prefix(),
-            posts: 0,
+            keys_used: 0,
             seen: Seen::default(),
             receipts: HashMap::new(),
             errors: Vec::new(),
@@ -188,14 +214,29 @@ impl Viewer {
     /// # Errors
     /// When the connection is gone.
     pub async fn post(&mut self, content: &str) -> Result<ClientId, SendError> {
-        self.posts += 1;
-        let key = format!("{}-{}", self.keys, self.posts);
-        let client_id =
-            ClientId::new(&key).map_err(|error| SendError::Encode(error.to_string()))?;
+        let client_id = self.next_key()?;
         self.client
             .post(&self.stream.clone(), &client_id, content)
             .await?;
         Ok(client_id)
+    }
+
+    /// Takes a comment away under a key of its own and gives the key.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn delete(&mut self, comment: CommentId) -> Result<ClientId, SendError> {
+        let client_id = self.next_key()?;
+        self.client
+            .delete(&self.stream.clone(), comment, Some(&client_id))
+            .await?;
+        Ok(client_id)
+    }
+
+    fn next_key(&mut self) -> Result<ClientId, SendError> {
+        self.keys_used += 1;
+        let key = format!("{}-{}", self.keys, self.keys_used);
+        ClientId::new(&key).map_err(|error| SendError::Encode(error.to_string()))
     }
 
     /// Writes a comment and waits until the log holds it.
@@ -329,6 +370,7 @@ impl Viewer {
     fn take_message(&mut self, message: ServerMessage) {
         match message {
             ServerMessage::Joined(joined) if joined.stream_id == self.stream => {
+                self.seen.remove(joined.removed.clone(), None);
                 self.seen.take(&joined.comments, true);
                 self.reactions = joined.reactions.clone();
                 self.viewer_count = joined.viewer_count;
@@ -346,12 +388,8 @@ impl Viewer {
             ServerMessage::CommentsRemoved {
                 stream_id,
                 comment_ids,
-                ..
-            } if stream_id == self.stream => {
-                for id in comment_ids {
-                    self.seen.comments.remove(&id);
-                }
-            }
+                reason,
+            } if stream_id == self.stream => self.seen.remove(comment_ids, Some(&reason)),
             ServerMessage::ReactionsBatch {
                 stream_id, counts, ..
             } if stream_id == self.stream => {

@@ -30,7 +30,7 @@ export async function fakeServer(port = 0) {
   const identityOf = (token) => {
     const [, body, signature] = token.split(".");
     const claims = JSON.parse(Buffer.from(body, "base64url").toString());
-    return signature === key && claims.exp * 1000 > Date.now() ? { id: claims.sub, name: claims.name, expiresAtMs: claims.exp * 1000 } : null;
+    return signature === key && claims.exp * 1000 > Date.now() ? { id: claims.sub, name: claims.name, role: claims.role, expiresAtMs: claims.exp * 1000 } : null;
   };
 
   const handlers = {
@@ -61,9 +61,9 @@ export async function fakeServer(port = 0) {
         pinned: null,
         reactions: stream.reactions,
         viewer_count: stream.members.size,
-        comment_count: stream.log.length,
+        comment_count: stream.log.filter((comment) => !comment.removed).length,
         settings: { slow_mode_s: 0, comments_enabled: true },
-        role: socket.user ? "user" : "anonymous",
+        role: socket.user ? socket.user.role : "anonymous",
       });
       viewers(stream_id);
     },
@@ -115,10 +115,19 @@ export async function fakeServer(port = 0) {
       stream.likes[comment_id] = Math.max(0, (stream.likes[comment_id] ?? 0) - 1);
       tell(stream_id, "reactions_batch", { counts: {}, comments: { [comment_id]: { [reaction_type]: stream.likes[comment_id] } } });
     },
-    delete_comment(socket, { stream_id, comment_id }) {
+    delete_comment(socket, { stream_id, comment_id, client_id }) {
+      const refuse = (code) => say(socket, "error", { code, message: code, stream_id, client_id });
+      if (!socket.user) return refuse("unauthenticated");
+      if (socket.user.expiresAtMs <= Date.now()) return refuse("token_expired");
       const comment = streamOf(stream_id).log.find((held) => held.id === comment_id);
-      if (comment) comment.removed = true;
-      tell(stream_id, "comments_removed", { comment_ids: [comment_id], reason: "author" });
+      if (!comment) return refuse("comment_not_found");
+      const own = comment.user_id === socket.user.id;
+      if (!own && socket.user.role === "user") return refuse("forbidden");
+      if (!comment.removed) {
+        comment.removed = true;
+        tell(stream_id, "comments_removed", { comment_ids: [comment_id], reason: own ? "author" : "moderator" });
+      }
+      if (client_id) say(socket, "receipt", { client_id, comment_id, status: "applied" });
     },
     ping: (socket, payload) => say(socket, "pong", payload),
   };
@@ -127,9 +136,9 @@ export async function fakeServer(port = 0) {
     if (request.method === "POST" && request.url === "/api/dev/token") {
       let body = "";
       for await (const chunk of request) body += chunk;
-      const { username } = JSON.parse(body);
+      const { username, role = "user" } = JSON.parse(body);
       const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-      const claims = { sub: `u-${username}`, name: username, role: "user", exp: Math.floor(Date.now() / 1000) + 3600, jti: (issued += 1) };
+      const claims = { sub: `u-${username}`, name: username, role, exp: Math.floor(Date.now() / 1000) + 3600, jti: (issued += 1) };
       response.setHeader("content-type", "application/json");
       response.end(JSON.stringify({ token: `${part({ alg: "HS256" })}.${part(claims)}.${key}`, user_id: claims.sub }));
       return;

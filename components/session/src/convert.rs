@@ -1,6 +1,6 @@
 //! Between the contract's types and the logic's.
 
-use chorus_protocol::{Encoding, UserId};
+use chorus_protocol::{CommentId, Encoding, UserId};
 use chorus_session_core as core;
 
 use crate::bindings::exports::chorus::edge::session as wit;
@@ -52,9 +52,10 @@ pub(crate) fn input(input: wit::Input) -> core::Input {
 
 fn outcome(outcome: wit::Outcome) -> core::Outcome {
     match outcome {
-        wit::Outcome::Stored(wit::Stored { id, duplicate }) => {
-            core::Outcome::Stored { id, duplicate }
-        }
+        wit::Outcome::Stored(wit::Stored { id, duplicate }) => core::Outcome::Stored {
+            id: CommentId(id),
+            duplicate,
+        },
         wit::Outcome::Refused(wit::Refused {
             reason,
             retry_after_ms,
@@ -62,7 +63,7 @@ fn outcome(outcome: wit::Outcome) -> core::Outcome {
             reason,
             retry_after_ms,
         },
-        wit::Outcome::Unconfirmed => core::Outcome::Unconfirmed,
+        wit::Outcome::Unknown => core::Outcome::Unknown,
     }
 }
 
@@ -112,21 +113,8 @@ pub(crate) fn output(output: core::Output) -> wit::Output {
         core::Output::Leave { connection, topic } => {
             wit::Output::Leave(wit::Leave { connection, topic })
         }
-        core::Output::Publish {
-            request,
-            topic,
-            key,
-            id,
-            record,
-        } => {
-            let key = ((key >> 64) as u64, key as u64);
-            wit::Output::Publish(wit::Publish {
-                request,
-                topic,
-                key,
-                id,
-                record,
-            })
+        core::Output::Publish { request, event } => {
+            wit::Output::Publish(wit::Publish { request, event })
         }
         core::Output::Count {
             topic,

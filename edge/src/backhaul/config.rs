@@ -60,9 +60,10 @@ pub struct BackhaulBounds {
     pub unconfirmed_ms: u64,
     /// The longest wait before a post of unknown outcome is sent again, in milliseconds.
     pub retry_ms_max: u64,
-    /// Items kept of each stream; the oldest goes.
-    pub cache_items_max: usize,
-    /// Bytes of items kept of each stream; the oldest goes.
+    /// Events kept of each stream; the oldest goes.
+    #[serde(alias = "cache_items_max")]
+    pub cache_events_max: usize,
+    /// Bytes of events kept of each stream; the oldest goes.
     pub cache_bytes_max: usize,
     /// Newest comments given to a shard that subscribes later.
     pub newest_max: usize,
@@ -112,7 +113,7 @@ impl Default for BackhaulBounds {
             posts_waiting_max: 20_000,
             unconfirmed_ms: 30_000,
             retry_ms_max: 2_000,
-            cache_items_max: 2_000,
+            cache_events_max: 2_000,
             cache_bytes_max: 2 << 20,
             newest_max: 50,
             early_max: 10_000,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chorus_protocol::Millis;
 use chorus_protocol::backhaul::{
-    CloseCode, Lane, ToGateway, ToPop, VERSION, read_frame, write_frame,
+    CloseCode, Lane, ToGateway, ToPop, VERSIONS, common_version, write_frame,
 };
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use super::config::BackhaulConfig;
 use super::frames::Frames;
-use super::lanes::code;
+use super::lanes::{code, known};
+use super::metrics::Metrics;
 use super::tls;
 
 /// This machine's clock.
@@ -96,6 +97,7 @@ pub(super) async fn dial(
     config: &BackhaulConfig,
     sockets: &Sockets,
     process: u64,
+    metrics: &Metrics,
 ) -> Result<Up, String> {
     let client = tls::client(config).map_err(|error| error.to_string())?;
     let limit = Duration::from_millis(config.bounds.connect_ms_max);
@@ -117,13 +119,14 @@ pub(super) async fn dial(
     while let Some(joined) = attempts.join_next().await {
         match joined {
             Ok(Ok((gateway, connection))) => {
-                let welcomed = timeout(limit, greet(config, &connection, process)).await;
-                match welcomed {
+                let greeted = greet(config, &connection, process, metrics);
+                let (why, reason) = match timeout(limit, greeted).await {
                     Ok(Ok(up)) => return Ok(Up { gateway, ..up }),
-                    Ok(Err(error)) => reasons.push(format!("{gateway}: {error}")),
-                    Err(_) => reasons.push(format!("{gateway}: no welcome")),
-                }
-                connection.close(code(CloseCode::GoingAway), b"");
+                    Ok(Err(refusal)) => refusal,
+                    Err(_) => (CloseCode::GoingAway, "no welcome".to_owned()),
+                };
+                reasons.push(format!("{gateway}: {reason}"));
+                connection.close(code(why), b"");
             }
             Ok(Err(reason)) => reasons.push(reason),
             Err(error) => reasons.push(error.to_string()),
@@ -157,17 +160,19 @@ async fn shake(
     Err(reason)
 }
 
+/// The error is what to close with, and why.
 async fn greet(
     config: &BackhaulConfig,
     connection: &Connection,
     process: u64,
-) -> Result<Up, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
+    metrics: &Metrics,
+) -> Result<Up, (CloseCode, String)> {
+    let text = |error: &dyn std::fmt::Display| (CloseCode::GoingAway, error.to_string());
     let (mut control, down) = connection.open_bi().await.map_err(|error| text(&error))?;
     let mut message = Vec::new();
     write_frame(&Lane::Control, &mut message).map_err(|error| text(&error))?;
     let hello = ToGateway::Hello {
-        version: VERSION,
+        versions: VERSIONS,
         pop: config.pop.clone(),
         process,
     };
@@ -183,17 +188,25 @@ async fn greet(
         .first(&mut rest)
         .await
         .map_err(|error| text(&error))?
-        .ok_or("the control lane ended")?;
-    let ToPop::Welcome {
+        .ok_or_else(|| text(&"the control lane ended"))?;
+    let Some(ToPop::Welcome {
+        version,
         region,
         now_ms,
         worker,
         until_ms,
-    } = read_frame(&first).map_err(|error| text(&error))?
+    }) = known(&first, metrics).map_err(|error| text(&error))?
     else {
-        return Err("the first message is no welcome".to_owned());
+        return Err(text(&"the first message is no welcome"));
     };
-    let early: Result<Vec<ToPop>, _> = rest.iter().map(|frame| read_frame(frame)).collect();
+    if common_version(VERSIONS, [version, version]).is_none() {
+        let reason = format!("version {version} is not one of {VERSIONS:?}");
+        return Err((CloseCode::Version, reason));
+    }
+    let early: Result<Vec<ToPop>, _> = rest
+        .iter()
+        .filter_map(|frame| known(frame, metrics).transpose())
+        .collect();
     let (mut posts, answers) = connection.open_bi().await.map_err(|error| text(&error))?;
     let mut lane = Vec::new();
     write_frame(&Lane::Posts, &mut lane).map_err(|error| text(&error))?;

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use chorus_protocol::backhaul::{FrameError, split_frame};
-use quinn::RecvStream;
+use quinn::{RecvStream, VarInt};
 
 const HEAD_BYTES: usize = 4;
 /// Bytes taken from the transport in one go.
@@ -62,6 +62,12 @@ impl Frames {
                 return Ok(true);
             }
         }
+    }
+
+    /// Wants no more of the lane.
+    pub(super) fn stop(&mut self, code: VarInt) {
+        // An error says that it has ended.
+        let _ = self.lane.stop(code);
     }
 
     /// The next message alone.

@@ -6,6 +6,7 @@
 mod cache;
 mod counts;
 mod lease;
+mod order;
 mod posts;
 mod replays;
 mod streams;
@@ -15,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chorus_protocol::backhaul::{
-    Datagram, Outcome, Publish, Published, RefusedReactions, ToGateway, ToPop, write_frame,
+    Datagram, Publish, Published, RefusedReactions, ToGateway, ToPop, write_bare, write_frame,
 };
 use chorus_protocol::session::{Delivery, Replayed};
-use chorus_protocol::{Millis, StreamId};
+use chorus_protocol::timing::Backoff;
+use chorus_protocol::{Millis, Outcome, StreamId};
 
 use self::cache::CacheBounds;
 use self::counts::{CountBounds, Counts, Said};
@@ -28,9 +30,12 @@ use self::replays::{Replays, Taken, Waiters};
 use self::streams::{EarlyBounds, Streams};
 use super::config::BackhaulBounds;
 use super::metrics::{Metrics, add, set};
-use crate::link::{PublishOutcome, ShardId, ToBackhaul, ToShard};
+use crate::link::{ShardId, ToBackhaul, ToShard};
 
 pub(crate) use self::replays::Ask;
+
+/// The shortest wait before something is tried again.
+const RETRY_MS_MIN: u64 = 50;
 
 /// What is to be done now.
 #[derive(Debug, Default)]
@@ -91,7 +96,7 @@ pub(crate) struct Hub {
     connected: bool,
     next_number: u64,
     jitter: u64,
-    answers: Vec<Vec<(u64, PublishOutcome)>>,
+    answers: Vec<Vec<(u64, Outcome)>>,
     metrics: Arc<Metrics>,
 }
 
@@ -104,7 +109,7 @@ impl Hub {
         metrics: Arc<Metrics>,
     ) -> Self {
         let cache = CacheBounds {
-            items_max: bounds.cache_items_max,
+            events_max: bounds.cache_events_max,
             bytes_max: bounds.cache_bytes_max,
             newest_max: bounds.newest_max,
         };
@@ -118,7 +123,7 @@ impl Hub {
             reaction_users_max: bounds.reaction_users_max,
             reactions_dropped_after: Duration::from_millis(bounds.reactions_ms_max),
             viewers: Duration::from_millis(bounds.viewers_ms),
-            retry_ms_max: bounds.retry_ms_max,
+            retry: Backoff::new(RETRY_MS_MIN, bounds.retry_ms_max),
         };
         Self {
             out: Out {
@@ -161,18 +166,12 @@ impl Hub {
             ToBackhaul::Publish {
                 shard,
                 request,
-                stream,
-                key,
-                id,
-                record,
+                event,
             } => {
                 let number = self.number();
-                let publish = Publish::Comment {
+                let publish = Publish::Event {
                     request: number,
-                    stream,
-                    key,
-                    id,
-                    record,
+                    event,
                 };
                 add(&self.metrics.posts, 1);
                 let refused = self.posts.take(now.mono, number, shard, request, publish);
@@ -375,8 +374,8 @@ impl Hub {
         self.posts.expire(now.mono, &mut expired);
         for answer in expired {
             match &answer.2 {
-                PublishOutcome::Unconfirmed => add(&self.metrics.posts_unconfirmed, 1),
-                PublishOutcome::Refused { .. } | PublishOutcome::Stored { .. } => {
+                Outcome::Unknown => add(&self.metrics.posts_unconfirmed, 1),
+                Outcome::Refused { .. } | Outcome::Stored { .. } => {
                     add(&self.metrics.posts_refused, 1);
                 }
             }
@@ -416,7 +415,7 @@ impl Hub {
         add(&self.metrics.reactions_dropped, said.dropped);
         for (stream, count) in said.viewing {
             // Writing a name and a number into memory cannot fail.
-            let datagram = rmp_serde::to_vec(&Datagram::Viewing { stream, count });
+            let datagram = write_bare(&Datagram::Viewing { stream, count });
             self.out.datagrams.extend(datagram.ok().map(Bytes::from));
         }
         self.replays.start(now.mono, &mut self.out.asks);
@@ -471,7 +470,7 @@ impl Hub {
         add(&self.metrics.replays_failed, waiters.len() as u64);
         let gap = Replayed {
             gap: true,
-            items: Vec::new(),
+            events: Vec::new(),
         };
         self.replayed(waiters, &gap);
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 use chorus_protocol::StreamId;
 use chorus_protocol::backhaul::{
-    CloseCode, Datagram, Lane, Published, Request, Response, ToPop, read_frame, split_quiet,
-    write_frame,
+    CloseCode, Datagram, FrameError, Lane, Published, Request, Response, ToPop, read_frame,
+    read_message, split_quiet, write_frame,
 };
 use chorus_protocol::session::{Delivery, Replayed};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
@@ -41,13 +41,13 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// How much of the log it brings: outcomes and items.
+    /// How much of the log it brings: outcomes and events.
     pub(super) fn messages(&self) -> usize {
         match self {
             Self::Published(outcomes) => outcomes.len(),
             Self::Delivered(deliveries) => {
-                let items = deliveries.iter().map(|it| it.delivery.items.len());
-                items.sum()
+                let events = deliveries.iter().map(|it| it.delivery.events.len());
+                events.sum()
             }
             Self::Control(_) | Self::Datagram(_) | Self::Asked { .. } => 0,
         }
@@ -75,6 +75,16 @@ impl Sink {
         // Nobody listens any more when the process ends.
         let _ = self.events.send((self.generation, event)).await;
     }
+}
+
+/// Reads one of several messages; one of a later version is counted and passed over.
+pub(super) fn known<'de, T: serde::Deserialize<'de>>(
+    bytes: &'de [u8],
+    metrics: &Metrics,
+) -> Result<Option<T>, FrameError> {
+    let message = read_message(bytes)?;
+    add(&metrics.messages_unknown, u64::from(message.is_none()));
+    Ok(message)
 }
 
 /// The error code of a close.
@@ -148,8 +158,10 @@ async fn guard(
 async fn read_control(mut lane: Frames, sink: Sink) -> Result<(), LaneError> {
     let mut frames = Vec::new();
     while lane.read(&mut frames).await? {
-        let messages: Result<Vec<ToPop>, _> =
-            frames.drain(..).map(|frame| read_frame(&frame)).collect();
+        let messages: Result<Vec<ToPop>, _> = frames
+            .drain(..)
+            .filter_map(|frame| known(&frame, &sink.metrics).transpose())
+            .collect();
         sink.put(Event::Control(messages?)).await;
     }
     Ok(())
@@ -167,8 +179,9 @@ async fn read_posts(mut lane: Frames, sink: Sink) -> Result<(), LaneError> {
 
 async fn read_datagrams(connection: Connection, sink: Sink) {
     while let Ok(bytes) = connection.read_datagram().await {
-        match read_frame(&bytes) {
-            Ok(datagram) => sink.put(Event::Datagram(datagram)).await,
+        match known(&bytes, &sink.metrics) {
+            Ok(Some(datagram)) => sink.put(Event::Datagram(datagram)).await,
+            Ok(None) => {}
             Err(error) => {
                 add(&sink.metrics.malformed, 1);
                 tracing::warn!(%error, "a datagram of the gateway cannot be read");
@@ -196,10 +209,16 @@ async fn read_deliveries(mut lane: Frames, sink: Sink) -> Result<(), LaneError> 
         return Ok(());
     };
     // On a lane of its own the stream is the same for all, on the quiet lane each message names it.
-    let own = match read_frame(&first)? {
-        Lane::Deliveries { stream } => Some(stream),
-        Lane::Quiet => None,
-        Lane::Control | Lane::Posts | Lane::Request => return Err(LaneError::Cut),
+    let own = match read_message(&first)? {
+        Some(Lane::Deliveries { stream }) => Some(stream),
+        Some(Lane::Quiet) => None,
+        Some(Lane::Control | Lane::Posts | Lane::Request) => return Err(LaneError::Cut),
+        None => {
+            add(&sink.metrics.malformed, 1);
+            tracing::warn!("a lane of the gateway is of a kind that is not known");
+            lane.stop(code(CloseCode::Malformed));
+            return Ok(());
+        }
     };
     loop {
         let mut delivered = Vec::with_capacity(frames.len());
@@ -241,7 +260,11 @@ pub(super) async fn write(mut lane: SendStream, mut chunks: mpsc::UnboundedRecei
 }
 
 /// Asks something on a lane of its own.
-pub(super) async fn request(connection: &Connection, request: &Request) -> Option<Response> {
+pub(super) async fn request(
+    connection: &Connection,
+    request: &Request,
+    metrics: &Metrics,
+) -> Option<Response> {
     let mut message = Vec::new();
     write_frame(&Lane::Request, &mut message).ok()?;
     write_frame(request, &mut message).ok()?;
@@ -250,7 +273,7 @@ pub(super) async fn request(connection: &Connection, request: &Request) -> Optio
     up.finish().ok()?;
     let mut rest = Vec::new();
     let answer = Frames::new(down).first(&mut rest).await.ok()??;
-    read_frame(&answer).ok()
+    known(&answer, metrics).ok()?
 }
 
 /// Asks for a replay and puts the answer where all events go.
@@ -264,7 +287,8 @@ pub(super) async fn ask(
         stream: ask.stream,
         range: ask.range,
     };
-    let answer = tokio::time::timeout(timeout, request(&connection, &question)).await;
+    let asked = request(&connection, &question, &sink.metrics);
+    let answer = tokio::time::timeout(timeout, asked).await;
     let replayed = match answer {
         Ok(Some(Response::Replay(replayed))) => Some(replayed),
         Ok(Some(Response::Rest(_) | Response::Unavailable) | None) | Err(_) => None,

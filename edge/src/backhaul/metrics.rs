@@ -59,7 +59,8 @@ metrics! {
     rest_calls: Counter, "REST calls passed to the gateway";
     rest_failures: Counter, "REST calls that could not be answered";
     panics: Counter, "Panics of a lane, which cost its connection to the gateway, or of the whole backhaul, which cost all viewers a reconnect";
-    malformed: Counter, "Messages of the gateway that could not be read";
+    malformed: Counter, "Messages and lanes of the gateway that could not be read";
+    messages_unknown: Counter, "Messages of the gateway that are of a later version and were passed over";
 }
 
 pub(super) fn add(counter: &AtomicU64, by: u64) {

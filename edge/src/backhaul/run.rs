@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chorus_protocol::backhaul::CloseCode;
+use chorus_protocol::timing::Backoff;
 use chorus_quic::Pace;
 use quinn::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -187,19 +188,17 @@ impl Runner {
         if failures == 0 {
             return Duration::ZERO;
         }
-        let most = self.config.bounds.reconnect_ms_max.max(RECONNECT_MS_MIN);
-        let ms = RECONNECT_MS_MIN
-            .saturating_mul(1 << failures.min(16))
-            .min(most);
-        Duration::from_millis(ms / 2 + super::random() % (ms / 2 + 1))
+        let backoff = Backoff::new(RECONNECT_MS_MIN, self.config.bounds.reconnect_ms_max);
+        Duration::from_millis(backoff.ms(failures, super::random()))
     }
 
     fn start_dialling(&self, dialling: &mut JoinSet<Result<Up, String>>, wait: Duration) {
         let (config, sockets, process) =
             (Arc::clone(&self.config), self.sockets.clone(), self.process);
+        let metrics = Arc::clone(&self.metrics);
         dialling.spawn(async move {
             tokio::time::sleep(wait).await;
-            dial(&config, &sockets, process).await
+            dial(&config, &sockets, process, &metrics).await
         });
     }
 

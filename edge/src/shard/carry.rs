@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use chorus_protocol::backhaul::UserReactions;
 use chorus_protocol::codes::Reason;
 use chorus_protocol::session::ReplayRange;
-use chorus_protocol::{CommentId, Millis};
+use chorus_protocol::{Millis, Outcome};
 
 use super::brain::Brain;
 use super::conn::{ConnId, DEFLATE, MSGPACK, Phase};
@@ -13,7 +13,7 @@ use super::engine::Engine;
 use super::outbox::{FrameRef, Outbox};
 use super::topics::{self, Membership};
 use crate::component::{self, Audience, Encoding, Input, Output};
-use crate::link::{PublishOutcome, ToBackhaul};
+use crate::link::ToBackhaul;
 use crate::metrics::ShardMetrics;
 use crate::ws::deflate::{self, Deflater};
 use crate::ws::frame::{self, Opcode};
@@ -216,47 +216,19 @@ impl<B: Brain> Engine<B> {
     }
 
     fn publish(&mut self, publish: component::Publish) {
-        let request = publish.request;
-        let message = self
-            .topics
-            .get(publish.topic)
-            .and_then(|topic| topic.stream.clone())
-            .map(|stream| {
-                let (high, low) = publish.key;
-                ToBackhaul::Publish {
-                    shard: self.spec.shard,
-                    request,
-                    stream,
-                    key: u128::from(high) << 64 | u128::from(low),
-                    id: CommentId(publish.id),
-                    record: publish.record,
-                }
-            });
-        let refused = match message {
-            None => {
-                self.stale();
-                true
-            }
-            Some(message) => {
-                let up = &self.spec.up;
-                let full = up.is_closed() || up.capacity() <= self.up_waiting.len();
-                self.spec.metrics.backhaul_full.add(u64::from(full));
-                if !full {
-                    self.up_waiting.push_back(message);
-                }
-                full
-            }
-        };
-        if refused {
+        let up = &self.spec.up;
+        let full = up.is_closed() || up.capacity() <= self.up_waiting.len();
+        self.spec.metrics.backhaul_full.add(u64::from(full));
+        if full {
             // Certainly not stored: it has not left this process.
-            self.published(
-                request,
-                PublishOutcome::Refused {
-                    reason: Reason::Unavailable.as_str().to_owned(),
-                    retry_after_ms: Some(1_000),
-                },
-            );
+            let refused = Outcome::refused(Reason::Unavailable, Some(1_000));
+            return self.published(publish.request, refused);
         }
+        self.up_waiting.push_back(ToBackhaul::Publish {
+            shard: self.spec.shard,
+            request: publish.request,
+            event: publish.event,
+        });
     }
 
     fn count(&mut self, count: component::Count) {
@@ -294,7 +266,7 @@ impl<B: Brain> Engine<B> {
             // An answer all the same: a gap is better than a viewer that waits for ever.
             let gap = chorus_protocol::session::Replayed {
                 gap: true,
-                items: Vec::new(),
+                events: Vec::new(),
             };
             if let Ok(data) = rmp_serde::to_vec_named(&gap) {
                 let request = replay.request;

@@ -1,12 +1,12 @@
 //! What the backhaul and the process tell the shard, as inputs of the session.
 
 use chorus_protocol::session::Control;
-use chorus_protocol::{Millis, StreamId};
+use chorus_protocol::{Millis, Outcome, StreamId};
 
 use super::brain::Brain;
 use super::engine::Engine;
 use crate::component::{self, Input};
-use crate::link::{PublishOutcome, ToShard};
+use crate::link::ToShard;
 
 impl<B: Brain> Engine<B> {
     /// Takes one message.
@@ -109,22 +109,20 @@ impl<B: Brain> Engine<B> {
     }
 
     /// Tells the session how a publication came out.
-    pub(super) fn published(&mut self, request: u64, outcome: PublishOutcome) {
+    pub(super) fn published(&mut self, request: u64, outcome: Outcome) {
         let outcome = match outcome {
-            PublishOutcome::Stored { id, duplicate } => {
-                component::Outcome::Stored(component::Stored {
-                    id: id.0,
-                    duplicate,
-                })
-            }
-            PublishOutcome::Refused {
+            Outcome::Stored { id, duplicate } => component::Outcome::Stored(component::Stored {
+                id: id.0,
+                duplicate,
+            }),
+            Outcome::Refused {
                 reason,
                 retry_after_ms,
             } => component::Outcome::Refused(component::Refused {
                 reason,
                 retry_after_ms,
             }),
-            PublishOutcome::Unconfirmed => component::Outcome::Unconfirmed,
+            Outcome::Unknown => component::Outcome::Unknown,
         };
         self.inputs
             .push(Input::Published(component::Published { request, outcome }));

@@ -4,11 +4,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use chorus_edge::backhaul::BackhaulBounds;
 use chorus_edge::link::{ToBackhaul, ToShard};
-use chorus_protocol::CommentId;
-use chorus_protocol::backhaul::{
-    Datagram, Held, Outcome, Publish, RefusedReactions, ToPop, UserReactions,
-};
+use chorus_protocol::backhaul::{Datagram, Held, Publish, RefusedReactions, ToPop, UserReactions};
 use chorus_protocol::server::Reactions;
+use chorus_protocol::{CommentId, Outcome};
 
 use crate::gateway::{Gateway, Peer, Seen};
 use crate::keys::Authority;
@@ -35,7 +33,7 @@ async fn reactions(peer: &mut Peer) -> (u64, u128, Reactions) {
         Publish::Reactions {
             request, key, by, ..
         } => (request, key, by),
-        Publish::Comment { .. } => panic!("nothing was posted"),
+        Publish::Event { .. } => panic!("nothing was posted"),
     }
 }
 
@@ -109,7 +107,7 @@ async fn reactions_of_users_go_up_by_user_and_refusals_come_to_every_shard() {
         Publish::Reactions {
             request, by, users, ..
         } => (request, by, users),
-        Publish::Comment { .. } => panic!("nothing was posted"),
+        Publish::Event { .. } => panic!("nothing was posted"),
     };
     react(0, vec![of("ann", 2)]).await;
     let (request, by, users) = next(&mut peer).await;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chorus_protocol::backhaul::{
-    ALPN, Datagram, Held, Lane, Outcome, Publish, Published, Request, Response, ToGateway, ToPop,
-    read_frame, split_frame, write_frame, write_quiet,
+    ALPN, Datagram, Held, Lane, Publish, Published, Request, Response, ToGateway, ToPop, VERSIONS,
+    read_frame, split_frame, write_bare, write_frame, write_quiet,
 };
 use chorus_protocol::session::Delivery;
-use chorus_protocol::{Millis, StreamId};
+use chorus_protocol::{Millis, Outcome, StreamId};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use rustls::RootCertStore;
@@ -52,6 +52,7 @@ pub(crate) struct Gateway {
     endpoint: Endpoint,
     lease_ms: u64,
     worker: u16,
+    version: u16,
 }
 
 impl Gateway {
@@ -94,7 +95,13 @@ impl Gateway {
             endpoint,
             lease_ms,
             worker,
+            version: VERSIONS[1],
         }
+    }
+
+    /// One that welcomes with this version.
+    pub(crate) fn with_version(self, version: u16) -> Self {
+        Self { version, ..self }
     }
 
     /// Waits for a PoP and welcomes it.
@@ -115,9 +122,13 @@ impl Gateway {
             let mut buffer = Vec::new();
             assert_eq!(read(&mut down, &mut buffer).await, Some(Lane::Control));
             let hello: Option<ToGateway> = read(&mut down, &mut buffer).await;
-            assert!(matches!(hello, Some(ToGateway::Hello { .. })), "{hello:?}");
+            assert!(
+                matches!(hello, Some(ToGateway::Hello { versions, .. }) if versions == VERSIONS),
+                "{hello:?}"
+            );
             let now = wall();
             let welcome = ToPop::Welcome {
+                version: self.version,
                 region: "eu".parse().expect("a region"),
                 now_ms: now,
                 worker: self.worker,
@@ -262,7 +273,7 @@ impl Peer {
     }
 
     pub(crate) fn datagram(&self, datagram: &Datagram) {
-        let bytes = rmp_serde::to_vec(datagram).expect("encodes");
+        let bytes = write_bare(datagram).expect("encodes");
         self.connection.send_datagram(bytes.into()).expect("sent");
     }
 
@@ -324,7 +335,7 @@ async fn watch_datagrams(connection: Connection, seen: mpsc::UnboundedSender<See
     }
 }
 
-async fn send<T: Serialize>(lane: &mut SendStream, message: &T) {
+pub(crate) async fn send<T: Serialize>(lane: &mut SendStream, message: &T) {
     let mut bytes = Vec::new();
     write_frame(message, &mut bytes).expect("encodes");
     lane.write_all(&bytes).await.expect("written");

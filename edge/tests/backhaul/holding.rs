@@ -28,7 +28,7 @@ async fn a_second_shard_is_served_from_what_the_first_holds() {
     let second = pop.shards[1].state().await.expect("known");
     assert_eq!(second.at, at(103));
     assert_eq!(second.comment_count, 103);
-    let seqs: Vec<u64> = second.newest.iter().map(|item| item.seq).collect();
+    let seqs: Vec<u64> = second.newest.iter().map(|event| event.seq).collect();
     assert_eq!(seqs, (54..=103).collect::<Vec<_>>());
     peer.deliver(&demo(), &delivery(103, 104)).await;
     let (a, bytes_a) = pop.shards[0].delivered().await;
@@ -88,7 +88,7 @@ async fn a_hole_is_asked_for_and_a_contradiction_is_a_hole() {
     assert_eq!(pop.shards[0].delivered().await.0, delivery(10, 13));
 
     let mut wrong = delivery(13, 15);
-    wrong.items.reverse();
+    wrong.events.reverse();
     peer.deliver(&demo(), &wrong).await;
     assert_eq!(peer.hold().await, (demo(), Some(at(13))));
     peer.held(&demo(), Held::Gap(state(40, 1..=40))).await;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use chorus_edge::link::{PublishOutcome, ToBackhaul, ToShard};
-use chorus_protocol::backhaul::{Held, Outcome, Publish, ToGateway, ToPop};
+use chorus_edge::link::{ToBackhaul, ToShard};
+use chorus_protocol::Outcome;
+use chorus_protocol::backhaul::{Held, Publish, ToGateway, ToPop};
 use chorus_protocol::stream::{Life, StreamStatus};
 
 use crate::gateway::{Gateway, Peer, Seen};
@@ -116,7 +117,7 @@ async fn a_post_that_may_be_stored_is_not_called_refused_by_the_end() {
     let mut pop = Pop::start(&authority, &[&gateway], bounds());
     let mut peer = gateway.peer().await;
     let number = |publish| match publish {
-        Publish::Comment { request, .. } => request,
+        Publish::Event { request, .. } => request,
         Publish::Reactions { .. } => panic!("no reactions were made"),
     };
     let ended = || Outcome::Refused {
@@ -130,7 +131,7 @@ async fn a_post_that_may_be_stored_is_not_called_refused_by_the_end() {
     let mut peer = gateway.peer().await;
     let again = number(peer.publish().await);
     peer.published(again, ended()).await;
-    let unknown = vec![(1, PublishOutcome::Unconfirmed)];
+    let unknown = vec![(1, Outcome::Unknown)];
     assert_eq!(pop.shards[0].published().await, unknown);
     // At the first try it is certain.
     pop.post(0, 2, 1_002).await;
@@ -138,7 +139,7 @@ async fn a_post_that_may_be_stored_is_not_called_refused_by_the_end() {
     peer.published(first, ended()).await;
     let answers = pop.shards[0].published().await;
     assert!(
-        matches!(&answers[..], [(2, PublishOutcome::Refused { reason, .. })] if reason == "stream_ended"),
+        matches!(&answers[..], [(2, Outcome::Refused { reason, .. })] if reason == "stream_ended"),
         "{answers:?}"
     );
 }

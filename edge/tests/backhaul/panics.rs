@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use chorus_edge::link::{PublishOutcome, ToBackhaul, ToShard};
-use chorus_protocol::backhaul::{Held, Outcome, Publish};
+use chorus_edge::link::{ToBackhaul, ToShard};
+use chorus_protocol::Outcome;
+use chorus_protocol::backhaul::{Held, Publish};
 
 use crate::gateway::Gateway;
 use crate::keys::Authority;
@@ -35,8 +36,8 @@ async fn a_shard_that_begins_anew_is_told_what_it_needs_and_no_answer_to_the_old
         shard.state().await.expect("known");
     }
     pop.post(0, 70, 7).await;
-    let Publish::Comment { request, .. } = peer.publish().await else {
-        panic!("a comment");
+    let Publish::Event { request, .. } = peer.publish().await else {
+        panic!("an event");
     };
 
     pop.say(ToBackhaul::Restarted { shard: 0 }).await;
@@ -51,11 +52,11 @@ async fn a_shard_that_begins_anew_is_told_what_it_needs_and_no_answer_to_the_old
     peer.deliver(&demo(), &delivery(1, 2)).await;
     pop.shards[1].delivered().await;
     pop.post(0, 71, 8).await;
-    let Publish::Comment { request, .. } = peer.publish().await else {
-        panic!("a comment");
+    let Publish::Event { request, .. } = peer.publish().await else {
+        panic!("an event");
     };
     peer.published(request, outcome(71)).await;
-    let stored = PublishOutcome::Stored {
+    let stored = Outcome::Stored {
         id: id(71),
         duplicate: false,
     };

@@ -1,4 +1,4 @@
-//! A backhaul with shards that only listen, and the items they are to hear of.
+//! A backhaul with shards that only listen, and the events they are to hear of.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -7,11 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use chorus_edge::backhaul::{BackhaulBounds, BackhaulConfig, Handle, Metrics, ShardSender, start};
 use chorus_edge::link::{ShardId, ToBackhaul, ToShard};
-use chorus_protocol::backhaul::{Item, ItemKind, StreamState};
+use chorus_protocol::backhaul::StreamState;
+use chorus_protocol::codes::RemovalReason;
+use chorus_protocol::event::{AuthorRole, Envelope, Event, RemovalRecord, kind};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::Delivery;
 use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
-use chorus_protocol::{Comment, CommentId, CommentRecord, Millis, Offset, Position, StreamId};
+use chorus_protocol::{CommentId, CommentRecord, Millis, Offset, Outcome, Position, StreamId};
 use chorus_quic::Pace;
 use tokio::sync::mpsc;
 
@@ -82,7 +84,7 @@ impl Shard {
         .await
     }
 
-    pub(crate) async fn published(&mut self) -> Vec<(u64, chorus_edge::link::PublishOutcome)> {
+    pub(crate) async fn published(&mut self) -> Vec<(u64, Outcome)> {
         self.next(|message| match message {
             ToShard::Published(answers) => Ok(answers),
             other => Err(other),
@@ -172,14 +174,10 @@ impl Pop {
     }
 
     pub(crate) async fn post(&self, shard: ShardId, request: u64, key: u128) {
-        let seq = request;
         self.say(ToBackhaul::Publish {
             shard,
             request,
-            stream: demo(),
-            key,
-            id: id(seq),
-            record: item(seq).record,
+            event: comment(request, key),
         })
         .await;
     }
@@ -207,33 +205,59 @@ pub(crate) fn id(seq: u64) -> CommentId {
     CommentId::compose(Millis(1_800_000_000_000 + seq), 1, 0, 0)
 }
 
-pub(crate) fn item(seq: u64) -> Item {
-    let comment = Comment {
+/// What an event of `demo` says but for its record.
+pub(crate) fn envelope(seq: u64, kind: &str, target: Option<CommentId>) -> Envelope<'_> {
+    Envelope {
         id: id(seq),
-        stream_id: demo(),
-        user_id: "u".parse().expect("a user"),
+        kind,
+        stream: "demo",
+        author: "u",
+        role: AuthorRole::User,
+        key: u128::from(seq),
+        target,
+        record: b"",
+    }
+}
+
+/// A comment's body.
+pub(crate) fn comment(seq: u64, key: u128) -> Vec<u8> {
+    let record = CommentRecord {
         username: "U".to_owned(),
         content: format!("comment {seq}"),
         created_at_ms: Millis(1_800_000_000_000 + seq),
         parent_id: None,
         mentions: Vec::new(),
         media_ms: None,
-        highlighted: false,
-        pinned: false,
-        likes: 0,
         badges: Vec::new(),
     };
-    let record = CommentRecord {
-        comment,
-        client_id: format!("c{seq}").parse().expect("a key"),
-    };
-    Item {
+    let envelope = envelope(seq, kind::COMMENT, None);
+    Envelope { key, ..envelope }.write_record(&record)
+}
+
+/// The removal of the comment at `target`, at `seq` of the log.
+pub(crate) fn removal(seq: u64, target: u64) -> Event {
+    let record = RemovalRecord::new(RemovalReason::Moderator);
+    let envelope = envelope(seq, kind::REMOVAL, Some(id(target)));
+    in_log(seq, envelope.write_record(&record))
+}
+
+/// An event of a kind that this build does not know.
+pub(crate) fn of_tomorrow(seq: u64, target: Option<u64>) -> Event {
+    let envelope = envelope(seq, "applause", target.map(id));
+    in_log(seq, envelope.write_record(&[1, 2, 3]))
+}
+
+pub(crate) fn in_log(seq: u64, body: Vec<u8>) -> Event {
+    Event {
         region: "eu".parse().expect("a region"),
         epoch: EPOCH,
         seq,
-        kind: ItemKind::Comment,
-        record: rmp_serde::to_vec_named(&record).expect("encodes"),
+        body,
     }
+}
+
+pub(crate) fn event(seq: u64) -> Event {
+    in_log(seq, comment(seq, u128::from(seq)))
 }
 
 pub(crate) fn at(seq: u64) -> Position {
@@ -249,7 +273,15 @@ pub(crate) fn delivery(from: u64, to: u64) -> Delivery {
         epoch: EPOCH,
         from,
         to,
-        items: (from + 1..=to).map(item).collect(),
+        events: (from + 1..=to).map(event).collect(),
+    }
+}
+
+/// One event, right after the one before it.
+pub(crate) fn alone(event: Event) -> Delivery {
+    Delivery {
+        events: vec![event.clone()],
+        ..delivery(event.seq - 1, event.seq)
     }
 }
 
@@ -266,7 +298,7 @@ pub(crate) fn state(seq: u64, newest: std::ops::RangeInclusive<u64>) -> Box<Stre
         },
         life_seq: 1,
         at: at(seq),
-        newest: newest.map(item).collect(),
+        newest: newest.map(event).collect(),
         comment_count: seq,
         reactions: Reactions::new(),
         viewer_count: 0,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use chorus_edge::backhaul::BackhaulBounds;
-use chorus_edge::link::PublishOutcome;
-use chorus_protocol::backhaul::{Outcome, Publish};
+use chorus_protocol::backhaul::Publish;
+use chorus_protocol::{Envelope, Outcome};
 
 use crate::gateway::{Gateway, Peer};
 use crate::keys::Authority;
@@ -13,7 +13,9 @@ use crate::pop::{Pop, bounds, id};
 
 fn parts(publish: Publish) -> (u64, u128) {
     match publish {
-        Publish::Comment { request, key, .. } => (request, key),
+        Publish::Event { request, event } => {
+            (request, Envelope::read(&event).expect("an event").key)
+        }
         Publish::Reactions { .. } => panic!("no reactions were made"),
     }
 }
@@ -28,7 +30,7 @@ async fn seen(peer: &mut Peer, count: usize) -> BTreeMap<u128, u64> {
 }
 
 /// Takes answers from both shards until there are so many.
-async fn collect(pop: &mut Pop, answers: &mut BTreeMap<u64, PublishOutcome>, count: usize) {
+async fn collect(pop: &mut Pop, answers: &mut BTreeMap<u64, Outcome>, count: usize) {
     let [first, second] = &mut pop.shards[..] else {
         panic!("two shards");
     };
@@ -80,8 +82,7 @@ async fn posts_are_sent_again_once_under_the_same_key() {
     collect(&mut pop, &mut answers, 100).await;
     for (request, outcome) in answers {
         let duplicate = request >= 40;
-        let id = id(request);
-        assert_eq!(outcome, PublishOutcome::Stored { id, duplicate });
+        assert_eq!(outcome, stored(request, duplicate));
     }
     assert_eq!(pop.metrics.posts_resent.load(Relaxed), 60);
     assert_eq!(pop.metrics.posts_waiting.load(Relaxed), 0);
@@ -104,22 +105,21 @@ async fn an_unknown_outcome_is_tried_again_and_a_refusal_then_is_no_proof() {
     peer.published(request, refused.clone()).await;
     assert_eq!(parts(peer.publish().await), (request, key));
     peer.published(request, stored(5, true)).await;
-    let (id, duplicate) = (id(5), true);
     let answer = pop.shards[0].published().await;
-    assert_eq!(answer, [(5, PublishOutcome::Stored { id, duplicate })]);
+    assert_eq!(answer, [(5, stored(5, true))]);
 
     pop.post(0, 6, 66).await;
     let (request, _) = parts(peer.publish().await);
     peer.published(request, refused).await;
     let answer = pop.shards[0].published().await;
     assert!(
-        matches!(&answer[..], [(6, PublishOutcome::Refused { reason, .. })] if reason == "unavailable"),
+        matches!(&answer[..], [(6, Outcome::Refused { reason, .. })] if reason == "unavailable"),
         "{answer:?}"
     );
 }
 
 #[tokio::test]
-async fn without_an_answer_it_is_unconfirmed_and_never_sent_is_unavailable() {
+async fn without_an_answer_it_is_unknown_and_never_sent_is_unavailable() {
     let authority = Authority::new();
     let gateway = Gateway::start(&authority);
     let impatient = BackhaulBounds {
@@ -132,10 +132,7 @@ async fn without_an_answer_it_is_unconfirmed_and_never_sent_is_unavailable() {
     let mut peer = gateway.peer().await;
     pop.post(0, 1, 1).await;
     parts(peer.publish().await);
-    assert_eq!(
-        pop.shards[0].published().await,
-        [(1, PublishOutcome::Unconfirmed)]
-    );
+    assert_eq!(pop.shards[0].published().await, [(1, Outcome::Unknown)]);
     peer.connection.close(0_u32.into(), b"gone");
     pop.shards[0].connected(false).await;
     // Nobody welcomes it: `peer` is not asked for again.
@@ -146,7 +143,7 @@ async fn without_an_answer_it_is_unconfirmed_and_never_sent_is_unavailable() {
     while refused.len() < 3 {
         for (request, outcome) in pop.shards[0].published().await {
             assert!(
-                matches!(&outcome, PublishOutcome::Refused { reason, .. } if reason == "unavailable"),
+                matches!(&outcome, Outcome::Refused { reason, .. } if reason == "unavailable"),
                 "{request}: {outcome:?}"
             );
             refused.push(request);

@@ -9,13 +9,13 @@ use chorus_protocol::session::{ReplayRange, Replayed};
 
 use crate::gateway::{Gateway, Seen, answer};
 use crate::keys::Authority;
-use crate::pop::{Pop, Shard, at, bounds, delivery, demo, item, state};
+use crate::pop::{Pop, Shard, at, bounds, delivery, demo, event, state};
 
 fn range(from: u64, to: u64) -> ReplayRange {
     ReplayRange {
         from: at(from),
         to: at(to),
-        items_max: 100,
+        events_max: 100,
     }
 }
 
@@ -41,10 +41,10 @@ async fn replayed(shard: &mut Shard, wanted: u64) -> Replayed {
         .await
 }
 
-fn items(from: u64, to: u64) -> Replayed {
+fn events(from: u64, to: u64) -> Replayed {
     Replayed {
         gap: false,
-        items: (from + 1..=to).map(item).collect(),
+        events: (from + 1..=to).map(event).collect(),
     }
 }
 
@@ -62,9 +62,9 @@ async fn a_replay_comes_from_the_cache_or_once_from_the_gateway() {
     pop.shards[0].delivered().await;
 
     replay(&pop, 0, 1, range(55, 78)).await;
-    assert_eq!(replayed(&mut pop.shards[0], 1).await, items(55, 78));
+    assert_eq!(replayed(&mut pop.shards[0], 1).await, events(55, 78));
     let few = ReplayRange {
-        items_max: 3,
+        events_max: 3,
         ..range(55, 78)
     };
     replay(&pop, 0, 2, few).await;
@@ -80,11 +80,11 @@ async fn a_replay_comes_from_the_cache_or_once_from_the_gateway() {
     let stream = demo();
     let range = range(48, 60);
     assert_eq!(request, Request::Replay { stream, range });
-    answer(lane, &Response::Replay(items(48, 60))).await;
+    answer(lane, &Response::Replay(events(48, 60))).await;
     for (shard, request) in [(0, 3), (1, 4), (1, 5)] {
         assert_eq!(
             replayed(&mut pop.shards[shard], request).await,
-            items(48, 60)
+            events(48, 60)
         );
     }
     assert!(peer.saw_no(|seen| matches!(seen, Seen::Request(..))));

@@ -68,6 +68,10 @@ impl Machine for Supervised {
     fn restore(&mut self, _: &[u8]) -> Result<(), String> {
         unreachable!("a supervisor keeps its snapshots")
     }
+
+    fn keeps_its_snapshots(&self) -> bool {
+        true
+    }
 }
 
 fn input(input: core::Input) -> wit::Input {
@@ -101,9 +105,10 @@ fn input(input: core::Input) -> wit::Input {
         core::Input::Published { request, outcome } => wit::Input::Published(wit::Published {
             request,
             outcome: match outcome {
-                core::Outcome::Stored { id, duplicate } => {
-                    wit::Outcome::Stored(wit::Stored { id, duplicate })
-                }
+                core::Outcome::Stored { id, duplicate } => wit::Outcome::Stored(wit::Stored {
+                    id: id.0,
+                    duplicate,
+                }),
                 core::Outcome::Refused {
                     reason,
                     retry_after_ms,
@@ -111,7 +116,7 @@ fn input(input: core::Input) -> wit::Input {
                     reason,
                     retry_after_ms,
                 }),
-                core::Outcome::Unconfirmed => wit::Outcome::Unconfirmed,
+                core::Outcome::Unknown => wit::Outcome::Unknown,
             },
         }),
         core::Input::Counted {
@@ -161,19 +166,9 @@ fn output(output: wit::Output) -> core::Output {
         wit::Output::Leave(wit::Leave { connection, topic }) => {
             core::Output::Leave { connection, topic }
         }
-        wit::Output::Publish(wit::Publish {
-            request,
-            topic,
-            key: (high, low),
-            id,
-            record,
-        }) => core::Output::Publish {
-            request,
-            topic,
-            key: u128::from(high) << 64 | u128::from(low),
-            id,
-            record,
-        },
+        wit::Output::Publish(wit::Publish { request, event }) => {
+            core::Output::Publish { request, event }
+        }
         wit::Output::Count(wit::Count {
             topic,
             reactions,

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use chorus_edge::component::Input;
-use chorus_protocol::backhaul::{Item, ItemKind, StreamState};
+use chorus_protocol::backhaul::StreamState;
+use chorus_protocol::event::{AuthorRole, Envelope, Event, kind};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::Delivery;
 use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
-use chorus_protocol::{Comment, CommentId, CommentRecord, Millis, Offset, Position, StreamId};
+use chorus_protocol::{CommentId, CommentRecord, Millis, Offset, Position, StreamId};
 use serde_json::json;
 
 use crate::shard::{START, Shard, Viewer, frame, opened};
@@ -117,35 +118,35 @@ pub(crate) fn delivery(from: u64, to: u64) -> Delivery {
         epoch: EPOCH,
         from,
         to,
-        items: (from + 1..=to).map(item).collect(),
+        events: (from + 1..=to).map(event).collect(),
     }
 }
 
-fn item(seq: u64) -> Item {
+fn event(seq: u64) -> Event {
     let made = Millis(START + seq);
     let record = CommentRecord {
-        comment: Comment {
-            id: CommentId::compose(made, 900, 0, 0),
-            stream_id: demo(),
-            user_id: "elsewhere".parse().expect("a user"),
-            username: "Elsewhere".to_owned(),
-            content: format!("comment {seq}"),
-            created_at_ms: made,
-            parent_id: None,
-            mentions: Vec::new(),
-            media_ms: None,
-            highlighted: false,
-            pinned: false,
-            likes: 0,
-            badges: Vec::new(),
-        },
-        client_id: format!("c{seq}").parse().expect("a key"),
+        username: "Elsewhere".to_owned(),
+        content: format!("comment {seq}"),
+        created_at_ms: made,
+        parent_id: None,
+        mentions: Vec::new(),
+        media_ms: None,
+        badges: Vec::new(),
     };
-    Item {
+    let envelope = Envelope {
+        id: CommentId::compose(made, 900, 0, 0),
+        kind: kind::COMMENT,
+        stream: "demo",
+        author: "elsewhere",
+        role: AuthorRole::User,
+        key: u128::from(seq),
+        target: None,
+        record: b"",
+    };
+    Event {
         region: "eu".parse().expect("a region"),
         epoch: EPOCH,
         seq,
-        kind: ItemKind::Comment,
-        record: rmp_serde::to_vec_named(&record).expect("encodes"),
+        body: envelope.write_record(&record),
     }
 }

@@ -10,7 +10,7 @@ use chorus_edge::component::{
 };
 use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::session::{Control as SessionControl, Delivery, SessionConfig};
-use chorus_protocol::{Millis, StreamId};
+use chorus_protocol::{Envelope, Millis, StreamId};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
@@ -226,7 +226,10 @@ impl Shard {
                     .or_default()
                     .remove(&leave.connection);
             }
-            Output::Publish(publish) => self.posts.push((publish.request, publish.id)),
+            Output::Publish(publish) => {
+                let event = Envelope::read(&publish.event).expect("an event");
+                self.posts.push((publish.request, event.id.0));
+            }
             Output::Subscribe(subscribe) => {
                 self.topics.insert(subscribe.name, subscribe.topic);
             }

@@ -108,10 +108,7 @@ impl Puppet {
             })),
             ("post", _) => outputs.push(Output::Publish(Publish {
                 request: 11,
-                topic: TOPIC,
-                key: (1, 2),
-                id: 99,
-                record: vec![1, 2, 3],
+                event: vec![1, 2, 3],
             })),
             ("unsubscribe", _) => outputs.push(Output::Unsubscribe(TOPIC)),
             ("wake", _) => outputs.push(Output::WakeAt(0)),
@@ -181,7 +178,7 @@ impl Brain for Puppet {
                     Outcome::Refused(refused) => {
                         Self::say(&format!("refused {}", refused.reason), outputs)
                     }
-                    Outcome::Unconfirmed => Self::say("unconfirmed", outputs),
+                    Outcome::Unknown => Self::say("unknown", outputs),
                 },
                 Input::Delivered(delivered) => {
                     let text = format!(

@@ -1,8 +1,8 @@
 //! Between the session and the backhaul.
 
 use bytes::Bytes;
-use chorus_edge::link::{PublishOutcome, ToBackhaul, ToShard};
-use chorus_protocol::{CommentId, Millis, StreamId};
+use chorus_edge::link::{ToBackhaul, ToShard};
+use chorus_protocol::{CommentId, Millis, Outcome, StreamId};
 
 use crate::brain::STREAM;
 use crate::client::{open, text};
@@ -29,19 +29,13 @@ fn posts_go_up_and_outcomes_and_deliveries_come_down() {
     let ToBackhaul::Publish {
         shard: 3,
         request: 11,
-        key,
-        id,
-        record,
-        ..
+        event,
     } = next(&mut shard)
     else {
         panic!("not the post");
     };
-    assert_eq!(
-        (key, id, record),
-        (1 << 64 | 2, CommentId(99), vec![1, 2, 3])
-    );
-    let outcome = PublishOutcome::Stored {
+    assert_eq!(event, [1, 2, 3]);
+    let outcome = Outcome::Stored {
         id: CommentId(98),
         duplicate: true,
     };
@@ -49,9 +43,9 @@ fn posts_go_up_and_outcomes_and_deliveries_come_down() {
     assert_eq!(client.word(), text("stored 11 98"));
     shard.handle.send(ToShard::Delivered {
         stream: stream.clone(),
-        data: Bytes::from_static(b"items"),
+        data: Bytes::from_static(b"events"),
     });
-    assert_eq!(client.word(), text("delivered 7 items"));
+    assert_eq!(client.word(), text("delivered 7 events"));
     let other: StreamId = "other".parse().unwrap();
     shard.handle.send(ToShard::Delivered {
         stream: other,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Api;
 use super::problem::{self, Problem};
 use super::route::Query;
-use crate::history::{self, HistoryError, Part};
+use crate::history::{HistoryError, Part};
 use crate::store::Page;
 
 const LIMIT: usize = 50;
@@ -51,15 +51,10 @@ impl Api {
             limit: limit + 1,
         };
         let part = self.read_history(stream, page).await?;
-        let more = part.items.len() > limit;
-        let mut comments: Vec<Comment> = part
-            .items
-            .iter()
-            .take(limit)
-            .filter_map(|(_, item)| history::decode(&item.record))
-            .map(|record| record.comment)
-            .collect();
-        let last = part.items.get(limit.wrapping_sub(1)).map(|(id, _)| *id);
+        let more = part.comments.len() > limit;
+        let mut comments = part.shown();
+        comments.truncate(limit);
+        let last = part.comments.get(limit.wrapping_sub(1)).map(|(id, _)| *id);
         let next = last.filter(|_| more && !top);
         if forward {
             comments.reverse();

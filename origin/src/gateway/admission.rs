@@ -4,6 +4,7 @@
 //! the PoPs that are connected to it.
 
 mod ledger;
+mod removal;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -14,7 +15,8 @@ use chorus_protocol::server::Reactions;
 use chorus_protocol::{StreamId, UserId};
 
 use self::ledger::Ledger;
-pub(super) use self::ledger::{Decision, Written};
+pub(super) use self::ledger::{Comment, Decision};
+pub(super) use self::removal::Removal;
 use crate::config;
 use crate::metrics::Metrics;
 
@@ -39,7 +41,7 @@ impl Admission {
     ///
     /// # Errors
     /// Why it is refused.
-    pub(super) fn comment(&self, written: &Written<'_>) -> Result<bool, CommentRefusal> {
+    pub(super) fn comment(&self, written: &Comment<'_>) -> Result<bool, CommentRefusal> {
         let let_in = self.with(|ledger, now_ms| ledger.comment(now_ms, written));
         if let Err(refusal) = &let_in {
             self.metrics.refuse(refusal.reason().as_str());

@@ -1,11 +1,9 @@
 //! What a reader missed, read from the logs: for lanes that go on from a position, and for replays.
 
-use chorus_protocol::backhaul::Item;
 use chorus_protocol::session::{ReplayRange, Replayed};
-use chorus_protocol::{Offset, Position, Region, StreamId};
+use chorus_protocol::{Event, Offset, Position, Region, StreamId};
 
-use super::gap::Ready;
-use crate::history;
+use super::follower::Ready;
 use crate::log::{Log, LogError};
 
 /// What lies between two positions, by region.
@@ -16,7 +14,7 @@ pub(super) enum Missed {
     Gap,
 }
 
-/// Reads what a stream's logs hold in `(from, to]`, at most `max` items in all.
+/// Reads what a stream's logs hold in `(from, to]`, at most `max` events in all.
 ///
 /// A region that `from` does not name stands at its beginning; an unknown region or another epoch is a gap, and so is
 /// what the log no longer holds.
@@ -53,21 +51,21 @@ pub(super) async fn missed(
         if from > to.seq {
             continue;
         }
-        let Some(items) = range(log, region, stream, from, *to, room).await? else {
+        let Some(events) = range(log, region, stream, from, *to, room).await? else {
             return Ok(Missed::Gap);
         };
-        room -= items.len();
+        room -= events.len();
         let ready = Ready {
             from,
             to: to.seq,
-            items,
+            events,
         };
         all.push((region.clone(), to.epoch, ready));
     }
     Ok(Missed::All(all))
 }
 
-/// The items in `(from, to]`; `None` when there are more than `max`.
+/// The events in `(from, to]`; `None` when there are more than `max`.
 async fn range(
     log: &Log,
     region: &Region,
@@ -75,13 +73,13 @@ async fn range(
     from: u64,
     to: Offset,
     max: usize,
-) -> Result<Option<Vec<Item>>, LogError> {
+) -> Result<Option<Vec<Event>>, LogError> {
     // One more than may be there tells "all" from "more"; what came after `to` may be among them.
     let tail = log.settled_tail(region, stream, from, max + 1).await?;
-    let mut items = tail.items;
-    let beyond = items.iter().position(|item| item.seq > to.seq);
-    items.truncate(beyond.unwrap_or(items.len()));
-    Ok((items.len() <= max).then_some(items))
+    let mut events = tail.events;
+    let beyond = events.iter().position(|event| event.seq > to.seq);
+    events.truncate(beyond.unwrap_or(events.len()));
+    Ok((events.len() <= max).then_some(events))
 }
 
 /// Answers a replay: all of the range, sorted by comment id, or a gap.
@@ -89,22 +87,22 @@ pub(super) async fn replay(
     log: &Log,
     stream: &StreamId,
     range: ReplayRange,
-    items_max: usize,
+    events_max: usize,
 ) -> Result<Replayed, LogError> {
     let gap = Replayed {
         gap: true,
-        items: Vec::new(),
+        events: Vec::new(),
     };
-    let max = items_max.min(range.items_max as usize);
+    let max = events_max.min(range.events_max as usize);
     match missed(log, stream, &range.from, &range.to, max).await? {
         Missed::Gap => Ok(gap),
         Missed::All(regions) => {
-            let mut items: Vec<Item> = regions
+            let mut events: Vec<Event> = regions
                 .into_iter()
-                .flat_map(|(_, _, ready)| ready.items)
+                .flat_map(|(_, _, ready)| ready.events)
                 .collect();
-            items.sort_by_cached_key(|item| history::glance(&item.record).map(|(id, _)| id));
-            Ok(Replayed { gap: false, items })
+            events.sort_by_cached_key(|event| event.envelope().map(|envelope| envelope.id));
+            Ok(Replayed { gap: false, events })
         }
     }
 }

@@ -1,27 +1,28 @@
 //! One follower per stream and gateway: it holds the subscriptions, applies the gap rule and hands what is ready to
 //! every PoP that holds the stream, encoded once.
 
+mod newest;
 mod serve;
 
 pub(super) use serve::encode;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chorus_protocol::backhaul::Item;
+use chorus_protocol::gap::Tracker;
 use chorus_protocol::server::Reactions;
-use chorus_protocol::{CommentId, Offset, Position, Region, StreamId};
+use chorus_protocol::{Event, Offset, Position, Region, StreamId};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+use self::newest::Newest;
 use super::followers::Shared;
-use super::gap::Tracker;
 use super::quiet::Quiet;
 use super::totals::{PopProcess, Totals, Viewers};
-use crate::history::{self, HistoryError};
-use crate::log::{LiveReactions, LiveRecords, LogError, PresenceReports};
+use crate::history::HistoryError;
+use crate::log::{LiveEvents, LiveReactions, LogError, PresenceReports};
 use crate::store::Page;
 
 /// Encoded deliveries waiting for one PoP; at the bound its lane catches up from the log instead.
@@ -36,6 +37,9 @@ const QUIET_PER_S_MIN: u64 = 25;
 pub(super) const ASKS_MAX: usize = 1_024;
 /// From one try to the next when the log or the store is away.
 const RETRY: Duration = Duration::from_millis(250);
+
+/// Live messages of one region kept while a hole is read from its log; beyond it the highest is dropped and read later.
+const WAITING_MAX: usize = 5_000;
 
 /// Why a follower ended; its lanes attach to the next one.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +83,8 @@ pub(super) enum Ask {
 /// How the stream stands where a lane's deliveries begin.
 pub(super) struct Attached {
     pub(super) at: Position,
-    pub(super) newest: Vec<Item>,
+    /// Comments, oldest first, and the decisions that stand about them.
+    pub(super) newest: Vec<Event>,
     pub(super) comment_count: u64,
     pub(super) reactions: Reactions,
     pub(super) viewer_count: u64,
@@ -116,6 +121,47 @@ impl Frame {
             epoch: self.epoch,
             seq: self.to,
         }
+    }
+}
+
+/// What may be forwarded: everything in `(from, to]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ready {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) events: Vec<Event>,
+}
+
+/// How far one region's log is read and forwarded.
+struct Reading {
+    tracker: Tracker<Event>,
+    forwarded: u64,
+}
+
+impl Reading {
+    fn new(at: Offset) -> Self {
+        Self {
+            tracker: Tracker::new(at.epoch, at.seq, WAITING_MAX),
+            forwarded: at.seq,
+        }
+    }
+
+    fn forwarded(&self) -> Offset {
+        Offset {
+            epoch: self.tracker.epoch(),
+            seq: self.forwarded,
+        }
+    }
+
+    /// What may be forwarded now.
+    fn take(&mut self) -> Option<Ready> {
+        let to = self.tracker.at();
+        if self.forwarded == to {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.forwarded, to);
+        let events = self.tracker.drain().map(|step| step.payload).collect();
+        Some(Ready { from, to, events })
     }
 }
 
@@ -176,7 +222,7 @@ fn without<T>(error: TrySendError<T>) -> TrySendError<()> {
 }
 
 struct Subscriptions {
-    records: LiveRecords,
+    events: LiveEvents,
     reactions: LiveReactions,
     presence: PresenceReports,
 }
@@ -185,9 +231,8 @@ struct Subscriptions {
 struct Follower {
     stream: StreamId,
     shared: Arc<Shared>,
-    trackers: BTreeMap<Region, Tracker>,
-    /// The newest in the order of the log, twice as many as are asked for: ids may be in another order.
-    newest: VecDeque<Item>,
+    trackers: BTreeMap<Region, Reading>,
+    newest: Newest,
     comment_count: u64,
     totals: Totals,
     viewers: Viewers,
@@ -228,7 +273,7 @@ pub(super) async fn run(
 async fn subscribe(stream: &StreamId, shared: &Shared) -> Result<Subscriptions, LogError> {
     let log = &shared.log;
     let subscriptions = Subscriptions {
-        records: log.follow_comments(stream).await?,
+        events: log.follow_events(stream).await?,
         reactions: log.follow_reactions(stream).await?,
         presence: log.follow_presence(Some(stream)).await?,
     };
@@ -250,10 +295,9 @@ impl Follower {
                 .at
                 .0
                 .iter()
-                .map(|(region, at)| (region.clone(), Tracker::new(at.epoch, at.seq)))
+                .map(|(region, at)| (region.clone(), Reading::new(*at)))
                 .collect(),
-            // History is newest first.
-            newest: part.items.into_iter().rev().map(|(_, item)| item).collect(),
+            newest: Newest::new(shared.newest_max, part.comments, part.decisions),
             comment_count: part.comment_count,
             totals: Totals::default(),
             viewers: Viewers::default(),
@@ -285,25 +329,10 @@ impl Follower {
 
     fn position(&self) -> Position {
         let mut position = Position::default();
-        for (region, tracker) in &self.trackers {
-            let at = chorus_protocol::Offset {
-                epoch: tracker.epoch,
-                seq: tracker.forwarded(),
-            };
-            position.advance(region, at);
+        for (region, reading) in &self.trackers {
+            position.advance(region, reading.forwarded());
         }
         position
-    }
-
-    /// The newest by their ids, oldest first.
-    fn newest(&self) -> Vec<Item> {
-        let ids = self.newest.iter().filter_map(|item| {
-            let (id, _) = history::glance(&item.record)?;
-            Some((id, item))
-        });
-        let by_id: BTreeMap<CommentId, &Item> = ids.collect();
-        let older = by_id.len().saturating_sub(self.shared.newest_max);
-        by_id.into_values().skip(older).cloned().collect()
     }
 
     fn attach(
@@ -331,7 +360,7 @@ impl Follower {
         };
         let attached = Attached {
             at,
-            newest: self.newest(),
+            newest: self.newest.events(),
             comment_count: self.comment_count,
             reactions: self.totals.sums(),
             viewer_count: self.viewers.sum(),
@@ -343,25 +372,25 @@ impl Follower {
     }
 }
 
-/// How many comments a stream has.
+/// How many events a stream has.
 #[derive(Debug, Default)]
 struct Rate {
     second: u64,
-    items: u64,
+    events: u64,
     busy: bool,
 }
 
 impl Rate {
     /// So many more; true when that made the stream busy.
-    fn count(&mut self, items: usize, now_ms: u64) -> bool {
+    fn count(&mut self, events: usize, now_ms: u64) -> bool {
         let second = now_ms / 1_000;
         if second > self.second {
-            self.busy = second == self.second + 1 && self.items >= QUIET_PER_S_MIN;
+            self.busy = second == self.second + 1 && self.events >= QUIET_PER_S_MIN;
             self.second = second;
-            self.items = 0;
+            self.events = 0;
         }
-        self.items += items as u64;
-        let gets_busy = !self.busy && self.items > BUSY_PER_S;
+        self.events += events as u64;
+        let gets_busy = !self.busy && self.events > BUSY_PER_S;
         self.busy |= gets_busy;
         gets_busy
     }

@@ -14,8 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::catch_up::{Missed, missed};
 use super::directory::Found;
-use super::follower::{Ask, Attached, Frame, LaneId, Way, encode};
-use super::gap::Ready;
+use super::follower::{Ask, Attached, Frame, LaneId, Ready, Way, encode};
 use super::lane::{self, LaneError};
 use super::pop::Pop;
 use super::quiet::Quiet;

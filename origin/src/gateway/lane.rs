@@ -1,6 +1,6 @@
 //! Lanes: QUIC streams that carry length-prefixed messages.
 
-use chorus_protocol::backhaul::{FrameError, read_frame, split_frame, write_frame};
+use chorus_protocol::backhaul::{FrameError, read_frame, read_message, split_frame, write_frame};
 use quinn::{RecvStream, SendStream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,13 +41,20 @@ impl Reader {
         }
     }
 
-    /// A message that is here already.
-    pub(super) fn ready<T: DeserializeOwned>(&mut self) -> Result<Option<T>, LaneError> {
+    /// A message that is here already; within, `None` for one of a later version.
+    pub(super) fn ready<T: DeserializeOwned>(&mut self) -> Result<Option<Option<T>>, LaneError> {
+        self.read(|bytes| read_message(bytes))
+    }
+
+    fn read<T>(
+        &mut self,
+        read: impl Fn(&[u8]) -> Result<T, FrameError>,
+    ) -> Result<Option<T>, LaneError> {
         let Some((message, rest)) = split_frame(&self.buffer[self.taken..])? else {
             return Ok(None);
         };
         let left = rest.len();
-        let value = read_frame(message)?;
+        let value = read(message)?;
         self.taken = self.buffer.len() - left;
         Ok(Some(value))
     }
@@ -66,10 +73,24 @@ impl Reader {
         }
     }
 
-    /// Waits for a message; `None` when the peer has finished.
+    /// Waits for a message that must be known; `None` when the peer has finished.
     pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, LaneError> {
+        self.wait(|bytes| read_frame(bytes)).await
+    }
+
+    /// Waits for a message; within, `None` for one of a later version.
+    pub(super) async fn next_message<T: DeserializeOwned>(
+        &mut self,
+    ) -> Result<Option<Option<T>>, LaneError> {
+        self.wait(|bytes| read_message(bytes)).await
+    }
+
+    async fn wait<T>(
+        &mut self,
+        read: impl Fn(&[u8]) -> Result<T, FrameError>,
+    ) -> Result<Option<T>, LaneError> {
         loop {
-            if let Some(value) = self.ready()? {
+            if let Some(value) = self.read(&read)? {
                 return Ok(Some(value));
             }
             if !self.fill().await? {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use chorus_protocol::backhaul::{
-    CloseCode, Datagram, Held, Lane, Request, Response, ToGateway, ToPop, VERSION,
+    CloseCode, Datagram, Held, Lane, Request, Response, ToGateway, ToPop, VERSIONS, common_version,
+    read_message,
 };
 use chorus_protocol::stream::Revision;
 use chorus_protocol::{CommentId, Millis, Position, StreamId};
@@ -91,7 +92,7 @@ async fn welcome(
     let (
         Some(Lane::Control),
         Some(ToGateway::Hello {
-            version,
+            versions,
             pop,
             process,
         }),
@@ -100,10 +101,10 @@ async fn welcome(
         end(connection, CloseCode::Malformed, "hello comes first");
         return Err(LaneError::gone("hello comes first"));
     };
-    if version != VERSION {
-        end(connection, CloseCode::Version, "another version");
-        return Err(LaneError::gone("another version"));
-    }
+    let Some(version) = common_version(VERSIONS, versions) else {
+        end(connection, CloseCode::Version, "no common version");
+        return Err(LaneError::gone("no common version"));
+    };
     let id = (pop, process);
     let Some(lease) = lease(&shared, connection, &id).await? else {
         end(connection, CloseCode::NoWorker, "no worker id is free");
@@ -122,6 +123,7 @@ async fn welcome(
         shared,
     });
     pop.tell(&ToPop::Welcome {
+        version,
         region: pop.shared.log.region().clone(),
         now_ms: welcomed_at,
         worker: lease.worker,
@@ -190,7 +192,9 @@ impl Pop {
     }
 
     async fn read_control(self: &Arc<Self>, mut control: Reader) -> Result<(), LaneError> {
-        while let Some(message) = control.next::<ToGateway>().await? {
+        while let Some(message) = control.next_message::<ToGateway>().await? {
+            // Of a later version.
+            let Some(message) = message else { continue };
             match message {
                 ToGateway::Hello { .. } => {
                     end(&self.connection, CloseCode::Malformed, "a second hello");
@@ -307,20 +311,26 @@ impl Pop {
     }
 
     async fn lane(self: &Arc<Self>, send: SendStream, mut reader: Reader) -> Result<(), LaneError> {
-        match reader.next::<Lane>().await? {
+        match reader.next_message::<Lane>().await?.flatten() {
             Some(Lane::Posts) => posts::serve(Arc::clone(self), send, reader).await,
             Some(Lane::Request) => self.answer(send, reader).await,
             Some(Lane::Control | Lane::Deliveries { .. } | Lane::Quiet) => {
                 end(&self.connection, CloseCode::Malformed, "no lane to open");
                 Ok(())
             }
+            // It ended, or is of a later version: whoever opened it hears that nobody reads it.
             None => Ok(()),
         }
     }
 
     async fn answer(&self, mut send: SendStream, mut reader: Reader) -> Result<(), LaneError> {
-        let Some(request) = reader.next::<Request>().await? else {
+        let Some(request) = reader.next_message::<Request>().await? else {
             return Ok(());
+        };
+        let Some(request) = request else {
+            // Of a later version.
+            lane::write(&mut send, &Response::Unavailable).await?;
+            return send.finish().map_err(LaneError::gone);
         };
         let response = match request {
             Request::Replay { stream, range } => {
@@ -359,7 +369,7 @@ impl Pop {
                 .await
                 .map_err(LaneError::gone)?;
             // Datagrams may be of a later version; what cannot be read is let go.
-            if let Ok(Datagram::Viewing { stream, count }) = rmp_serde::from_slice(&bytes) {
+            if let Ok(Some(Datagram::Viewing { stream, count })) = read_message(&bytes) {
                 let pop = self.id.clone();
                 let viewers = count;
                 self.shared

@@ -8,21 +8,20 @@ mod outcomes;
 use std::sync::Arc;
 
 use chorus_protocol::backhaul::{
-    Outcome, Publish, Published, REACTION_USERS_MAX, RefusedReactions, ToPop, UserReactions,
+    Publish, Published, REACTION_USERS_MAX, RefusedReactions, ToPop, UserReactions,
 };
 use chorus_protocol::codes::Reason;
-use chorus_protocol::comment::post_key;
+use chorus_protocol::event::{AuthorRole, EVENT_BYTES_MAX, kind};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::stream::{Life, StreamInfo, StreamStatus};
-use chorus_protocol::{CommentId, StreamId, subject};
+use chorus_protocol::{CommentId, Envelope, Outcome, StreamId, UserId, subject};
 use quinn::SendStream;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::admission::Written;
+use super::admission::{Comment, Removal};
 use super::lane::{LaneError, Reader};
 use super::pop::{CLOCKS_MS, Pop};
 use crate::clock;
-use crate::history::{self, Posted, Standing};
 use crate::log::{Ack, Tag, Waiter};
 
 /// Publications of one posts lane waiting for the log; at the bound the lane is read no further.
@@ -59,6 +58,8 @@ pub(super) async fn serve(
     };
     loop {
         while let Some(publish) = reader.ready::<Publish>()? {
+            // Of a later version: whoever sent it hears nothing of it, as of what was lost.
+            let Some(publish) = publish else { continue };
             // Given back when the outcome is written.
             match room.acquire().await {
                 Ok(permit) => permit.forget(),
@@ -87,32 +88,7 @@ struct Posts {
 impl Posts {
     async fn publish(&mut self, publish: Publish) {
         match publish {
-            Publish::Comment {
-                request,
-                stream,
-                key,
-                id,
-                record,
-            } => match self.check(&stream, key, id, &record).await {
-                Ok((posted, life)) => {
-                    let mut waiter = self.waiter(request, key, 1);
-                    waiter.tag.id = Some(id);
-                    let shared = &self.pop.shared;
-                    match shared.admission.comment(&written(&posted, &life.info, key)) {
-                        Ok(counted) => {
-                            waiter.tag.counted = counted.then_some(posted.user_id);
-                            let publish = shared.log.publish_comment(&stream, key, record, waiter);
-                            publish.await;
-                        }
-                        Err(refusal) => {
-                            // Stored before it is answered by its id, whatever the limits are now.
-                            waiter.tag.refusal = Some(refusal);
-                            shared.log.find_repeat(&stream, key, waiter).await;
-                        }
-                    }
-                }
-                Err(outcome) => self.answer(request, outcome),
-            },
+            Publish::Event { request, event } => self.publish_event(request, event).await,
             Publish::Reactions {
                 request,
                 stream,
@@ -140,6 +116,49 @@ impl Posts {
                 }
                 Err(outcome) => self.answer(request, outcome),
             },
+        }
+    }
+
+    async fn publish_event(&mut self, request: u64, event: Vec<u8>) {
+        let written = match self.check(&event).await {
+            Ok(written) => written,
+            Err(outcome) => return self.answer(request, outcome),
+        };
+        let mut waiter = self.waiter(request, written.key, 1);
+        waiter.tag.id = Some(written.id);
+        let shared = &self.pop.shared;
+        let (stream, key) = (&written.life.info.stream_id, written.key);
+        match written.what {
+            What::Comment => match shared.admission.comment(&written.as_comment()) {
+                Ok(counted) => {
+                    waiter.tag.counted = counted.then(|| written.author.clone());
+                    shared.log.publish_event(stream, key, event, waiter).await;
+                }
+                Err(refusal) => {
+                    // Stored before it is answered by its id, whatever the limits are now.
+                    waiter.tag.refusal = Some(refusal);
+                    shared.log.find_repeat(stream, key, waiter).await;
+                }
+            },
+            What::Removal(comment) => {
+                // Whose comment it is must be looked up: the lane goes on meanwhile.
+                let shared = Arc::clone(shared);
+                let refused = self.refused.clone();
+                tokio::spawn(async move {
+                    let stream = &written.life.info.stream_id;
+                    let removal = Removal {
+                        stream,
+                        comment,
+                        by: &written.author,
+                        role: written.role,
+                    };
+                    match removal.decide(&shared.history, &shared.metrics).await {
+                        None => shared.log.publish_event(stream, key, event, waiter).await,
+                        // Nobody hears it when the PoP is gone.
+                        Some(outcome) => drop(refused.send(Published { request, outcome })),
+                    }
+                });
+            }
         }
     }
 
@@ -172,25 +191,25 @@ impl Posts {
 
     fn refuse(&self, reason: Reason, retry_after_ms: Option<u64>) -> Outcome {
         self.pop.shared.metrics.refuse(reason.as_str());
-        Outcome::Refused {
-            reason: reason.as_str().to_owned(),
-            retry_after_ms,
-        }
+        Outcome::refused(reason, retry_after_ms)
     }
 
-    async fn check(
-        &self,
-        stream: &StreamId,
-        key: u128,
-        id: CommentId,
-        record: &[u8],
-    ) -> Result<(Posted, Arc<Life>), Outcome> {
-        let whole = history::posted(record, stream).filter(|posted| {
-            posted.id == id && post_key(stream, &posted.user_id, &posted.client_id) == key
-        });
-        let Some(posted) = whole else {
-            return Err(self.refuse(Reason::Invalid, None));
+    /// What an event says, when it is one that may be let in.
+    async fn check(&self, event: &[u8]) -> Result<Written, Outcome> {
+        let invalid = || self.refuse(Reason::Invalid, None);
+        if event.len() > EVENT_BYTES_MAX {
+            return Err(invalid());
+        }
+        let envelope = Envelope::read(event).ok_or_else(invalid)?;
+        let stream = envelope.stream_id().ok_or_else(invalid)?;
+        let author = envelope.author_id().ok_or_else(invalid)?;
+        let what = match (envelope.kind, envelope.target) {
+            (kind::COMMENT, None) => What::Comment,
+            (kind::REMOVAL, Some(comment)) => What::Removal(comment),
+            // What has no rule here is not let in.
+            _ => return Err(invalid()),
         };
+        let id = envelope.id;
         let ahead_ms = id.minted_at().since(clock::now());
         if ahead_ms > CLOCKS_MS {
             // Its clock is wrong: the id would sort before what is written later.
@@ -202,8 +221,19 @@ impl Posts {
         if !self.pop.minted_rightly(id) {
             return Err(self.refuse(Reason::Unavailable, Some(1_000)));
         }
-        let life = self.check_stream(stream).await?;
-        Ok((posted, life))
+        let life = match what {
+            What::Comment => self.check_stream(&stream).await?,
+            // An ended stream is still kept in order.
+            What::Removal(_) => self.find_stream(&stream).await?,
+        };
+        Ok(Written {
+            id,
+            key: envelope.key,
+            author,
+            role: envelope.role,
+            what,
+            life,
+        })
     }
 
     async fn check_reactions(
@@ -231,12 +261,17 @@ impl Posts {
     }
 
     async fn check_stream(&self, stream: &StreamId) -> Result<Arc<Life>, Outcome> {
+        let life = self.find_stream(stream).await?;
+        match life.info.status {
+            StreamStatus::Live => Ok(life),
+            StreamStatus::Ended => Err(self.refuse(Reason::StreamEnded, None)),
+            StreamStatus::Unknown => Err(self.refuse(Reason::CommentsOff, None)),
+        }
+    }
+
+    async fn find_stream(&self, stream: &StreamId) -> Result<Arc<Life>, Outcome> {
         match self.pop.shared.directory.find(stream).await {
-            Ok(Some(life)) => match life.info.status {
-                StreamStatus::Live => Ok(life),
-                StreamStatus::Ended => Err(self.refuse(Reason::StreamEnded, None)),
-                StreamStatus::Unknown => Err(self.refuse(Reason::CommentsOff, None)),
-            },
+            Ok(Some(life)) => Ok(life),
             Ok(None) => Err(self.refuse(Reason::StreamNotFound, None)),
             // Whether it exists is not known; an earlier try may even be stored.
             Err(_) => Err(Outcome::Unknown),
@@ -244,18 +279,41 @@ impl Posts {
     }
 }
 
-/// What the limits are asked about a comment.
-fn written<'a>(posted: &'a Posted, info: &'a StreamInfo, key: u128) -> Written<'a> {
-    let slow_mode_ms = u64::from(info.settings.slow_mode_s) * 1_000;
-    Written {
-        user: &posted.user_id,
-        admin: posted.standing == Standing::Admin,
-        stream: &info.stream_id,
-        key,
-        slow_mode_ms: if posted.standing == Standing::User {
-            slow_mode_ms
-        } else {
-            0
-        },
+/// What an event is.
+enum What {
+    Comment,
+    /// Of this comment.
+    Removal(CommentId),
+}
+
+/// An event that may be let in.
+struct Written {
+    id: CommentId,
+    key: u128,
+    author: UserId,
+    role: AuthorRole,
+    what: What,
+    life: Arc<Life>,
+}
+
+impl Written {
+    /// What the limits are asked about a comment.
+    fn as_comment(&self) -> Comment<'_> {
+        let StreamInfo {
+            stream_id,
+            settings,
+            ..
+        } = &self.life.info;
+        Comment {
+            user: &self.author,
+            admin: self.role == AuthorRole::Admin,
+            stream: stream_id,
+            key: self.key,
+            slow_mode_ms: if self.role.moderates() {
+                0
+            } else {
+                u64::from(settings.slow_mode_s) * 1_000
+            },
+        }
     }
 }

@@ -1,15 +1,14 @@
-//! The durable consumer of the role `persist` on the comment log.
+//! The durable consumer of the role `persist` on the log of events.
 
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use bytes::Bytes;
-use chorus_protocol::subject;
 use futures_util::StreamExt as _;
 
 use super::provision::PERSIST;
-use super::{Log, LogError};
+use super::{Log, LogError, events_log};
 
 /// Messages fetched at once and held unacknowledged.
 const FETCH: usize = 1_000;
@@ -45,15 +44,15 @@ pub struct Consumer {
 }
 
 impl Log {
-    /// Opens the durable on this region's comment log.
+    /// Opens the durable on this region's events.
     ///
     /// # Errors
     /// When it is away.
-    pub async fn consume_comments(&self) -> Result<Consumer, LogError> {
+    pub async fn consume_events(&self) -> Result<Consumer, LogError> {
         let consumer: PullConsumer = self
             .inner
             .context
-            .get_consumer_from_stream(PERSIST, subject::comments_log(self.region()))
+            .get_consumer_from_stream(PERSIST, events_log(self.region()))
             .await
             .map_err(LogError::away)?;
         let delivered = consumer.cached_info().delivered;

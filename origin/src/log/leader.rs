@@ -1,10 +1,10 @@
 //! Asking a log's leader, where a replica may be a moment behind it.
 
-use chorus_protocol::{Region, StreamId, subject};
+use chorus_protocol::{Region, StreamId};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Log, LogError, Tail, comment_item};
+use super::{Log, LogError, Tail, event, event_subject, events_log};
 
 impl Log {
     /// Goes on where the replicas stayed behind, one message at a time from the leader.
@@ -17,17 +17,17 @@ impl Log {
         max: usize,
     ) -> Result<Tail, LogError> {
         let epoch = self.known_epoch(region)?;
-        let subject = subject::comment(region, stream);
-        let log = subject::comments_log(region);
+        let subject = event_subject(region, stream);
+        let log = events_log(region);
         tail.complete = false;
-        while tail.items.len() < max {
+        while tail.events.len() < max {
             let from = tail.last_seq().unwrap_or(after) + 1;
             let ask = json!({"seq": from, "next_by_subj": subject});
             let Some(message) = self.ask_leader(&log, &ask).await? else {
                 tail.complete = true;
                 break;
             };
-            tail.items.push(comment_item(
+            tail.events.push(event(
                 region.clone(),
                 epoch,
                 message.seq,
@@ -43,8 +43,8 @@ impl Log {
         region: &Region,
         stream: &StreamId,
     ) -> Result<Option<u64>, LogError> {
-        let log = subject::comments_log(region);
-        let ask = json!({"last_by_subj": subject::comment(region, stream)});
+        let log = events_log(region);
+        let ask = json!({"last_by_subj": event_subject(region, stream)});
         Ok(self.ask_leader(&log, &ask).await?.map(|m| m.seq))
     }
 

@@ -1,4 +1,4 @@
-//! What a log repeats live: comments with their place in the log, reaction totals.
+//! What a log repeats live: events with their place in the log, reaction totals.
 //!
 //! Live messages may be lost, repeated or reordered; the reader applies the gap rule.
 
@@ -6,23 +6,22 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use async_nats::{Message, Subscriber, header};
-use chorus_protocol::backhaul::Item;
-use chorus_protocol::{Region, StreamId};
+use chorus_protocol::{Event, Region, StreamId};
 use futures_util::{FutureExt as _, StreamExt as _};
 
-use super::{Log, LogError, comment_item, header_number, read};
+use super::{Log, LogError, event, header_number, read};
 
-/// A comment as it was repeated.
+/// An event as it was repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
     /// The message. Its epoch is that of the log as known when it came.
-    pub item: Item,
+    pub event: Event,
     /// The sequence of the one before it on the same subject, 0 for the first.
     pub previous: u64,
 }
 
-/// A stream's comments of all regions, live. Comments that are published here count as stored when they are read here.
-pub struct LiveRecords {
+/// A stream's events of all regions, live. What is published here counts as stored when they are read here.
+pub struct LiveEvents {
     log: Log,
     stream: StreamId,
     subscriber: Subscriber,
@@ -30,7 +29,7 @@ pub struct LiveRecords {
     read: bool,
 }
 
-/// The streams whose comments are read live, and how often.
+/// The streams whose events are read live, and how often.
 #[derive(Default)]
 pub(super) struct Followed(Mutex<HashMap<StreamId, usize>>);
 
@@ -66,13 +65,13 @@ pub struct LiveReactions {
 }
 
 impl Log {
-    /// Follows a stream's comments.
+    /// Follows a stream's events.
     ///
     /// # Errors
     /// When the connection is closed for good.
-    pub async fn follow_comments(&self, stream: &StreamId) -> Result<LiveRecords, LogError> {
-        let subscriber = self.subscribe(format!("live.comment.*.{stream}")).await?;
-        Ok(LiveRecords {
+    pub async fn follow_events(&self, stream: &StreamId) -> Result<LiveEvents, LogError> {
+        let subscriber = self.subscribe(format!("live.event.*.*.{stream}")).await?;
+        Ok(LiveEvents {
             log: self.clone(),
             stream: stream.clone(),
             subscriber,
@@ -113,7 +112,7 @@ impl Log {
     }
 }
 
-impl LiveRecords {
+impl LiveEvents {
     /// Waits for one and takes up to `max - 1` more that are there already, into an empty group. It stays empty:
     /// closed for good.
     pub async fn next_group(&mut self, max: usize, group: &mut Vec<Live>) {
@@ -134,8 +133,8 @@ impl LiveRecords {
 
     fn take(&self, message: &Message, group: &mut Vec<Live>) {
         if let Some(live) = self.read(message) {
-            if live.item.region == self.log.inner.region {
-                self.log.inner.publisher.came_back(message, live.item.seq);
+            if live.event.region == self.log.inner.region {
+                self.log.inner.publisher.came_back(message, live.event.seq);
             }
             group.push(live);
         } else {
@@ -148,13 +147,13 @@ impl LiveRecords {
         let seq = header_number(message, header::NATS_SEQUENCE)?;
         let previous = header_number(message, header::NATS_LAST_SEQUENCE)?;
         Some(Live {
-            item: comment_item(region, epoch, seq, &message.payload),
+            event: event(region, epoch, seq, &message.payload),
             previous,
         })
     }
 }
 
-impl Drop for LiveRecords {
+impl Drop for LiveEvents {
     fn drop(&mut self) {
         if self.read {
             self.log.inner.followed.remove(&self.stream);

@@ -12,7 +12,7 @@ use async_nats::jetstream::stream::{
 use async_nats::jetstream::{kv, stream::Info};
 use chorus_protocol::{Region, subject};
 
-use super::{Log, LogError, RegionLog};
+use super::{Log, LogError, RegionLog, event_subjects, events_log};
 
 /// Repeats of a message id are recognised for this long.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
@@ -32,14 +32,14 @@ impl Log {
     /// # Errors
     /// When a server refuses or does not answer.
     pub async fn provision(&self, workers: Duration) -> Result<(), LogError> {
-        let comments = self.put(self.comments()).await?;
+        let events = self.put(self.events()).await?;
         self.put(self.control()).await?;
         self.put(self.reactions()).await?;
         self.put(self.dead()).await?;
         self.put_leases(self.workers_bucket(), workers).await?;
         self.put_leases(self.rights_bucket(), RIGHT).await?;
         self.put_durable().await?;
-        self.note_region(&self.inner.region, &comments);
+        self.note_region(&self.inner.region, &events);
         self.look_at_peers().await;
         Ok(())
     }
@@ -51,7 +51,7 @@ impl Log {
     pub async fn leaders(&self) -> Result<(), LogError> {
         let region = self.region();
         for log in [
-            subject::comments_log(region),
+            events_log(region),
             subject::control_log(region),
             subject::reactions_log(region),
         ] {
@@ -67,12 +67,12 @@ impl Log {
         Ok(())
     }
 
-    /// Looks at a region's comment log again: its epoch and the oldest it holds.
+    /// Looks at a region's events again: its epoch and the oldest it holds.
     ///
     /// # Errors
     /// When it is away.
     pub async fn look_at(&self, region: &Region) -> Result<RegionLog, LogError> {
-        let info = self.info(&subject::comments_log(region)).await?;
+        let info = self.info(&events_log(region)).await?;
         Ok(self.note_region(region, &info))
     }
 
@@ -149,7 +149,7 @@ impl Log {
     async fn put_durable(&self) -> Result<(), LogError> {
         let config = pull::Config {
             durable_name: Some(PERSIST.to_owned()),
-            filter_subject: format!("comment.{}.>", self.region()),
+            filter_subject: event_subjects(self.region()),
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::All,
             ack_wait: Duration::from_secs(30),
@@ -159,7 +159,7 @@ impl Log {
         let made = self
             .inner
             .context
-            .create_consumer_on_stream(config, subject::comments_log(self.region()))
+            .create_consumer_on_stream(config, events_log(self.region()))
             .await;
         made.map(|_| ()).map_err(LogError::refused)
     }
@@ -187,19 +187,16 @@ impl Log {
         }
     }
 
-    fn comments(&self) -> LogConfig {
+    fn events(&self) -> LogConfig {
         let region = self.region();
-        let subjects = vec![
-            format!("comment.{region}.>"),
-            format!("moderation.{region}.>"),
-        ];
+        let subjects = vec![event_subjects(region)];
         LogConfig {
-            max_bytes: self.inner.config.comments_bytes_max,
-            max_age: DAY * self.inner.config.comments_days,
+            max_bytes: self.inner.config.events_bytes_max,
+            max_age: DAY * self.inner.config.events_days,
             duplicate_window: DUPLICATE_WINDOW,
             discard: DiscardPolicy::New,
             republish: Some(live()),
-            ..self.base(subject::comments_log(region), subjects)
+            ..self.base(events_log(region), subjects)
         }
     }
 

@@ -3,8 +3,8 @@
 //! A publication costs a place in a queue and a message; no subscription, task or timer of its own. An acknowledgement
 //! that does not come, "no responders" and a lost connection are all [`Ack::Unknown`]: the message may be stored.
 //!
-//! Comments of a stream that is read live here go without an acknowledgement: the log repeats a message after it stored
-//! it, so the comment's coming back says the same, one message of three less. What does not come back in time is
+//! Events of a stream that is read live here go without an acknowledgement: the log repeats a message after it stored
+//! it, so the event's coming back says the same, one message of three less. What does not come back in time is
 //! published again, with an acknowledgement; its message id makes that a repeat.
 
 mod acks;
@@ -22,21 +22,21 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, watch};
 
 use self::acks::{count, read_ack};
-use self::pending::{Comment, Pending, Table};
-use super::{Link, Log, LogError, header_text, replies};
+use self::pending::{Pending, Publication, Table};
+use super::{Link, Log, LogError, event_subject, header_text, replies};
 use crate::health::Condition;
 use crate::metrics::Metrics;
 
 /// An acknowledgement that takes longer is [`Ack::Unknown`].
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// A comment that has not come back live by then is asked for.
+/// An event that has not come back live by then is asked for.
 const PROOF_TIMEOUT: Duration = Duration::from_millis(250);
-/// Comments that did not come back at one sweep from which the next ones go with an acknowledgement: fewer are repeats,
+/// Events that did not come back at one sweep from which the next ones go with an acknowledgement: fewer are repeats,
 /// which never do.
 const DOUBT_MIN: usize = 8;
 /// For how long they go with one.
 const DOUBT: Duration = Duration::from_secs(5);
-/// How often late acknowledgements and comments are looked for.
+/// How often late acknowledgements and events are looked for.
 const SWEEP: Duration = Duration::from_millis(250);
 /// How long a publication may wait for room in the connection's queue.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -81,7 +81,7 @@ pub struct Tag {
     pub number: u64,
     /// Which request it answers.
     pub request: u64,
-    /// The comment's id, where it is one.
+    /// The event's id, where it is one.
     pub id: Option<CommentId>,
     /// In how many parts it is published.
     pub parts: usize,
@@ -140,30 +140,30 @@ impl Publisher {
         self.sent(token, tokio::time::timeout(SEND_TIMEOUT, sent).await);
     }
 
-    async fn publish_comment(&self, comment: Comment, waiter: Waiter) {
-        self.lock().asked = Some(comment.clone());
-        let headers = comment.headers();
-        self.publish(comment.subject, headers, comment.record, waiter)
+    async fn publish_event(&self, event: Publication, waiter: Waiter) {
+        self.lock().asked = Some(event.clone());
+        let headers = event.headers();
+        self.publish(event.subject, headers, event.body, waiter)
             .await;
     }
 
     /// The same without an acknowledgement: its coming back is one.
-    async fn publish_unacknowledged(&self, comment: Comment, waiter: Waiter) {
-        let (subject, record) = (comment.subject.clone(), comment.record.clone());
-        let headers = comment.headers();
-        let token = self.add(waiter, Some(comment));
-        let sent = self.client.publish_with_headers(subject, headers, record);
+    async fn publish_unacknowledged(&self, event: Publication, waiter: Waiter) {
+        let (subject, body) = (event.subject.clone(), event.body.clone());
+        let headers = event.headers();
+        let token = self.add(waiter, Some(event));
+        let sent = self.client.publish_with_headers(subject, headers, body);
         self.sent(token, tokio::time::timeout(SEND_TIMEOUT, sent).await);
     }
 
-    fn add(&self, waiter: Waiter, comment: Option<Comment>) -> u64 {
+    fn add(&self, waiter: Waiter, event: Option<Publication>) -> u64 {
         let mut table = self.lock();
         // Under the lock: whoever has the higher number is the younger.
         let since = Instant::now();
         table.add(Pending {
             since,
             waiter,
-            comment,
+            event,
         })
     }
 
@@ -175,7 +175,7 @@ impl Publisher {
         }
     }
 
-    /// A comment came back live: whoever published it is told, where that was here.
+    /// An event came back live: whoever published it is told, where that was here.
     pub(super) fn came_back(&self, message: &Message, seq: u64) {
         if let Some(pending) = self.take_published(message) {
             let duplicate = false;
@@ -191,7 +191,7 @@ impl Publisher {
         }
         let key = header_text(message, header::NATS_MESSAGE_ID)?;
         let key = u128::from_str_radix(key, 16).ok()?;
-        table.remove_comment(key, &message.payload)
+        table.remove_event(key, &message.payload)
     }
 
     async fn route(
@@ -232,7 +232,7 @@ impl Publisher {
         }
     }
 
-    /// Gives up what is late, and asks for the comments that did not come back.
+    /// Gives up what is late, and asks for the events that did not come back.
     fn sweep(self: &Arc<Self>) {
         let now = Instant::now();
         let (late, unproved) = {
@@ -250,7 +250,7 @@ impl Publisher {
         };
         let health = &self.metrics.health;
         // Without a connection it is the connection that is away.
-        if self.metrics.nats_connected.get() != 0 && late.iter().any(Pending::is_comment) {
+        if self.metrics.nats_connected.get() != 0 && late.iter().any(Pending::is_event) {
             health.begin(Condition::LogWrites, format!(
                 "the log acknowledged no comment within {} s: a disk of nats-server may be full or read-only (its /healthz \
                  says so; it must be started again then)",
@@ -271,20 +271,20 @@ impl Publisher {
         // Room in the connection's queue is waited for elsewhere: acknowledgements go on being read.
         tokio::spawn(async move {
             for pending in unproved {
-                if let Some(comment) = pending.comment {
-                    this.publish_comment(comment, pending.waiter).await;
+                if let Some(event) = pending.event {
+                    this.publish_event(event, pending.waiter).await;
                 }
             }
         });
     }
 
-    /// Publishes the last comment that was asked for again: the log writes when it is acknowledged, and its message id makes
+    /// Publishes the last event that was asked for again: the log writes when it is acknowledged, and its message id makes
     /// a repeat of what is stored already. It was said to be unknown, which stays true either way.
     fn try_log(self: &Arc<Self>, now: Instant) {
         if self.metrics.nats_connected.get() == 0 {
             return;
         }
-        let comment = {
+        let event = {
             let mut table = self.lock();
             let tried = table.tried;
             if tried.is_some_and(|then| now.saturating_duration_since(then) < TRIAL) {
@@ -293,14 +293,14 @@ impl Publisher {
             table.tried = Some(now);
             table.asked.clone()
         };
-        let Some(comment) = comment else { return };
+        let Some(event) = event else { return };
         let (to, _) = mpsc::unbounded_channel();
         let tag = Tag {
             id: Some(CommentId(0)),
             ..Tag::default()
         };
         let this = Arc::clone(self);
-        tokio::spawn(async move { this.publish_comment(comment, Waiter { to, tag }).await });
+        tokio::spawn(async move { this.publish_event(event, Waiter { to, tag }).await });
     }
 
     fn give_up(&self, lost: impl Iterator<Item = Pending>) {
@@ -312,7 +312,7 @@ impl Publisher {
 
     fn tell(&self, pending: Pending, ack: Ack) {
         count(&self.metrics, &ack);
-        if pending.is_comment() {
+        if pending.is_event() {
             let health = &self.metrics.health;
             match ack {
                 Ack::Stored { .. } => health.end(Condition::LogWrites),
@@ -336,7 +336,7 @@ impl Publisher {
     }
 }
 
-impl Comment {
+impl Publication {
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::NATS_MESSAGE_ID, message_id(self.key));
@@ -345,38 +345,32 @@ impl Comment {
 }
 
 impl Log {
-    /// Publishes a comment's record under its message id; the waiter is told how it came out.
-    pub async fn publish_comment(
-        &self,
-        stream: &StreamId,
-        key: u128,
-        record: Vec<u8>,
-        waiter: Waiter,
-    ) {
-        let comment = Comment {
-            subject: subject::comment(&self.inner.region, stream).into(),
+    /// Publishes an event's body under its message id; the waiter is told how it came out.
+    pub async fn publish_event(&self, stream: &StreamId, key: u128, body: Vec<u8>, waiter: Waiter) {
+        let event = Publication {
+            subject: event_subject(&self.inner.region, stream).into(),
             key,
-            record: record.into(),
+            body: body.into(),
         };
         let Some(waiter) = self.admit(waiter) else {
             return;
         };
         let publisher = &self.inner.publisher;
         if self.inner.followed.contains(stream) && publisher.lock().may_look_for(key) {
-            publisher.publish_unacknowledged(comment, waiter).await;
+            publisher.publish_unacknowledged(event, waiter).await;
         } else {
-            publisher.publish_comment(comment, waiter).await;
+            publisher.publish_event(event, waiter).await;
         }
     }
 
-    /// Asks whether a comment was stored before under its message id, and stores nothing: [`Ack::Refused`] when it was
+    /// Asks whether an event was stored before under its message id, and stores nothing: [`Ack::Refused`] when it was
     /// not within the log's window of repeats.
     pub async fn find_repeat(&self, stream: &StreamId, key: u128, waiter: Waiter) {
         let mut headers = HeaderMap::new();
         // The log looks for a repeat before it looks at this; at an expected sequence it looks first.
         headers.insert(header::NATS_MESSAGE_ID, message_id(key));
         headers.insert(header::NATS_EXPECTED_LAST_MESSAGE_ID, NO_MESSAGE);
-        let subject = subject::comment(&self.inner.region, stream);
+        let subject = event_subject(&self.inner.region, stream);
         self.publish(subject.into(), headers, Bytes::new(), waiter)
             .await;
     }

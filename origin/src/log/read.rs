@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use async_nats::{Message, StatusCode, header};
 use bytes::Bytes;
-use chorus_protocol::backhaul::Item;
 use chorus_protocol::server::Reactions;
-use chorus_protocol::{Region, StreamId, subject};
+use chorus_protocol::{Event, Region, StreamId, subject};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Log, LogError, comment_item, header_number, header_text};
+use super::{
+    Log, LogError, event, event_subject, event_subjects, events_log, header_number, header_text,
+};
 
 /// Messages asked for at once.
 const BATCH: usize = 1_000;
@@ -26,7 +27,7 @@ const BEHIND_TRIES: u32 = 5;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tail {
     /// In the order of the log.
-    pub items: Vec<Item>,
+    pub events: Vec<Event>,
     /// False when there is more than was asked for.
     pub complete: bool,
 }
@@ -35,7 +36,7 @@ impl Tail {
     /// The last sequence read.
     #[must_use]
     pub fn last_seq(&self) -> Option<u64> {
-        self.items.last().map(|item| item.seq)
+        self.events.last().map(|event| event.seq)
     }
 }
 
@@ -46,7 +47,7 @@ struct Raw {
 }
 
 impl Log {
-    /// What a region's log holds of a stream in `(after, …)`, at most `max` items.
+    /// What a region's log holds of a stream in `(after, …)`, at most `max` events.
     ///
     /// # Errors
     /// When the log is away.
@@ -58,12 +59,12 @@ impl Log {
         max: usize,
     ) -> Result<Tail, LogError> {
         let epoch = self.known_epoch(region)?;
-        let subject = subject::comment(region, stream);
-        let log = subject::comments_log(region);
+        let subject = event_subject(region, stream);
+        let log = events_log(region);
         let mut tail = Tail::default();
         let mut from = after + 1;
         loop {
-            let room = max.saturating_add(1) - tail.items.len();
+            let room = max.saturating_add(1) - tail.events.len();
             let batch = self
                 .next_by_subject(&log, &subject, from, room.min(BATCH))
                 .await?;
@@ -72,13 +73,13 @@ impl Log {
                 return Ok(tail);
             };
             from = last.seq + 1;
-            tail.items.extend(
+            tail.events.extend(
                 batch
                     .iter()
-                    .map(|raw| comment_item(region.clone(), epoch, raw.seq, &raw.payload)),
+                    .map(|raw| event(region.clone(), epoch, raw.seq, &raw.payload)),
             );
-            if tail.items.len() > max {
-                tail.items.truncate(max);
+            if tail.events.len() > max {
+                tail.events.truncate(max);
                 return Ok(tail);
             }
         }
@@ -112,25 +113,23 @@ impl Log {
                     region,
                     stream,
                     reached,
-                    max.saturating_sub(tail.items.len()),
+                    max.saturating_sub(tail.events.len()),
                 )
                 .await?;
-            tail.items.extend(more.items);
+            tail.events.extend(more.events);
             tail.complete = more.complete;
         }
         self.tail_from_leader(region, stream, tail, after, max)
             .await
     }
 
-    /// The last sequence of any comment in a region's log.
+    /// The last sequence of any event in a region's log.
     ///
     /// # Errors
     /// When the log is away.
     pub async fn last_seq(&self, region: &Region) -> Result<u64, LogError> {
-        let log = subject::comments_log(region);
-        let last = self
-            .last_payload(&log, &format!("comment.{region}.>"))
-            .await?;
+        let log = events_log(region);
+        let last = self.last_payload(&log, &event_subjects(region)).await?;
         Ok(last.map_or(0, |(seq, _)| seq))
     }
 
@@ -143,12 +142,12 @@ impl Log {
         region: &Region,
         streams: &[StreamId],
     ) -> Result<BTreeMap<StreamId, u64>, LogError> {
-        let log = subject::comments_log(region);
+        let log = events_log(region);
         let mut last = BTreeMap::new();
         for chunk in streams.chunks(SUBJECTS_MAX) {
             let subjects: Vec<String> = chunk
                 .iter()
-                .map(|stream| subject::comment(region, stream))
+                .map(|stream| event_subject(region, stream))
                 .collect();
             for raw in self.last_of(&log, &subjects).await? {
                 let stream = raw.subject.rsplit('.').next().unwrap_or_default();
@@ -181,12 +180,12 @@ impl Log {
         Ok(totals)
     }
 
-    /// The record at a sequence of this region's comment log.
+    /// The body at a sequence of this region's events.
     ///
     /// # Errors
     /// When the log is away.
-    pub async fn record_at(&self, seq: u64) -> Result<Option<Vec<u8>>, LogError> {
-        let log = subject::comments_log(self.region());
+    pub async fn event_at(&self, seq: u64) -> Result<Option<Vec<u8>>, LogError> {
+        let log = events_log(self.region());
         for attempt in 0..BEHIND_TRIES {
             let ask = json!({"seq": seq});
             let message = self.direct(&log, &ask).await?;
@@ -204,7 +203,7 @@ impl Log {
         }
     }
 
-    /// Every comment of a region's log in `(after, to]`, whatever its stream, at most `max`.
+    /// Every event of a region's log in `(after, to]`, whatever its stream, at most `max`.
     ///
     /// # Errors
     /// When the log is away.
@@ -214,17 +213,17 @@ impl Log {
         after: u64,
         to: u64,
         max: usize,
-    ) -> Result<Vec<Item>, LogError> {
+    ) -> Result<Vec<Event>, LogError> {
         let epoch = self.known_epoch(region)?;
-        let log = subject::comments_log(region);
-        let subject = format!("comment.{region}.>");
+        let log = events_log(region);
+        let subject = event_subjects(region);
         let raw = self
             .next_by_subject(&log, &subject, after + 1, max.min(BATCH))
             .await?;
         Ok(raw
             .into_iter()
             .take_while(|raw| raw.seq <= to)
-            .map(|raw| comment_item(region.clone(), epoch, raw.seq, &raw.payload))
+            .map(|raw| event(region.clone(), epoch, raw.seq, &raw.payload))
             .collect())
     }
 

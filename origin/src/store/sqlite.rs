@@ -13,10 +13,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chorus_protocol::stream::StreamInfo;
-use chorus_protocol::{Offset, Region, StreamId};
+use chorus_protocol::{CommentId, Offset, Region, StreamId};
 use rusqlite::Connection;
 
-use super::{Answer, Batch, Page, Slice, Store, StoreError, StreamPage, StreamRow, Written};
+use super::{
+    Answer, Author, Batch, Page, Slice, Store, StoreError, StreamPage, StreamRow, Written,
+};
 
 /// Threads that read.
 const READERS: usize = 2;
@@ -84,6 +86,10 @@ impl Store for Sqlite {
 
     fn comments(&self, stream: StreamId, page: Page) -> Answer<'_, Slice> {
         Self::ask(&self.readers, move |c| read::comments(c, &stream, page))
+    }
+
+    fn author(&self, stream: StreamId, comment: CommentId) -> Answer<'_, Option<Author>> {
+        Self::ask(&self.readers, move |c| read::author(c, &stream, comment))
     }
 
     fn write_stream(&self, row: StreamRow) -> Answer<'_, ()> {

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chorus_protocol::backhaul::{
-    self, Datagram, Held, Lane, Outcome, Publish, Published, RefusedReactions, Request, Response,
+    self, Datagram, Held, Lane, Publish, Published, RefusedReactions, Request, Response,
     RestRequest, RestResponse, ToGateway, ToPop, read_frame, split_frame, split_quiet, write_frame,
 };
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
 use chorus_protocol::stream::Life;
-use chorus_protocol::{Comment, CommentId, CommentRecord, Millis, Position, StreamId};
+use chorus_protocol::{Comment, CommentId, Millis, Outcome, Position, StreamId};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use rustls::pki_types::pem::PemObject as _;
@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
 #[allow(unused_imports, reason = "every test file uses its own part")]
-pub use records::{publish, reactions, record, stored};
+pub use records::{Post, publish, reactions, record, remove, stored};
 
 /// A CA, and a certificate each for gateway and PoP.
 pub fn write_certificates(directory: &Path) {
@@ -149,10 +149,9 @@ impl Delivered {
                 continue;
             }
             let known = at.map_or(0, |at| at.seq);
-            self.largest = self.largest.max(delivery.items.len());
-            for item in delivery.items.iter().filter(|item| item.seq > known) {
-                let (id, _) = chorus_origin::history::glance(&item.record).unwrap();
-                self.ids.push(id);
+            self.largest = self.largest.max(delivery.events.len());
+            for event in delivery.events.iter().filter(|event| event.seq > known) {
+                self.ids.push(event.envelope().unwrap().id);
             }
             let to = chorus_protocol::Offset {
                 epoch: delivery.epoch,
@@ -188,7 +187,7 @@ impl Pop {
         let (mut control, receive) = connection.open_bi().await.unwrap();
         send(&mut control, &Lane::Control).await;
         let hello = ToGateway::Hello {
-            version: backhaul::VERSION,
+            versions: backhaul::VERSIONS,
             pop: "pop1".parse().unwrap(),
             process,
         };
@@ -302,12 +301,12 @@ impl Pop {
         CommentId::compose(at, self.worker, 0, (self.minted % 256) as u8)
     }
 
-    pub fn comment(&mut self, stream: &StreamId, user: &str, client_id: &str) -> CommentRecord {
+    pub fn comment(&mut self, stream: &StreamId, user: &str, client_id: &str) -> Post {
         let id = self.mint();
         record(id, stream, user, client_id)
     }
 
-    pub async fn publish(&self, request: u64, record: &CommentRecord) {
+    pub async fn publish(&self, request: u64, record: &Post) {
         let publish = publish(request, record);
         send(&mut *self.posts.lock().await, &publish).await;
     }
@@ -317,7 +316,7 @@ impl Pop {
     }
 
     /// Publishes and waits for the outcome.
-    pub async fn post(&mut self, record: &CommentRecord) -> Outcome {
+    pub async fn post(&mut self, record: &Post) -> Outcome {
         self.publish(u64::MAX, record).await;
         self.outcome(u64::MAX).await
     }

@@ -130,6 +130,7 @@ fn message<'a>(kind: &str, fields: &Fields<'a>) -> Result<ClientMessage<Echo<'a>
         "delete_comment" => ClientMessage::DeleteComment {
             stream_id: fields.id(STREAM_ID)?,
             comment_id: fields.id(COMMENT_ID)?,
+            client_id: fields.some(CLIENT_ID, Fields::id)?,
         },
         "moderate" => ClientMessage::Moderate {
             stream_id: fields.id(STREAM_ID)?,

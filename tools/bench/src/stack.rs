@@ -266,8 +266,8 @@ impl Stack {
     }
 
     /// The comment log's name.
-    pub(crate) fn comments_log() -> String {
-        format!("COMMENTS_{REGION}")
+    pub(crate) fn events_log() -> String {
+        format!("EVENTS_{REGION}_0")
     }
 
     /// Starts a PoP as wished, alone on the server's core.

@@ -6,6 +6,7 @@
  * behind it. At `readHeld` the newest are counted and no longer held; `follow` takes them up from the client again.
  */
 import { compareIds, type Comment } from "../sdk/index.js";
+import { RemovedIds } from "../sdk/removed.js";
 
 export interface BacklogLimits {
   /** Comments drawn while the newest are followed. */
@@ -28,8 +29,6 @@ export const BACKLOG_DEFAULT: BacklogLimits = {
   readHeld: 5_000,
 };
 
-/** Removals remembered for comments that a page of history may still bring. */
-const REMOVED_MAX = 1_000;
 /** Marked holes; the oldest mark goes first. */
 const GAPS_MAX = 100;
 
@@ -51,7 +50,8 @@ export class Backlog {
 
   private held: Comment[] = [];
   private readonly byId = new Map<string, Comment>();
-  private readonly removed = new Set<string>();
+  /** A page of history or a late batch may still bring them. */
+  private readonly removed = new RemovedIds();
   /** The drawn part while reading, by the ids at its two ends. */
   private firstId = "";
   private lastId = "";
@@ -102,15 +102,10 @@ export class Backlog {
       if (!this.byId.delete(id)) continue;
       this.held.splice(this.lowerBound(id), 1);
     }
-    for (const id of this.removed) {
-      if (this.removed.size <= REMOVED_MAX) break;
-      this.removed.delete(id);
-    }
   }
 
-  /** A snapshot shows what is not removed (any more). */
-  restored(comments: readonly Comment[]): void {
-    for (const comment of comments) this.removed.delete(comment.id);
+  isRemoved(id: string): boolean {
+    return this.removed.has(id);
   }
 
   gapAfter(id: string): void {

@@ -12,6 +12,8 @@ export interface Composer {
   reply(comment: Comment): void;
   /** Takes up the text of a refused post; what is being written comes back after it. */
   edit(post: OwnPost): void;
+  /** Comments that were taken away: what is answered is not shown any more. */
+  removed(commentIds: readonly string[]): void;
   /** A reason why nothing can be written now, or null; and a word on the stream's mode. */
   setMode(closed: string | null, hint: string): void;
   focus(): void;
@@ -19,6 +21,7 @@ export interface Composer {
 
 export interface ComposerActions {
   find(commentId: string): Comment | undefined;
+  isRemoved(commentId: string): boolean;
   posted(): void;
 }
 
@@ -60,7 +63,8 @@ export function composer(stream: StreamHandle, actions: ComposerActions): Compos
     parentId = id;
     replying.hidden = id === null;
     const parent = id === null ? undefined : actions.find(id);
-    const words = id === null ? [] : parent ? ["Replying to ", bdi(parent.username), ": ", bdi(parent.content)] : ["Replying to an earlier comment"];
+    const gone = id !== null && actions.isRemoved(id) ? "Replying to a removed comment" : "Replying to an earlier comment";
+    const words = id === null ? [] : parent ? ["Replying to ", bdi(parent.username), ": ", bdi(parent.content)] : [gone];
     byId("replying-to").replaceChildren(...words);
   }
 
@@ -113,6 +117,9 @@ export function composer(stream: StreamHandle, actions: ComposerActions): Compos
     edit(refused) {
       write(drafts.edit({ text: text.value, parentId, editing: editedId }, refused));
       text.focus();
+    },
+    removed(commentIds) {
+      if (parentId !== null && commentIds.includes(parentId)) setParent(parentId);
     },
     setMode(reason, hint) {
       closed = reason;

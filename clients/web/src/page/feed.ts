@@ -1,6 +1,7 @@
 /** The list of comments: what the backlog says is drawn, brought into the DOM once a frame at the most. */
 import { history, type Chorus, type Comment, type OwnPost, type StreamHandle, type TimelineItem } from "../sdk/index.js";
 import { Backlog, BACKLOG_DEFAULT } from "./backlog.js";
+import { Deletions, mayDelete } from "./deleting.js";
 import { byId, setText } from "./dom.js";
 import { Earlier } from "./earlier.js";
 import { showEnds } from "./ends.js";
@@ -8,9 +9,9 @@ import { renderItem, signature, type ItemContext } from "./item.js";
 import { lines } from "./lines.js";
 import { Frames } from "./frames.js";
 import { Pace } from "./pace.js";
-import { roving } from "./roving.js";
+import { neighbour, roving } from "./roving.js";
 import { keepPlace, lastVisible, Scroll } from "./scroll.js";
-import { fate } from "./words.js";
+import { fate, removalWords } from "./words.js";
 
 /** Comments of one page of history. */
 const PAGE = 50;
@@ -30,6 +31,7 @@ export interface Feed {
   changed(): void;
   scrollToEnd(): void;
   find(commentId: string): Comment | undefined;
+  isRemoved(commentId: string): boolean;
 }
 
 export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions): Feed {
@@ -46,6 +48,12 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
       changed();
     },
   );
+  const deletions = new Deletions((id) => stream.deleteComment(id), removalWords, (failure) => {
+    if (failure !== undefined) say(`The comment: ${failure}`);
+    changed();
+    // While it is asked whether to delete a comment, that comment does not move away.
+    hold();
+  });
   const drawn = new Map<string, { element: HTMLLIElement; signature: string }>();
   const items = new WeakMap<Element, TimelineItem>();
   /** The newest comment that was within sight. */
@@ -92,9 +100,13 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
   }
 
   function reconcile(wanted: TimelineItem[]): void {
+    const me = actions.me();
     const context: ItemContext = {
-      me: actions.me(),
+      me,
       find: (id) => backlog.get(id),
+      isRemoved: (id) => backlog.isRemoved(id),
+      mayDelete: (comment) => mayDelete(comment, me?.userId ?? null, stream.view?.role ?? "anonymous"),
+      deleting: (id) => deletions.of(id),
       oldestId: backlog.oldestId,
       nowMs: client.nowMs(),
     };
@@ -102,7 +114,10 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
     for (const [key, { element }] of drawn) {
       if (keys.has(key)) continue;
       // The focus does not fall out of the feed with its line.
-      if (element.contains(document.activeElement)) scroller.focus({ preventScroll: true });
+      if (element.contains(document.activeElement)) {
+        const next = neighbour<Element>(element, (line) => keys.has(items.get(line)?.key ?? ""));
+        (next instanceof HTMLElement ? next : scroller).focus({ preventScroll: true });
+      }
       element.remove();
       drawn.delete(key);
     }
@@ -172,7 +187,7 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
 
   /** The keyboard or a selection came into the list, or left it: it stops, or moves again unless it was scrolled meanwhile. */
   function hold(): void {
-    const holds = holdsReader(list);
+    const holds = deletions.askedId !== null || holdsReader(list);
     if (holds && backlog.following) {
       held = true;
       read();
@@ -187,11 +202,27 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
     if (!item || item.kind === "gap") return;
     const comment = item.kind === "comment" ? item.comment : null;
     if (action === "reply" && comment) actions.reply(comment);
+    if (action === "delete" && comment) pressDelete(line, comment.id);
     if (action === "parent") show(comment?.parent_id ?? item.post?.parentId ?? "");
     if (!item.post) return;
     if (action === "retry") stream.retry(item.post.clientId);
     if (action === "edit") actions.edit(item.post);
     if (action === "dismiss" && stream.dismiss(item.post.clientId)) changed();
+  }
+
+  function pressDelete(line: Element, id: string): void {
+    deletions.press(id);
+    draw();
+    if (deletions.of(id) !== "asked") return;
+    // Not every browser gives the focus to what is clicked; whatever takes it away cancels.
+    line.querySelector<HTMLElement>("[data-action=delete]")?.focus({ preventScroll: true });
+    say("Press again to delete this comment, Escape to keep it.");
+  }
+
+  /** Once the focus is elsewhere, whatever drawing did meanwhile. */
+  function cancelIfLeft(): void {
+    const asking = list.querySelector(".asked");
+    if (deletions.askedId !== null && asking !== document.activeElement) deletions.cancel();
   }
 
   function show(id: string): void {
@@ -206,6 +237,8 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
   list.addEventListener("click", (event) => {
     const button = (event.target as Element).closest<HTMLElement>("[data-action]");
     const line = button?.closest("li");
+    // The second click of a double click has not read the question that the first one asked.
+    if (button?.dataset["action"] === "delete" && event.detail === 2) return;
     if (line) act(line, button?.dataset["action"] ?? "");
   });
   roving(scroller, list, {
@@ -222,6 +255,7 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
       scrollToEnd();
     },
     reply: (line) => act(line, "reply"),
+    cancel: () => deletions.cancel(),
     write: () => actions.write(),
   });
   newest.addEventListener("click", () => {
@@ -233,11 +267,15 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
     void earlier.load();
   });
   list.addEventListener("focusin", hold);
-  list.addEventListener("focusout", () => setTimeout(hold));
+  list.addEventListener("focusout", () =>
+    setTimeout(() => {
+      cancelIfLeft();
+      hold();
+    }),
+  );
   document.addEventListener("selectionchange", hold);
 
   client.on("joined", ({ added }) => {
-    backlog.restored(added);
     for (const id of stream.view?.gaps ?? []) backlog.gapAfter(id);
     filling = true;
     speak(0);
@@ -251,6 +289,8 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
   });
   client.on("removed", ({ commentIds }) => {
     backlog.remove(commentIds);
+    deletions.gone(commentIds);
+    hold();
     changed();
   });
   client.on("updated", changed);
@@ -267,7 +307,7 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
     // The waiting times that are shown count down.
     if (stream.posts.some((post) => post.retryAtMs !== null)) changed();
   }, 1_000);
-  return { changed, scrollToEnd, find: (id) => backlog.get(id) };
+  return { changed, scrollToEnd, find: (id) => backlog.get(id), isRemoved: (id) => backlog.isRemoved(id) };
 }
 
 /** Whether a line has the keyboard's focus, or a text of the list is being selected: then nothing may move away. */

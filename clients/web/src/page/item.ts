@@ -1,16 +1,21 @@
 /** One line of the feed: a comment, an own post under way, or the marker of a hole. */
 import { compareIds, type Comment, type OwnPost, type TimelineItem } from "../sdk/index.js";
+import type { Deleting } from "./deleting.js";
 import { bdi, el, isolated } from "./dom.js";
 import { fate } from "./words.js";
 
 /** What a line may ask for: `data-action` of its buttons. */
-export type ItemAction = "reply" | "parent" | "retry" | "edit" | "dismiss";
+export type ItemAction = "reply" | "parent" | "retry" | "edit" | "dismiss" | "delete";
 
 /** What a line needs to know beside its own item. */
 export interface ItemContext {
   /** The viewer's own name and id; null while only reading. */
   me: { username: string; userId: string | null } | null;
   find(commentId: string): Comment | undefined;
+  isRemoved(commentId: string): boolean;
+  mayDelete(comment: Comment): boolean;
+  /** How far this comment's removal is; null where none was begun. */
+  deleting(commentId: string): Deleting | null;
   /** The oldest comment that is held. */
   oldestId: string | undefined;
   nowMs: number;
@@ -39,6 +44,10 @@ export function signature(item: TimelineItem, context: ItemContext): string {
   let text = comment ? `${comment.id}\n${comment.content}\n${comment.highlighted}${comment.pinned}` : "";
   const parentId = comment ? comment.parent_id : item.post?.parentId;
   if (parentId) text += `\n${quoteText(parentId, context).text}`;
+  if (comment) {
+    const deleting = context.deleting(comment.id);
+    text += `\n${context.mayDelete(comment)}${typeof deleting === "string" ? deleting : (deleting?.failed ?? "")}`;
+  }
   if (item.post) text += `\n${item.post.status}\n${fate(item.post, context.nowMs).text}`;
   return text;
 }
@@ -54,6 +63,7 @@ export function renderItem(line: HTMLLIElement, item: TimelineItem, context: Ite
   const focused = held ? (document.activeElement as HTMLElement).dataset["action"] : undefined;
   const comment = item.kind === "comment" ? item.comment : null;
   const { me } = context;
+  const deleting = comment ? context.deleting(comment.id) : null;
   const username = comment?.username ?? me?.username ?? "";
   const parentId = comment ? comment.parent_id : item.post?.parentId;
 
@@ -63,6 +73,7 @@ export function renderItem(line: HTMLLIElement, item: TimelineItem, context: Ite
   line.classList.toggle("highlighted", comment?.highlighted === true);
   line.classList.toggle("mentions-me", me !== null && comment?.mentions?.some((name) => sameName(name, me.username)) === true);
   line.classList.toggle("pending", comment === null);
+  line.classList.toggle("deleting", deleting === "waiting");
   line.dataset["id"] = comment?.id ?? item.post?.commentId ?? "";
   line.dataset["status"] = item.post?.status ?? "";
   line.style.setProperty("--hue", String(hue(comment?.user_id ?? me?.userId ?? username)));
@@ -80,8 +91,9 @@ export function renderItem(line: HTMLLIElement, item: TimelineItem, context: Ite
       parentId ? quote(parentId, context) : null,
       text,
       item.post ? fateLine(item.post, context.nowMs) : null,
+      deleting !== null && typeof deleting === "object" ? statusLine("rejected", "✕", deleting.failed) : null,
     ),
-    comment ? actionRow(comment) : "",
+    comment ? actionRow(comment, context.mayDelete(comment), deleting) : "",
   );
   if (held) reachable(line, true);
   if (focused) line.querySelector<HTMLElement>(`[data-action="${focused}"]`)?.focus();
@@ -108,6 +120,7 @@ function head(username: string, comment: Comment | null, post: OwnPost | null): 
 
 function quoteText(parentId: string, context: ItemContext): { parent: Comment | null; text: string } {
   const parent = context.find(parentId);
+  if (context.isRemoved(parentId)) return { parent: null, text: "In reply to a removed comment" };
   if (parent) return { parent, text: `${parent.username}: ${parent.content}` };
   const earlier = compareIds(parentId, context.oldestId ?? "") < 0;
   return { parent: null, text: earlier ? "In reply to an earlier comment" : "In reply to a removed comment" };
@@ -124,11 +137,7 @@ function quote(parentId: string, context: ItemContext): HTMLElement {
 
 function fateLine(post: OwnPost, nowMs: number): HTMLElement {
   const { symbol, text } = fate(post, nowMs);
-  const mark = el("span", { className: "symbol", text: symbol });
-  mark.setAttribute("aria-hidden", "true");
-  const line = el("div", { className: "fate", data: { status: post.status } }, mark, el("span", { text }));
-  // The outcome is said by the status of the feed, also while the feed itself is not read out.
-  line.setAttribute("aria-live", "off");
+  const line = statusLine(post.status, symbol, text);
   if (post.status === "unconfirmed") line.append(lineButton("retry", "link", "Try again", "Try again to post this comment"));
   if (post.status === "rejected") line.append(lineButton("edit", "link", "Edit", "Edit this comment and post it anew"));
   if (post.status === "unconfirmed" || post.status === "rejected") {
@@ -137,8 +146,28 @@ function fateLine(post: OwnPost, nowMs: number): HTMLElement {
   return line;
 }
 
-function actionRow(comment: Comment): HTMLElement {
-  return el("div", { className: "actions" }, lineButton("reply", "reply", "↩", `Reply to ${isolated(comment.username)}`));
+/** What became of something that the viewer did. */
+function statusLine(status: string, symbol: string, text: string): HTMLElement {
+  const mark = el("span", { className: "symbol", text: symbol });
+  mark.setAttribute("aria-hidden", "true");
+  const line = el("div", { className: "fate", data: { status } }, mark, el("span", { text }));
+  // The outcome is said by the status of the feed, also while the feed itself is not read out.
+  line.setAttribute("aria-live", "off");
+  return line;
+}
+
+function actionRow(comment: Comment, mayDelete: boolean, deleting: Deleting | null): HTMLElement {
+  const reply = lineButton("reply", "reply", "↩", `Reply to ${isolated(comment.username)}`);
+  return el("div", { className: "actions" }, reply, mayDelete ? deleteButton(deleting) : null);
+}
+
+/** One button for both presses, so that the focus stays on it. */
+function deleteButton(deleting: Deleting | null): HTMLButtonElement {
+  if (deleting === "asked") return lineButton("delete", "delete asked", "Delete?", "Delete? Press again to delete this comment");
+  const button = lineButton("delete", "delete", "✕", "Delete comment");
+  // Not `disabled`, which would take the focus away.
+  if (deleting === "waiting") button.setAttribute("aria-disabled", "true");
+  return button;
 }
 
 function lineButton(action: ItemAction, className: string, text: string, label: string): HTMLButtonElement {

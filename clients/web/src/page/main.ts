@@ -45,6 +45,7 @@ const nameInput = byId<HTMLInputElement>("name");
 const onStage = stage(client, stream);
 const writing: Composer = composer(stream, {
   find: (id) => comments.find(id),
+  isRemoved: (id) => comments.isRemoved(id),
   posted: () => comments.scrollToEnd(),
 });
 const comments: Feed = feed(client, stream, {
@@ -134,6 +135,7 @@ client.on("auth", ({ status, reason }) => {
   problem.textContent = "Your sign-in is no longer valid. Give your name to write again.";
   problem.hidden = false;
 });
+client.on("removed", ({ commentIds }) => writing.removed(commentIds));
 for (const type of ["connection", "joined", "stream"] as const) client.on(type, showForms);
 
 let noticeTimer = 0;

@@ -11,8 +11,26 @@ export interface RovingMoves {
   more(direction: "up" | "down"): void;
   newest(): void;
   reply(line: HTMLElement): void;
+  /** Takes back what a line asks; false when none does. */
+  cancel(): boolean;
   /** Leaves the feed for the composer. */
   write(): void;
+}
+
+/** What `neighbour` needs of an element. */
+interface InRow {
+  readonly nextElementSibling: InRow | null;
+  readonly previousElementSibling: InRow | null;
+}
+
+/** Where the focus goes when its line leaves the list: the next line that stays, or else the one before. */
+export function neighbour<Line extends InRow>(line: Line, stays: (other: Line) => boolean): Line | null {
+  for (const step of ["nextElementSibling", "previousElementSibling"] as const) {
+    let other = line[step] as Line | null;
+    while (other !== null && !stays(other)) other = other[step] as Line | null;
+    if (other !== null) return other;
+  }
+  return null;
 }
 
 export function roving(scroller: HTMLElement, list: HTMLElement, moves: RovingMoves): void {
@@ -46,7 +64,7 @@ export function roving(scroller: HTMLElement, list: HTMLElement, moves: RovingMo
         moves.newest();
         break;
       case "Escape":
-        moves.write();
+        if (!moves.cancel()) moves.write();
         break;
       case "Enter":
         if (target !== line) return;

@@ -27,6 +27,7 @@ const ERROR_ACTIONS = {
   already_joined: "report",
   rate_limited: "report",
   unconfirmed: "report",
+  comment_not_found: "report",
   not_found: "report",
   method_not_allowed: "report",
   conflict: "report",
@@ -59,6 +60,8 @@ const REASON_ACTIONS = {
   stream_ended: "final",
   stream_not_found: "final",
   not_joined: "final",
+  forbidden: "final",
+  comment_not_found: "final",
   unavailable: "final",
 } satisfies Record<Reason, ReasonAction>;
 

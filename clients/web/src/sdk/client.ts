@@ -11,6 +11,7 @@ import { CORE_DEFAULT, type CoreConfig, type Effect, type Input, type PostOption
 import type { OwnPost } from "./outbox.js";
 import { watchPage } from "./page-events.js";
 import type { ClientMessage, Millis } from "./protocol.js";
+import type { RemovalOutcome } from "./removals.js";
 import { Core } from "./state.js";
 import { timeline, type TimelineItem } from "./timeline.js";
 import type { StreamView } from "./view.js";
@@ -36,6 +37,44 @@ export interface ChorusOptions {
 /** The timer runs at least so often while there is a connection: how soon the end of a sleep is noticed. */
 const TICK_MS = 5_000;
 
+/** Why a comment was not taken away, or is not known to be. */
+export class RemovalError extends Error {
+  /** `forbidden`, `comment_not_found`, `unconfirmed`, …. */
+  readonly code: string;
+  /** When waiting helps: the time from which it may be tried again, on the clock of `Chorus.nowMs`. */
+  readonly retryAtMs: Millis | null;
+
+  constructor({ code, message, retryAtMs }: RemovalOutcome & { code: string }) {
+    super(message ?? code);
+    this.name = "RemovalError";
+    this.code = code;
+    this.retryAtMs = retryAtMs;
+  }
+}
+
+/** Promises of removals under way, by their `client_id`. */
+class RemovalPromises {
+  private readonly open = new Map<string, { promise: Promise<void>; settle: (outcome: RemovalOutcome) => void }>();
+
+  of(clientId: string): Promise<void> | undefined {
+    return this.open.get(clientId)?.promise;
+  }
+
+  make(clientId: string): Promise<void> {
+    let settle: (outcome: RemovalOutcome) => void = () => {};
+    const promise = new Promise<void>((done, failed) => {
+      settle = ({ code, ...rest }) => (code === null ? done() : failed(new RemovalError({ code, ...rest })));
+    });
+    this.open.set(clientId, { promise, settle });
+    return promise;
+  }
+
+  settle(outcome: RemovalOutcome): void {
+    this.open.get(outcome.clientId)?.settle(outcome);
+    this.open.delete(outcome.clientId);
+  }
+}
+
 type Listener<T extends keyof ChorusEvents> = (payload: ChorusEvents[T]) => void;
 
 export class Chorus {
@@ -44,6 +83,7 @@ export class Chorus {
   private readonly core: Core;
   private readonly listeners = new Map<string, Set<Listener<never>>>();
   private readonly inputs: Input[] = [];
+  private readonly removals = new RemovalPromises();
   private readonly clock: Clock;
   private readonly sleep: SleepWatch;
   private running = false;
@@ -120,7 +160,7 @@ export class Chorus {
   /** Joins now and after every reconnect. Joining twice is joining once; a stream that could not be joined is tried anew. */
   join(streamId: string, resume?: string): StreamHandle {
     this.feed({ type: "join", streamId, resume });
-    return new StreamHandle(streamId, this.core, this.clock, (input) => this.feed(input));
+    return new StreamHandle(streamId, this.core, this.clock, this.removals, (input) => this.feed(input));
   }
 
   /** Returns the function that ends the subscription. */
@@ -158,6 +198,7 @@ export class Chorus {
       case "ask_token":
         return void this.ask(effect.round);
       case "emit":
+        if (effect.event.type === "removal") this.removals.settle(effect.event.payload);
         return this.emit(effect.event);
     }
   }
@@ -278,12 +319,14 @@ export class StreamHandle {
   readonly streamId: string;
   private readonly core: Core;
   private readonly clock: Clock;
+  private readonly removals: RemovalPromises;
   private readonly feed: (input: Input) => void;
 
-  constructor(streamId: string, core: Core, clock: Clock, feed: (input: Input) => void) {
+  constructor(streamId: string, core: Core, clock: Clock, removals: RemovalPromises, feed: (input: Input) => void) {
     this.streamId = streamId;
     this.core = core;
     this.clock = clock;
+    this.removals = removals;
     this.feed = feed;
   }
 
@@ -330,8 +373,18 @@ export class StreamHandle {
     this.send("unreact", { comment_id: commentId, reaction_type: reactionType });
   }
 
-  delete(commentId: string): void {
-    this.send("delete_comment", { comment_id: commentId });
+  /**
+   * Takes a comment away for everybody: one's own, or any as a moderator. Resolves once that is in force; rejects with a `RemovalError`, after
+   * 30 s without an answer as `unconfirmed`. What is under way already is not begun again.
+   */
+  deleteComment(commentId: string): Promise<void> {
+    const underWay = this.core.removals.underWay(this.streamId, commentId);
+    const before = underWay === null ? undefined : this.removals.of(underWay);
+    if (before) return before;
+    const clientId = newClientId();
+    const promise = this.removals.make(clientId);
+    this.feed({ type: "delete", streamId: this.streamId, commentId, clientId });
+    return promise;
   }
 
   report(commentId: string, reason: string): void {

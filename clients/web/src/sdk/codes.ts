@@ -34,6 +34,8 @@ export const ERROR_CODES = [
   "rate_limited",
   /** the outcome of a post is not known: the same `client_id` may be sent again */
   "unconfirmed",
+  /** the stream has no such comment */
+  "comment_not_found",
   /** REST: there is no such resource */
   "not_found",
   /** REST: the resource has other methods: see `Allow` */
@@ -91,6 +93,10 @@ export const REASONS = [
   "unauthenticated",
   /** the token has expired: the same post may be sent again after a new one */
   "token_expired",
+  /** this user may not do that */
+  "forbidden",
+  /** the stream has no such comment */
+  "comment_not_found",
   /** certainly not stored; it may be tried again after `retry_after_ms` */
   "unavailable",
 ] as const;
@@ -108,10 +114,19 @@ export const RECEIPT_STATUSES = [
   "held",
   /** refused, with a `reason`; it may come first and alone, or after `durable` (then it is taken away) */
   "rejected",
-  /** planned: of `moderate`: in force for every comment accepted afterwards */
+  /** of a removal or a moderator's action: in force from now on */
   "applied",
 ] as const;
 export type ReceiptStatus = (typeof RECEIPT_STATUSES)[number];
+
+/** The `reason` of `comments_removed`. */
+export const REMOVAL_REASONS = [
+  /** its author took it away */
+  "author",
+  /** a moderator or the broadcaster took it away */
+  "moderator",
+] as const;
+export type RemovalReason = (typeof REMOVAL_REASONS)[number];
 
 /** The `kind` of a notice. */
 export const NOTICE_KINDS = [

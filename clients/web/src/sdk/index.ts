@@ -2,7 +2,7 @@
 export { closeAction, errorAction, reasonAction, type CloseAction, type ErrorAction, type ReasonAction } from "./actions.js";
 export { AUTH_DEFAULT, type AuthConfig, type AuthState, type AuthStatus } from "./auth.js";
 export { BACKOFF_DEFAULT, backoffMs, type BackoffConfig } from "./backoff.js";
-export { Chorus, StreamHandle, type ChorusOptions } from "./client.js";
+export { Chorus, RemovalError, StreamHandle, type ChorusOptions } from "./client.js";
 export { systemClock, type Clock } from "./clock.js";
 export { jsonCodec, type Codec, type Frame } from "./codec.js";
 export * from "./codes.js";
@@ -12,6 +12,7 @@ export { compareIds } from "./ids.js";
 export { CORE_DEFAULT, type CoreConfig, type Effect, type Input, type PostOptions } from "./inputs.js";
 export type { OwnPost, PostStatus } from "./outbox.js";
 export * from "./protocol.js";
+export type { RemovalOutcome } from "./removals.js";
 export { devToken, history, RestError } from "./rest.js";
 export { Core } from "./state.js";
 export { cleanContent, scalarCount } from "./text.js";

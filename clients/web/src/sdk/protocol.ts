@@ -1,5 +1,5 @@
 /** The messages of client protocol 1, as they travel. The reference is `clients/protocol.md`. */
-import type { ErrorCode, NoticeKind, Reason, ReceiptStatus } from "./codes.js";
+import type { ErrorCode, NoticeKind, Reason, ReceiptStatus, RemovalReason } from "./codes.js";
 
 /** Milliseconds since 1970. */
 export type Millis = number;
@@ -39,6 +39,12 @@ export interface PostComment {
   media_ms?: Millis;
 }
 
+export interface DeleteComment {
+  stream_id: string;
+  comment_id: string;
+  client_id: string;
+}
+
 export interface Moderate {
   stream_id: string;
   client_id: string;
@@ -53,7 +59,7 @@ export interface ClientPayloads {
   post_comment: PostComment;
   react: { stream_id: string; reaction_type: string; comment_id?: string; count?: number };
   unreact: { stream_id: string; comment_id: string; reaction_type: string };
-  delete_comment: { stream_id: string; comment_id: string };
+  delete_comment: DeleteComment;
   moderate: Moderate;
   report: { stream_id: string; comment_id: string; reason: string };
   ping: unknown;
@@ -66,6 +72,7 @@ export interface Joined {
   resume: string;
   gap: boolean;
   comments: Comment[];
+  /** Ids taken away since `resume`. */
   removed?: string[];
   /** A comment's id. */
   pinned?: string | null;
@@ -96,7 +103,8 @@ export interface ProtocolError {
 export interface ServerPayloads {
   joined: Joined;
   comments_batch: { stream_id: string; comments: Comment[]; resume?: string };
-  comments_removed: { stream_id: string; comment_ids: string[]; reason?: string };
+  /** A newer server may know more reasons. */
+  comments_removed: { stream_id: string; comment_ids: string[]; reason?: RemovalReason | (string & {}) };
   comment_updated: { stream_id: string; comment_id: string } & Partial<Comment>;
   receipt: Receipt;
   reactions_batch: {

@@ -11,12 +11,14 @@ import type { CoreConfig, Effect, Input } from "./inputs.js";
 import { Outbox, type OwnPost } from "./outbox.js";
 import type { ClientMessage, Comment, Millis, ProtocolError, Receipt, ServerMessage } from "./protocol.js";
 import { ReactionBuffer } from "./reactions.js";
+import { Removals, type RemovalOutcome } from "./removals.js";
 import { cleanContent } from "./text.js";
 import { StreamView } from "./view.js";
 
 export class Core {
   readonly views = new Map<string, StreamView>();
   readonly outbox: Outbox;
+  readonly removals: Removals;
   readonly connection: Connection;
   readonly auth: Auth;
   private readonly reactions = new ReactionBuffer();
@@ -31,6 +33,7 @@ export class Core {
   constructor(config: CoreConfig) {
     this.config = config;
     this.outbox = new Outbox(config.unconfirmedAfterMs);
+    this.removals = new Removals(config.unconfirmedAfterMs);
     this.connection = new Connection(config.connection, config.random);
     this.auth = new Auth(config.auth, config.canRefresh, config.random);
     this.authTold = JSON.stringify(this.auth.state);
@@ -38,7 +41,7 @@ export class Core {
 
   /** When `timer` is wanted next; null when nothing waits. */
   nextDeadlineMs(): Millis | null {
-    const due = [this.connection, this.auth, this.outbox, this.reactions]
+    const due = [this.connection, this.auth, this.outbox, this.removals, this.reactions]
       .map((part) => part.nextDeadlineMs())
       .filter((at) => at !== null);
     return due.length === 0 ? null : Math.min(...due);
@@ -79,8 +82,11 @@ export class Core {
         const post = this.outbox.retry(input.clientId, nowMs);
         if (!post) return;
         this.emitPost(post);
-        return this.release(nowMs, post);
+        return this.release(nowMs, post.streamId);
       }
+      case "delete":
+        this.removals.add({ stream_id: input.streamId, comment_id: input.commentId, client_id: input.clientId }, nowMs);
+        return this.release(nowMs, input.streamId);
       case "react":
         if (!this.canReact(input.streamId) || input.count < 1) return;
         return this.reactions.add(input.streamId, input.reactionType, Math.floor(input.count), nowMs);
@@ -101,11 +107,13 @@ export class Core {
         return this.steps(this.connection.nudge(nowMs));
       case "wake":
         this.outbox.woke(nowMs);
+        this.removals.woke(nowMs);
         return this.steps(this.connection.wake(nowMs));
       case "freeze":
         return this.steps(this.connection.freeze());
       case "thaw":
         this.outbox.woke(nowMs);
+        this.removals.woke(nowMs);
         return this.steps(this.connection.thaw(nowMs));
       case "timer":
         return this.timer(nowMs);
@@ -116,6 +124,7 @@ export class Core {
     this.steps(this.connection.timer(nowMs));
     this.authSteps(nowMs, this.auth.timer(nowMs));
     for (const post of this.outbox.expire(nowMs)) this.emitPost(post);
+    this.emitOutcomes(this.removals.expire(nowMs));
     for (const payload of this.reactions.takeDue(nowMs)) {
       if (this.canReact(payload.stream_id)) this.send({ type: "react", payload });
     }
@@ -159,10 +168,10 @@ export class Core {
           this.steps(this.connection.restart(nowMs));
           break;
         case "end_posts":
-          this.endPosts("unauthenticated", true);
+          this.endWriting("unauthenticated", true);
           break;
         case "resend":
-          this.flushPosts();
+          this.flush();
           break;
         case "changed":
           this.tellAuth();
@@ -199,6 +208,7 @@ export class Core {
   private lost(): void {
     this.auth.lost();
     this.outbox.connectionLost();
+    this.removals.connectionLost();
     this.reactions.clear();
     this.resumed.clear();
     for (const view of this.views.values()) view.joined = false;
@@ -228,7 +238,7 @@ export class Core {
   private leave(streamId: string): void {
     if (!this.views.delete(streamId)) return;
     this.reactions.clear(streamId);
-    this.endPosts("not_joined", false, streamId);
+    this.endWriting("not_joined", false, streamId);
     if (this.connection.phase === "open") this.send({ type: "leave_stream", payload: { stream_id: streamId } });
   }
 
@@ -243,28 +253,31 @@ export class Core {
     const anchorId = this.views.get(input.streamId)?.newestId() ?? "";
     const post = this.outbox.add(wire, nowMs, input.wallMs ?? nowMs, anchorId);
     this.emitPost(post);
-    this.release(nowMs, post);
+    this.release(nowMs, post.streamId);
   }
 
-  /** Sends the post, or lets it wait for what will come, or says at once that nothing will. */
-  private release(nowMs: Millis, post: OwnPost): void {
-    const view = this.views.get(post.streamId);
-    if (!view || view.problem !== null) return this.endPosts(view?.problem ?? "not_joined", false, post.streamId);
+  /** Sends what is written in this stream, or lets it wait for what will come, or says at once that nothing will. */
+  private release(nowMs: Millis, streamId: string): void {
+    const view = this.views.get(streamId);
+    if (!view || view.problem !== null) return this.endWriting(view?.problem ?? "not_joined", false, streamId);
     this.authSteps(nowMs, this.auth.wanted(nowMs));
-    if (this.auth.status === "signed_out") return this.endPosts("unauthenticated", false, post.streamId);
-    this.flushPosts();
+    if (this.auth.status === "signed_out") return this.endWriting("unauthenticated", false, streamId);
+    this.flush();
   }
 
-  private flushPosts(): void {
+  private flush(): void {
     if (!this.auth.confirmed) return;
     for (const view of this.views.values()) {
       if (!view.joined) continue;
       for (const payload of this.outbox.takeUnsent(view.streamId)) this.send({ type: "post_comment", payload });
+      for (const payload of this.removals.takeUnsent(view.streamId)) this.send({ type: "delete_comment", payload });
     }
   }
 
-  private endPosts(reason: string, alsoSent: boolean, streamId?: string): void {
+  /** Ends the posts and the removals that will not be sent (again). */
+  private endWriting(reason: string, alsoSent: boolean, streamId?: string): void {
     for (const post of this.outbox.end(reason, alsoSent, streamId)) this.emitPost(post);
+    this.emitOutcomes(this.removals.end(reason, alsoSent, streamId));
   }
 
   private canReact(streamId: string): boolean {
@@ -305,9 +318,15 @@ export class Core {
 
   private receipt(nowMs: Millis, receipt: Receipt): void {
     const forToken = receipt.status === "rejected" && reasonAction(receipt.reason) === "token";
-    const requeued = forToken && this.auth.status !== "signed_out" && this.outbox.requeue(receipt.client_id);
+    const requeued = forToken && this.requeue(receipt.client_id);
     if (forToken) this.authSteps(nowMs, this.auth.refusedWrite(nowMs, receipt.reason as string));
     if (requeued) return;
+    const outcome = this.removals.applyReceipt(receipt, nowMs);
+    if (outcome) {
+      // What is applied is gone, also where `comments_removed` is still on its way.
+      if (outcome.code === null) this.removedLive(this.views.get(outcome.streamId), [outcome.commentId], null);
+      return this.emitOutcomes([outcome]);
+    }
     const known = this.outbox.applyReceipt(receipt, nowMs);
     if (known?.news) this.emitPost(known.post);
     if (!known) this.emit({ type: "receipt", payload: receipt });
@@ -317,14 +336,22 @@ export class Core {
     const action = errorAction(error.code);
     if (action === "join" && error.client_id === undefined) return this.joinFailed(error);
     const ofToken = action === "write" || action === "expired" || action === "invalid" || action === "user";
-    const requeued = ofToken && this.auth.status !== "signed_out" && this.outbox.requeue(error.client_id ?? "");
+    const requeued = ofToken && this.requeue(error.client_id ?? "");
     if (action === "write" || (requeued && action === "expired")) {
       this.authSteps(nowMs, this.auth.refusedWrite(nowMs, error.code));
     } else if (action === "invalid") this.authSteps(nowMs, this.auth.invalid(nowMs, error.code));
     else if (action === "expired") this.authSteps(nowMs, this.auth.expired(nowMs, error.code));
     else if (action === "user") this.authSteps(nowMs, this.auth.otherUser(nowMs, error.code));
-    const post = requeued ? null : this.outbox.applyError(error, nowMs);
+    if (requeued) return;
+    const post = this.outbox.applyError(error, nowMs);
     if (post) this.emitPost(post);
+    const outcome = this.removals.applyError(error, nowMs);
+    if (outcome) this.emitOutcomes([outcome]);
+  }
+
+  /** What was refused for want of a good token waits for a better one. */
+  private requeue(clientId: string): boolean {
+    return this.auth.status !== "signed_out" && (this.outbox.requeue(clientId) || this.removals.requeue(clientId));
   }
 
   /** The stream is not there (any more), or not for this connection: what waits for it will not be sent. */
@@ -333,7 +360,7 @@ export class Core {
     if (!view) return;
     view.joined = false;
     view.problem = error.code as ErrorCode;
-    this.endPosts(error.code, false, view.streamId);
+    this.endWriting(error.code, false, view.streamId);
     this.emitStream(view);
   }
 
@@ -346,7 +373,7 @@ export class Core {
         this.adopt(added);
         if (removed.length > 0) this.emitRemoved(streamId, removed, null);
         this.emit({ type: "joined", payload: { streamId, gap: message.payload.gap === true, resumed, added } });
-        return this.flushPosts();
+        return this.flush();
       }
       case "comments_batch": {
         const added = view.applyBatch(message.payload);
@@ -354,13 +381,8 @@ export class Core {
         if (added.length > 0) this.emit({ type: "comments", payload: { streamId, added } });
         return;
       }
-      case "comments_removed": {
-        // Also what is not on show here: an app may show more, and a removal may overtake its comment.
-        const news = (message.payload.comment_ids ?? []).filter((id) => view.isNewRemoval(id));
-        view.remove(news);
-        if (news.length > 0) this.emitRemoved(streamId, news, message.payload.reason ?? null);
-        return;
-      }
+      case "comments_removed":
+        return this.removedLive(view, message.payload.comment_ids ?? [], message.payload.reason ?? null);
       case "comment_updated":
         if (!view.update(message.payload)) return;
         return this.emit({ type: "updated", payload: { streamId, commentId: message.payload.comment_id } });
@@ -388,9 +410,19 @@ export class Core {
     }
   }
 
+  /** Also what is not on show here: an app may show more, and a removal may overtake its comment. */
+  private removedLive(view: StreamView | undefined, commentIds: string[], reason: string | null): void {
+    const news = view?.applyRemoved(commentIds) ?? [];
+    if (view && news.length > 0) this.emitRemoved(view.streamId, news, reason);
+  }
+
   private emitRemoved(streamId: string, commentIds: string[], reason: string | null): void {
     for (const post of this.outbox.markRemoved(commentIds)) this.emitPost(post);
     this.emit({ type: "removed", payload: { streamId, commentIds, reason } });
+  }
+
+  private emitOutcomes(outcomes: RemovalOutcome[]): void {
+    for (const payload of outcomes) this.emit({ type: "removal", payload });
   }
 
   private emitStream(view: StreamView): void {

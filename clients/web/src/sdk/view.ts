@@ -2,9 +2,7 @@
 import { compareIds } from "./ids.js";
 import type { ErrorCode } from "./codes.js";
 import type { Comment, Counts, Joined, Role, ServerPayloads, Settings, StreamStatus } from "./protocol.js";
-
-/** Removals remembered for comments that may still arrive late. */
-const TOMBSTONES_MAX = 1_000;
+import { RemovedIds } from "./removed.js";
 
 export class StreamView {
   readonly streamId: string;
@@ -31,7 +29,9 @@ export class StreamView {
   joined = false;
 
   private readonly byId = new Map<string, Comment>();
-  private readonly tombstones = new Set<string>();
+  private readonly removedIds = new RemovedIds();
+  /** Removals counted before their comment came: the comment is to be counted when it comes. */
+  private readonly overtaking = new RemovedIds();
   private readonly commentsMax: number;
 
   constructor(streamId: string, commentsMax: number) {
@@ -61,13 +61,12 @@ export class StreamView {
     this.status = joined.status ?? this.status;
     this.title = joined.title ?? this.title;
     this.resume = joined.resume ?? null;
-    // A snapshot is the server's present truth: what it shows is not removed (any more).
-    for (const comment of joined.comments ?? []) this.tombstones.delete(comment.id);
-    const added = this.insert(joined.comments ?? []);
+    // First what is gone: the comments may have been put together before it went.
     const removed = this.remove(joined.removed ?? []);
+    const added = this.insert(joined.comments ?? []);
     if (joined.gap && resumed && !this.gaps.includes(newestBefore)) this.gaps.push(newestBefore);
     this.trim();
-    this.pinnedId = joined.pinned ?? null;
+    this.pinnedId = this.isRemoved(joined.pinned ?? "") ? null : (joined.pinned ?? null);
     replaceCounts(this.reactions, joined.reactions ?? {});
     this.viewerCount = joined.viewer_count ?? this.viewerCount;
     this.commentCount = joined.comment_count ?? this.commentCount;
@@ -79,7 +78,8 @@ export class StreamView {
   applyBatch(batch: ServerPayloads["comments_batch"]): Comment[] {
     if (batch.resume) this.resume = batch.resume;
     const added = this.insert(batch.comments ?? []);
-    this.commentCount += added.length;
+    const overtaken = (batch.comments ?? []).filter((comment) => this.overtaking.delete(comment.id));
+    this.commentCount += added.length + overtaken.length;
     return added;
   }
 
@@ -87,7 +87,7 @@ export class StreamView {
   private insert(comments: Comment[]): Comment[] {
     const added: Comment[] = [];
     for (const comment of comments) {
-      if (this.byId.has(comment.id) || this.tombstones.has(comment.id) || this.isBeyond(comment.id)) continue;
+      if (this.byId.has(comment.id) || this.isRemoved(comment.id) || this.isBeyond(comment.id)) continue;
       let at = this.comments.length;
       while (at > 0 && compareIds((this.comments[at - 1] as Comment).id, comment.id) > 0) at -= 1;
       this.comments.splice(at, 0, comment);
@@ -107,26 +107,31 @@ export class StreamView {
     return before !== JSON.stringify([this.settings, this.status, this.title]);
   }
 
-  /** Also remembers ids not seen yet: a removal may overtake its comment. Returns what was on show. */
-  remove(ids: string[]): string[] {
-    const removed: string[] = [];
-    for (const id of ids) {
-      this.tombstones.add(id);
+  /** True when a comment of this id was taken away, so is not to be shown. */
+  isRemoved(id: string): boolean {
+    return this.removedIds.has(id);
+  }
+
+  /** What was taken away while this viewer watched. Returns the ids that are new. */
+  applyRemoved(ids: string[]): string[] {
+    const newest = this.newestId();
+    const news = this.remove(ids);
+    for (const id of news) if (compareIds(id, newest) > 0) this.overtaking.add(id);
+    this.commentCount = Math.max(0, this.commentCount - news.length);
+    return news;
+  }
+
+  /** Also remembers ids not seen yet: a removal may overtake its comment. Returns the ids that are new. */
+  private remove(ids: string[]): string[] {
+    const news = [...new Set(ids)].filter((id) => !this.removedIds.has(id));
+    for (const id of news) {
+      this.removedIds.add(id);
+      if (this.pinnedId === id) this.pinnedId = null;
       if (!this.byId.delete(id)) continue;
       this.comments.splice(this.comments.findIndex((comment) => comment.id === id), 1);
       this.commentReactions.delete(id);
-      removed.push(id);
     }
-    for (const id of this.tombstones) {
-      if (this.tombstones.size <= TOMBSTONES_MAX) break;
-      this.tombstones.delete(id);
-    }
-    return removed;
-  }
-
-  /** False for a removal that was heard before. */
-  isNewRemoval(id: string): boolean {
-    return this.byId.has(id) || !this.tombstones.has(id);
+    return news;
   }
 
   /** Merges the changed fields; false when the comment is not held, or nothing is new. */

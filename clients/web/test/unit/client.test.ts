@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { WebSocket as NodeWebSocket } from "ws";
-import { Chorus, CONNECTION_DEFAULT, devToken, type StreamHandle } from "../../src/sdk/index.js";
+import { Chorus, CONNECTION_DEFAULT, devToken, RemovalError, type StreamHandle } from "../../src/sdk/index.js";
 import { fakeServer, type FakeServer } from "../fake-server.mjs";
 
 let server: FakeServer;
@@ -45,6 +45,24 @@ test("a comment crosses, and its sender learns that it is durable", async () => 
   await until(() => texts(grace.stream).includes("hello"));
   await until(() => ada.stream.posts.find((post) => post.clientId === clientId)?.status === "durable");
   assert.equal(ada.stream.timeline().length, 1);
+});
+
+test("deleteComment resolves once it is applied, for both presses at once, and rejects with a code", async () => {
+  const ada = await viewer("ada", "s-delete");
+  const grace = await viewer("grace", "s-delete");
+  ada.stream.post("not for long");
+  await until(() => texts(grace.stream).length === 1);
+  const id = grace.stream.view?.comments[0]?.id ?? "";
+  await assert.rejects(grace.stream.deleteComment(id), (error) => error instanceof RemovalError && error.code === "forbidden");
+  await assert.rejects(ada.stream.deleteComment("1"), { code: "comment_not_found" });
+  const first = ada.stream.deleteComment(id);
+  assert.equal(ada.stream.deleteComment(id), first);
+  await first;
+  assert.deepEqual(texts(ada.stream), []);
+  await until(() => texts(grace.stream).length === 0);
+  await ada.stream.deleteComment(id);
+  const late = await viewer("late", "s-delete");
+  assert.deepEqual([texts(late.stream), late.stream.view?.commentCount], [[], 0]);
 });
 
 test("cut without a word, both come back and nothing is lost or doubled", async () => {

@@ -39,22 +39,6 @@ test("only the newest are kept, and an old repeat does not come back", () => {
   assert.deepEqual(rig.ids(), ["3", "4", "5"]);
 });
 
-test("a removal that overtakes its comment still takes it away", () => {
-  const rig = Rig.joined();
-  rig.receive({ type: "comments_removed", payload: { stream_id: "demo", comment_ids: ["7"], reason: "spam" } });
-  rig.receive(batch([comment(6), comment(7)]));
-  assert.deepEqual(rig.ids(), ["6"]);
-});
-
-test("what a later snapshot shows is shown, removed before or not", () => {
-  const rig = Rig.joined();
-  rig.receive(batch([comment(7)]));
-  rig.receive({ type: "comments_removed", payload: { stream_id: "demo", comment_ids: ["7"], reason: "spam" } });
-  rig.lose();
-  rig.comeBack(joined({ comments: [comment(7)] }));
-  assert.deepEqual(rig.ids(), ["7"]);
-});
-
 test("a gap stands where the hole is, and not on a first join", () => {
   const rig = Rig.joined();
   rig.receive(batch([comment(5)]));

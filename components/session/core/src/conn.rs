@@ -1,5 +1,6 @@
 //! One connection's state: small, as most are idle.
 
+use chorus_protocol::event::AuthorRole;
 use chorus_protocol::{Encoding, Millis, UserId};
 use chorus_tokens::{Identity, Role};
 use serde::{Deserialize, Serialize};
@@ -114,6 +115,16 @@ impl Standing {
     /// Exempt from the modes of a stream.
     pub(crate) fn moderates(self) -> bool {
         self >= Self::Moderator
+    }
+
+    /// As events say it.
+    pub(crate) fn role(self) -> AuthorRole {
+        match self {
+            Self::Anonymous | Self::User => AuthorRole::User,
+            Self::Moderator => AuthorRole::Moderator,
+            Self::Broadcaster => AuthorRole::Broadcaster,
+            Self::Admin => AuthorRole::Admin,
+        }
     }
 
     pub(crate) fn audience(self) -> Audience {

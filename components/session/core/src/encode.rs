@@ -15,7 +15,7 @@ use chorus_protocol::stream::{Settings, StreamStatus};
 use chorus_protocol::{CommentId, Encoding, Position};
 use serde::Serialize;
 
-pub(crate) use comment::{json_to_msgpack, read_record, write_comment, write_record};
+pub(crate) use comment::{json_to_msgpack, write_comment};
 pub(crate) use receipt::ReceiptOut;
 
 /// `{"type": …, "payload": …}` around anything.
@@ -90,7 +90,8 @@ pub(crate) struct ViewersOut<'a> {
 pub(crate) struct JoinedTail<'a> {
     pub(crate) title: &'a str,
     pub(crate) status: StreamStatus,
-    pub(crate) removed: [(); 0],
+    /// Taken away since the viewer's place.
+    pub(crate) removed: &'a [CommentId],
     pub(crate) pinned: Option<CommentId>,
     pub(crate) reactions: &'a Reactions,
     pub(crate) viewer_count: u64,
@@ -317,7 +318,7 @@ mod tests {
                 &JoinedTail {
                     title: "\"Über\" 🎈",
                     status: StreamStatus::Ended,
-                    removed: [],
+                    removed: &[CommentId(7), CommentId(u64::MAX >> 1)],
                     pinned: None,
                     reactions: &reactions,
                     viewer_count: 2,
@@ -333,7 +334,7 @@ mod tests {
                 resume: "tok".to_owned(),
                 gap: true,
                 comments: comments.to_vec(),
-                removed: vec![],
+                removed: vec![CommentId(7), CommentId(u64::MAX >> 1)],
                 pinned: None,
                 reactions: reactions.clone(),
                 viewer_count: 2,

@@ -1,6 +1,6 @@
 //! What goes in and what comes out: `wit/edge.wit` as plain Rust.
 
-use chorus_protocol::{Encoding, UserId};
+use chorus_protocol::{Encoding, Outcome, UserId};
 use serde::{Deserialize, Serialize};
 
 /// A viewer's connection, numbered by the host.
@@ -46,27 +46,6 @@ pub struct Opened {
     pub encoding: Encoding,
     /// The JWT it brought.
     pub token: Option<String>,
-}
-
-/// How a publication came out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// A quorum holds it.
-    Stored {
-        /// The id it is known by.
-        id: u64,
-        /// It was there before.
-        duplicate: bool,
-    },
-    /// It is certainly not stored.
-    Refused {
-        /// A reason of the receipts.
-        reason: String,
-        /// When trying again makes sense.
-        retry_after_ms: Option<u64>,
-    },
-    /// It may be stored or not.
-    Unconfirmed,
 }
 
 /// What the host tells the session.
@@ -180,18 +159,12 @@ pub enum Output {
         /// What.
         topic: TopicId,
     },
-    /// Write a comment to the log.
+    /// Write an event to the log.
     Publish {
         /// Comes back in `Published`.
         request: RequestId,
-        /// Where.
-        topic: TopicId,
-        /// The log's message id.
-        key: u128,
-        /// The comment's id.
-        id: u64,
-        /// A `CommentRecord` as MessagePack.
-        record: Vec<u8>,
+        /// The body of a [`chorus_protocol::Event`].
+        event: Vec<u8>,
     },
     /// What this shard adds.
     Count {

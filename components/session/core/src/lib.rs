@@ -6,6 +6,7 @@
 //! **Invariant**: no clock, no randomness, no environment. The same inputs always give the same outputs, also
 //! after [`Session::snapshot`] and [`Session::restore`]. No iteration order of a hash table reaches an output.
 
+mod commands;
 mod config;
 mod conn;
 mod encode;
@@ -21,9 +22,10 @@ mod stream;
 mod timers;
 mod users;
 
+pub use chorus_protocol::Outcome;
 pub use config::ConfigError;
 pub use io::{
-    Audience, BlobId, ConnectionId, Input, Opened, Outcome, Output, RequestId, TopicId, Transport,
+    Audience, BlobId, ConnectionId, Input, Opened, Output, RequestId, TopicId, Transport,
 };
 pub use session::Session;
 pub use snapshot::RestoreError;

@@ -1,6 +1,7 @@
 //! The state machine of a shard: inputs are taken in order, then what they left to be done is settled.
 
 mod accounts;
+mod delete_comment;
 mod delivery;
 mod frames;
 mod joins;
@@ -16,6 +17,7 @@ use std::collections::{BTreeSet, VecDeque};
 use chorus_protocol::session::Control;
 use chorus_protocol::{Millis, StreamId};
 
+use crate::commands::Commands;
 use crate::config::{Config, ConfigError};
 use crate::conn::Conn;
 use crate::io::{BlobId, ConnectionId, Input, Output, RequestId, TopicId};
@@ -41,6 +43,7 @@ pub struct Session {
     pub(crate) asked: Map<RequestId, TopicId>,
     pub(crate) users: Users,
     pub(crate) posts: Posts,
+    pub(crate) commands: Commands,
     pub(crate) mint: Mint,
     pub(crate) timers: Timers,
     /// Streams that were found not to exist, the last ones.
@@ -76,6 +79,7 @@ impl Session {
             asked: keyed.map(),
             users: Users::new(&keyed),
             posts: Posts::new(&keyed),
+            commands: Commands::default(),
             mint: Mint::default(),
             timers: Timers::new(&keyed),
             missing: VecDeque::new(),

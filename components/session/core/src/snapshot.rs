@@ -7,6 +7,7 @@ use chorus_protocol::rate::UserUses;
 use chorus_protocol::{ClientId, CommentId, Millis, StreamId, UserId};
 use serde::{Deserialize, Serialize};
 
+use crate::commands::Commands;
 use crate::config::{Config, ConfigError};
 use crate::conn::Conn;
 use crate::io::{BlobId, ConnectionId, RequestId, TopicId};
@@ -19,9 +20,10 @@ use crate::timers::Timer;
 use crate::users::Used;
 
 /// The form written here.
-const FORM: u32 = 3;
+const FORM: u32 = 4;
 /// The oldest form whose readers understand it. Those of form 1 forget which posts are durable, which the log knows, and
-/// those of form 2 what users have used of their limits, which the gateway knows.
+/// those of form 2 what users have used of their limits, which the gateway knows; those of form 3 know of no removals:
+/// their viewers are told by the logs.
 const READABLE_BY: u32 = 1;
 
 /// Why a snapshot cannot be taken over.
@@ -55,6 +57,7 @@ struct Written<'a> {
     /// Many: packed, see [`pack`].
     #[serde(with = "serde_bytes")]
     answered: Vec<u8>,
+    commands: &'a Commands,
     mint: &'a Mint,
     timers: Vec<(u64, Timer)>,
     announced: Option<u64>,
@@ -91,6 +94,8 @@ struct Read {
     posts_answered: Vec<(Millis, Halves)>,
     #[serde(default, with = "serde_bytes")]
     answered: Vec<u8>,
+    #[serde(default)]
+    commands: Commands,
     #[serde(default)]
     mint: Mint,
     #[serde(default)]
@@ -229,6 +234,7 @@ impl Session {
                 .map(|&(at, key)| (at, halves(key)))
                 .collect(),
             answered: pack(self.posts.all_answered()),
+            commands: &self.commands,
             mint: &self.mint,
             timers: self.timers.all(),
             announced: self.timers.announced,
@@ -261,6 +267,7 @@ impl Session {
             if let Some(live) = &mut stream.live {
                 let entries = live.recent.entries.iter().chain(&live.pending);
                 live.ids = entries.map(|entry| entry.id.0).collect();
+                live.removed.restored();
                 let jobs = live.jobs.iter().map(|job| job.request);
                 let asked = jobs.chain(live.holes.iter().map(|hole| hole.request));
                 session.asked.extend(asked.map(|request| (request, topic)));
@@ -316,6 +323,7 @@ impl Session {
         let of_form_1: Vec<Answered> = of_form_1.collect();
         posts.restore_answered(of_form_1.into_iter());
         posts.restore_answered(unpack(&read.answered));
+        session.commands = read.commands;
         session.mint = read.mint;
         for (at, timer) in read.timers {
             session.timers.set(timer, Some(at));

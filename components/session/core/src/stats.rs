@@ -55,11 +55,23 @@ stats! {
     users_evicted,
     /// Remembered posts dropped before their time.
     posts_evicted,
+    /// Decisions about comments handed to the log.
+    commands_published,
+    /// Decisions refused, by a rule here or by the gateway.
+    commands_refused,
+    /// Decisions whose outcome is not known.
+    commands_unconfirmed,
     /// Comments shown.
     comments_shown,
     /// Comments that came again.
     comments_repeated,
-    /// Items and messages of the host that could not be read.
+    /// Comments taken away.
+    comments_removed,
+    /// Removals of a stream forgotten because it has too many.
+    removals_forgotten,
+    /// Events of a kind that is not known here.
+    events_unknown,
+    /// Events and messages of the host that could not be read.
     deliveries_malformed,
     /// Holes seen in deliveries.
     holes,

@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod delivered;
 pub(crate) mod live;
 pub(crate) mod recent;
+pub(crate) mod removed;
 pub(crate) mod resume;
 
 use chorus_protocol::{Millis, Position, StreamId};

@@ -112,14 +112,14 @@ proptest! {
         prop_assert_eq!(pop.published.len(), usize::from(checked.is_ok()));
         let Ok(content) = checked else { return Ok(()) };
         let publication = pop.publication();
-        let delivery = origin.store("us", publication.bytes);
+        let delivery = origin.store("us", publication.bytes.clone());
         pop.take(writer);
         pop.deliver("demo", &delivery);
         for viewer in [reader, writer] {
             let ServerMessage::CommentsBatch { comments, .. } = pop.take_one(viewer) else {
                 panic!("not a batch");
             };
-            prop_assert_eq!(&comments[0], &publication.record.comment);
+            prop_assert_eq!(Some(&comments[0]), publication.comment.as_ref());
             prop_assert_eq!(&comments[0].content, &*content);
         }
     }

@@ -23,12 +23,17 @@ fn every_viewer_sees_every_comment_once_or_is_told() {
         total.gaps += outcome.gaps;
         total.asked += outcome.asked;
         total.closed += outcome.closed;
+        total.removed += outcome.removed;
+        total.told += outcome.told;
     }
     println!("{total:?}");
     if seeds.end - seeds.start > 20 {
         // An evening on which nothing happens proves nothing.
         assert!(
-            total.seen > 100_000 && total.resumes > 1_000 && total.asked > 500,
+            total.seen > 100_000
+                && total.resumes > 1_000
+                && total.asked > 500
+                && total.told > 1_000,
             "{total:?}"
         );
         assert!(

@@ -16,11 +16,13 @@ macro_rules! scenarios {
 }
 
 mod batching;
+mod deleting;
 mod joining;
 mod life;
 mod limits;
 mod posting;
 mod reacting;
+mod removal;
 mod repairing;
 mod resuming;
 mod texts;
@@ -29,11 +31,13 @@ mod tokens;
 pub(crate) fn all() -> Vec<Scenario> {
     [
         batching::ALL,
+        deleting::ALL,
         joining::ALL,
         life::ALL,
         limits::ALL,
         posting::ALL,
         reacting::ALL,
+        removal::ALL,
         repairing::ALL,
         resuming::ALL,
         texts::ALL,

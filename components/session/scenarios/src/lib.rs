@@ -14,6 +14,7 @@ pub mod load;
 pub mod machine;
 pub mod origin;
 pub mod pop;
+mod publication;
 pub mod sim;
 pub mod tokens;
 

@@ -6,8 +6,8 @@ use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::codec::encode;
 use chorus_protocol::limits::Limits;
 use chorus_protocol::session::{Control, SessionConfig};
-use chorus_protocol::{Encoding, Millis};
-use chorus_session_core::{Input, Opened, Outcome, Transport};
+use chorus_protocol::{CommentId, Encoding, Millis, Outcome};
+use chorus_session_core::{Input, Opened, Transport};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -193,7 +193,7 @@ fn answer(i: u64, batch: u64) -> Option<Input> {
     i.checked_sub(batch).map(|before| Input::Published {
         request: before + 1,
         outcome: Outcome::Stored {
-            id: before + 1_000,
+            id: CommentId(before + 1_000),
             duplicate: false,
         },
     })
@@ -223,13 +223,13 @@ fn posts(encoding: Encoding, messages: u64, batch: u64) -> Workload {
 fn delivered(origin: &mut Origin, topic: u32, i: u64) -> Input {
     let mut delivery = origin.write("eu", 1_000 + i, &text(i));
     // Only what each delivery says matters: the logs need not grow along.
-    if let Some((_, items)) = origin.logs.get_mut("eu") {
-        items.drain(..items.len() - 1);
+    if let Some((_, events)) = origin.logs.get_mut("eu") {
+        events.drain(..events.len() - 1);
     }
     delivery
-        .items
+        .events
         .iter_mut()
-        .for_each(|item| item.seq = delivery.to);
+        .for_each(|event| event.seq = delivery.to);
     Input::Delivered {
         topic,
         data: rmp_serde::to_vec_named(&delivery).unwrap(),

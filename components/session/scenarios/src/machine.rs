@@ -19,6 +19,10 @@ pub trait Machine {
     /// # Errors
     /// What is wrong with the bytes.
     fn restore(&mut self, bytes: &[u8]) -> Result<(), String>;
+    /// It takes snapshots by itself and cannot be put in another one's place.
+    fn keeps_its_snapshots(&self) -> bool {
+        false
+    }
 }
 
 /// Makes new machines, not yet started.

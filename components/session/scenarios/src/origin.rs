@@ -1,11 +1,13 @@
 //! The origin as a session sees it: logs of several regions, and what it says of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use chorus_protocol::backhaul::{Item, ItemKind, StreamState};
+use chorus_protocol::backhaul::StreamState;
+use chorus_protocol::codes::RemovalReason;
+use chorus_protocol::event::{AuthorRole, Envelope, Event, RemovalRecord, decision_key, kind};
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
 use chorus_protocol::stream::{Life, Settings, StreamInfo, StreamStatus};
-use chorus_protocol::{Comment, CommentId, CommentRecord, Millis, Offset, Position, Region};
+use chorus_protocol::{CommentId, CommentRecord, Millis, Offset, Position, Region};
 
 /// The logs of one stream.
 #[derive(Clone, Debug)]
@@ -15,7 +17,7 @@ pub struct Origin {
     /// The place of that in the control log.
     pub life_seq: u64,
     /// By region: the log's incarnation and what it holds. Sequences are those of a whole log, so they jump.
-    pub logs: BTreeMap<Region, (u64, Vec<Item>)>,
+    pub logs: BTreeMap<Region, (u64, Vec<Event>)>,
 }
 
 impl Origin {
@@ -42,31 +44,53 @@ impl Origin {
 
     /// Writes a comment to a region's log and gives back what a gateway would deliver.
     pub fn write(&mut self, region: &str, id: u64, content: &str) -> Delivery {
-        let record = record(self.info.stream_id.as_str(), id, content);
-        self.store(region, rmp_serde::to_vec_named(&record).unwrap())
+        let body = comment(self.info.stream_id.as_str(), id, content);
+        self.store(region, body)
     }
 
-    /// Writes a record to a region's log.
-    pub fn store(&mut self, region: &str, record: Vec<u8>) -> Delivery {
+    /// Writes the removal of a comment.
+    pub fn remove(
+        &mut self,
+        region: &str,
+        id: u64,
+        target: u64,
+        reason: RemovalReason,
+    ) -> Delivery {
+        let target = CommentId(target);
+        let envelope = Envelope {
+            id: CommentId(id),
+            kind: kind::REMOVAL,
+            stream: self.info.stream_id.as_str(),
+            author: "ann",
+            role: AuthorRole::User,
+            key: decision_key(&self.info.stream_id, kind::REMOVAL, target, ""),
+            target: Some(target),
+            record: b"",
+        };
+        let body = envelope.write_record(&RemovalRecord::new(reason));
+        self.store(region, body)
+    }
+
+    /// Writes an event to a region's log.
+    pub fn store(&mut self, region: &str, body: Vec<u8>) -> Delivery {
         let region: Region = region.parse().unwrap();
-        let (epoch, items) = self.logs.get_mut(&region).expect("a region");
-        let from = items.last().map_or(0, |item| item.seq);
+        let (epoch, events) = self.logs.get_mut(&region).expect("a region");
+        let from = events.last().map_or(0, |event| event.seq);
         // Other streams write to the same log.
         let to = from + 1 + from % 3;
-        let item = Item {
+        let event = Event {
             region: region.clone(),
             epoch: *epoch,
             seq: to,
-            kind: ItemKind::Comment,
-            record,
+            body,
         };
-        items.push(item.clone());
+        events.push(event.clone());
         Delivery {
             region,
             epoch: *epoch,
             from,
             to,
-            items: vec![item],
+            events: vec![event],
         }
     }
 
@@ -83,28 +107,41 @@ impl Origin {
     /// Where the logs stand.
     #[must_use]
     pub fn at(&self) -> Position {
-        let stand = |(region, (epoch, items)): (&Region, &(u64, Vec<Item>))| {
-            let seq = items.last().map_or(0, |item| item.seq);
+        let stand = |(region, (epoch, events)): (&Region, &(u64, Vec<Event>))| {
+            let seq = events.last().map_or(0, |event| event.seq);
             (region.clone(), Offset { epoch: *epoch, seq })
         };
         Position(self.logs.iter().map(stand).collect())
     }
 
-    /// Every item of every log, by comment id.
-    fn sorted(&self) -> Vec<Item> {
-        let mut all: Vec<Item> = self
+    /// Every event of every log, by its id.
+    fn sorted(&self) -> Vec<Event> {
+        let mut all: Vec<Event> = self
             .logs
             .values()
-            .flat_map(|(_, items)| items.iter().cloned())
+            .flat_map(|(_, events)| events.iter().cloned())
             .collect();
-        all.sort_by_cached_key(|item| id_of(&item.record));
+        all.sort_by_cached_key(|event| envelope(&event.body).id);
         all
+    }
+
+    /// The comments that were taken away.
+    #[must_use]
+    pub fn removed(&self) -> BTreeSet<u64> {
+        let events = self.logs.values().flat_map(|(_, events)| events);
+        let removed = events.filter_map(|event| envelope(&event.body).removes());
+        removed.map(|id| id.0).collect()
     }
 
     /// How the stream stands, with its 50 newest.
     #[must_use]
     pub fn state(&self) -> StreamState {
+        let removed = self.removed();
         let mut newest = self.sorted();
+        newest.retain(|event| {
+            let envelope = envelope(&event.body);
+            envelope.is_comment() && !removed.contains(&envelope.id.0)
+        });
         let comment_count = newest.len() as u64;
         newest.drain(..newest.len().saturating_sub(50));
         StreamState {
@@ -121,55 +158,56 @@ impl Origin {
     /// What the logs hold in a range.
     #[must_use]
     pub fn replay(&self, range: &ReplayRange) -> Replayed {
-        let within = |item: &Item| {
-            let (Some(from), Some(to)) = (range.from.get(&item.region), range.to.get(&item.region))
+        let within = |event: &Event| {
+            let (Some(from), Some(to)) =
+                (range.from.get(&event.region), range.to.get(&event.region))
             else {
                 return false;
             };
-            to.epoch == item.epoch && item.seq > from.seq && item.seq <= to.seq
+            to.epoch == event.epoch && event.seq > from.seq && event.seq <= to.seq
         };
-        let items: Vec<Item> = self.sorted().into_iter().filter(within).collect();
+        let events: Vec<Event> = self.sorted().into_iter().filter(within).collect();
         let other_epoch = range.from.0.iter().any(|(region, offset)| {
             self.logs
                 .get(region)
                 .is_none_or(|(epoch, _)| *epoch != offset.epoch)
         });
-        if other_epoch || items.len() > range.items_max as usize {
+        if other_epoch || events.len() > range.events_max as usize {
             return Replayed {
                 gap: true,
-                items: Vec::new(),
+                events: Vec::new(),
             };
         }
-        Replayed { gap: false, items }
+        Replayed { gap: false, events }
     }
 }
 
 /// A comment as a log holds it.
 #[must_use]
-pub fn record(stream: &str, id: u64, content: &str) -> CommentRecord {
-    CommentRecord {
-        comment: Comment {
-            id: CommentId(id),
-            stream_id: stream.parse().unwrap(),
-            user_id: "ann".parse().unwrap(),
-            username: "Ann".to_owned(),
-            content: content.to_owned(),
-            created_at_ms: Millis(1),
-            parent_id: None,
-            mentions: Vec::new(),
-            media_ms: None,
-            highlighted: false,
-            pinned: false,
-            likes: 0,
-            badges: Vec::new(),
-        },
-        client_id: format!("c{id}").parse().unwrap(),
-    }
+pub fn comment(stream: &str, id: u64, content: &str) -> Vec<u8> {
+    let envelope = Envelope {
+        id: CommentId(id),
+        kind: kind::COMMENT,
+        stream,
+        author: "ann",
+        role: AuthorRole::User,
+        key: id.into(),
+        target: None,
+        record: b"",
+    };
+    envelope.write_record(&CommentRecord {
+        username: "Ann".to_owned(),
+        content: content.to_owned(),
+        created_at_ms: Millis(1),
+        parent_id: None,
+        mentions: Vec::new(),
+        media_ms: None,
+        badges: Vec::new(),
+    })
 }
 
-/// The comment's id in a record.
+/// The envelope of an event's body.
 #[must_use]
-pub fn id_of(record: &[u8]) -> u64 {
-    let record: CommentRecord = rmp_serde::from_slice(record).expect("a record");
-    record.comment.id.0
+pub fn envelope(body: &[u8]) -> Envelope<'_> {
+    Envelope::read(body).expect("an event")
 }

@@ -8,12 +8,13 @@ use chorus_protocol::codec::{decode_server, encode};
 use chorus_protocol::server::{Joined, Receipt, ServerMessage};
 use chorus_protocol::session::{Control, Delivery, ReplayRange, Replayed, SessionConfig};
 use chorus_protocol::stream::Life;
-use chorus_protocol::{CommentRecord, Encoding, Millis, UserId};
-use chorus_session_core::{Input, Opened, Outcome, Output, Transport};
+use chorus_protocol::{Encoding, Millis, Outcome, UserId};
+use chorus_session_core::{Input, Opened, Output, Transport};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, Make};
+pub use crate::publication::Publication;
 use crate::tokens;
 
 /// When every scenario begins.
@@ -30,23 +31,6 @@ pub struct Client {
     pub closed: Option<u16>,
     /// Bytes that came.
     pub bytes: u64,
-}
-
-/// A comment on its way to the log.
-#[derive(Clone, Debug)]
-pub struct Publication {
-    /// To be answered.
-    pub request: u64,
-    /// Of which topic.
-    pub topic: u32,
-    /// The log's message id.
-    pub key: u128,
-    /// Its id.
-    pub id: u64,
-    /// As it is to be stored.
-    pub bytes: Vec<u8>,
-    /// The same, read.
-    pub record: CommentRecord,
 }
 
 /// A question to the logs.
@@ -81,7 +65,7 @@ pub struct Pop<'a> {
     pub topics: BTreeMap<u32, String>,
     members: BTreeMap<u32, BTreeSet<u64>>,
     blobs: BTreeMap<u64, Vec<u8>>,
-    /// Comments handed to the log and not taken.
+    /// Events handed to the log and not taken.
     pub published: VecDeque<Publication>,
     /// Questions to the logs not taken.
     pub asked: VecDeque<Asked>,
@@ -150,8 +134,11 @@ impl<'a> Pop<'a> {
         }
     }
 
-    /// Puts a new machine, restored from the old one's snapshot, in its place.
+    /// Puts a new machine, restored from the old one's snapshot, in its place, where that can be done from here.
     pub fn restart(&mut self) {
+        if self.machine.keeps_its_snapshots() {
+            return;
+        }
         let snapshot = self.machine.snapshot();
         let mut next = (self.make)();
         next.restore(&snapshot).expect("its own snapshot");
@@ -242,24 +229,8 @@ impl<'a> Pop<'a> {
                     "leaves what it joined"
                 );
             }
-            Output::Publish {
-                request,
-                topic,
-                key,
-                id,
-                record,
-            } => {
-                let bytes = record;
-                let record: CommentRecord = rmp_serde::from_slice(&bytes).expect("a record");
-                assert_eq!(record.comment.id.0, id);
-                self.published.push_back(Publication {
-                    request,
-                    topic,
-                    key,
-                    id,
-                    bytes,
-                    record,
-                });
+            Output::Publish { request, event } => {
+                self.published.push_back(Publication::new(request, event));
             }
             Output::Count {
                 topic,
@@ -486,9 +457,9 @@ impl<'a> Pop<'a> {
         self.feed(vec![Input::Published { request, outcome }]);
     }
 
-    /// The one comment that is on its way.
+    /// The one event that is on its way.
     pub fn publication(&mut self) -> Publication {
-        assert_eq!(self.published.len(), 1, "one comment is on its way");
+        assert_eq!(self.published.len(), 1, "one event is on its way");
         self.published.pop_front().unwrap()
     }
 

@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use chorus_protocol::codes::RemovalReason;
 use chorus_protocol::server::ServerMessage;
 use chorus_protocol::session::{Delivery, Replayed};
-use chorus_protocol::{Comment, Encoding, Position};
+use chorus_protocol::{Comment, CommentId, Encoding, Position};
 use serde_json::json;
 
 use crate::machine::Make;
-use crate::origin::{Origin, id_of};
+use crate::origin::{Origin, envelope};
 use crate::pop::{Asked, Pop};
 
 const REGIONS: [&str; 2] = ["eu", "us"];
@@ -47,6 +48,10 @@ impl Dice {
 pub struct Outcome {
     /// Comments written.
     pub written: u64,
+    /// Comments taken away.
+    pub removed: u64,
+    /// Times a viewer was told of one.
+    pub told: u64,
     /// Comments seen, over all viewers.
     pub seen: u64,
     /// Times a viewer came back.
@@ -68,6 +73,10 @@ struct Viewer {
     /// What it must have seen all of, from there on.
     since: Position,
     seen: BTreeSet<u64>,
+    /// What it was told to have been taken away.
+    removed: BTreeSet<u64>,
+    /// See [`overtaken`]: a PoP that never heard of those removals shows the comments.
+    overtaken: BTreeSet<u64>,
 }
 
 struct Place<'a> {
@@ -83,6 +92,10 @@ struct Evening<'a> {
     places: Vec<Place<'a>>,
     viewers: Vec<Viewer>,
     ids: BTreeSet<u64>,
+    /// Where each comment was written.
+    written: BTreeMap<u64, (&'static str, u64)>,
+    /// Where each removal was, and of which comment.
+    removals: Vec<(&'static str, u64, u64)>,
     outcome: Outcome,
 }
 
@@ -112,6 +125,8 @@ pub fn evening(make: Make<'_>, seed: u64, steps: u64) -> Outcome {
         places: places.collect(),
         viewers: Vec::new(),
         ids: BTreeSet::new(),
+        written: BTreeMap::new(),
+        removals: Vec::new(),
         outcome: Outcome::default(),
         dice,
     };
@@ -123,6 +138,8 @@ pub fn evening(make: Make<'_>, seed: u64, steps: u64) -> Outcome {
             token: None,
             since: Position::default(),
             seen: BTreeSet::new(),
+            removed: BTreeSet::new(),
+            overtaken: BTreeSet::new(),
         });
     }
     for _ in 0..steps {
@@ -158,18 +175,42 @@ impl Evening<'_> {
             self.outcome.written += 1;
             let region = REGIONS[self.dice.below(2) as usize];
             let delivery = self.origin.write(region, id, "hi");
-            for place in &mut self.places {
-                if place.pop.topics.is_empty() {
-                    continue;
-                }
-                // One in fifty is lost on the way; the next one shows it.
-                if !self.dice.one_in(50) {
-                    place
-                        .coming
-                        .entry(region)
-                        .or_default()
-                        .push_back(delivery.clone());
-                }
+            self.written.insert(id, (region, delivery.to));
+            self.send(region, &delivery);
+            if self.dice.one_in(6) {
+                self.remove();
+            }
+        }
+    }
+
+    /// Takes one of the last comments away, which may overtake the comment.
+    fn remove(&mut self) {
+        let which = self.dice.below(30) as usize;
+        let Some(&target) = self.ids.iter().rev().nth(which) else {
+            return;
+        };
+        let region = REGIONS[self.dice.below(2) as usize];
+        let reason = RemovalReason::ALL[self.dice.below(2) as usize];
+        self.outcome.removed += 1;
+        // Ids of decisions are none of the comments'.
+        let id = (1 << 40) + self.outcome.removed;
+        let delivery = self.origin.remove(region, id, target, reason);
+        self.removals.push((region, delivery.to, target));
+        self.send(region, &delivery);
+    }
+
+    fn send(&mut self, region: &'static str, delivery: &Delivery) {
+        for place in &mut self.places {
+            if place.pop.topics.is_empty() {
+                continue;
+            }
+            // One in fifty is lost on the way; the next one shows it.
+            if !self.dice.one_in(50) {
+                place
+                    .coming
+                    .entry(region)
+                    .or_default()
+                    .push_back(delivery.clone());
             }
         }
     }
@@ -238,7 +279,7 @@ impl Evening<'_> {
         let replayed = if gap {
             Replayed {
                 gap: true,
-                items: vec![],
+                events: vec![],
             }
         } else {
             self.origin.replay(&asked.range)
@@ -309,9 +350,15 @@ impl Evening<'_> {
                     if joined.gap || viewer.token.is_none() {
                         self.outcome.gaps += u64::from(joined.gap);
                         viewer.seen.clear();
+                        viewer.removed.clear();
                         viewer.since = Position::from_token(&joined.resume).expect("a token");
                     }
+                    for place in [&viewer.token, &Some(joined.resume.clone())] {
+                        let early = overtaken(&self.removals, &self.written, place.as_deref());
+                        viewer.overtaken.extend(early);
+                    }
                     viewer.token = Some(joined.resume);
+                    viewer.forget(&joined.removed, &mut self.outcome);
                     viewer.see(&joined.comments, &mut self.outcome);
                 }
                 ServerMessage::CommentsBatch {
@@ -321,6 +368,11 @@ impl Evening<'_> {
                     assert!(viewer.joined, "nothing comes before `joined`");
                     viewer.token = Some(resume);
                     viewer.see(&comments, &mut self.outcome);
+                }
+                ServerMessage::CommentsRemoved { comment_ids, .. } => {
+                    let viewer = &mut self.viewers[viewer];
+                    assert!(viewer.joined, "nothing comes before `joined`");
+                    viewer.forget(&comment_ids, &mut self.outcome);
                 }
                 ServerMessage::ViewerCount { .. } | ServerMessage::ReactionsBatch { .. } => {}
                 other => panic!("not expected: {other:?}"),
@@ -350,39 +402,68 @@ impl Evening<'_> {
             }
             // The last of a log may be lost without a trace behind it: gateways say so, as a delivery of nothing.
             for place in &mut self.places {
-                for (region, (epoch, items)) in &self.origin.logs {
-                    let seq = items.last().map_or(0, |item| item.seq);
+                for (region, (epoch, events)) in &self.origin.logs {
+                    let seq = events.last().map_or(0, |event| event.seq);
                     let delivery = Delivery {
                         region: region.clone(),
                         epoch: *epoch,
                         from: seq,
                         to: seq,
-                        items: vec![],
+                        events: vec![],
                     };
                     place.pop.deliver("demo", &delivery);
                 }
             }
             self.look();
         }
+        let removed = self.origin.removed();
         for (number, viewer) in self.viewers.iter().enumerate() {
             assert!(viewer.joined, "viewer {number} is answered");
-            for (region, (epoch, items)) in &self.origin.logs {
+            for (region, (epoch, events)) in &self.origin.logs {
                 let since = viewer
                     .since
                     .get(region)
                     .filter(|offset| offset.epoch == *epoch);
                 let since = since.map_or(0, |offset| offset.seq);
-                for item in items.iter().filter(|item| item.seq > since) {
-                    let id = id_of(&item.record);
+                for event in events.iter().filter(|event| event.seq > since) {
+                    let envelope = envelope(&event.body);
+                    let id = envelope.id.0;
                     assert!(
-                        viewer.seen.contains(&id),
+                        !envelope.is_comment()
+                            || viewer.seen.contains(&id)
+                            || removed.contains(&id),
                         "viewer {number} never saw {id}, {region} {}",
-                        item.seq
+                        event.seq
                     );
                 }
             }
+            let still: Vec<&u64> = removed
+                .intersection(&viewer.seen)
+                .filter(|id| !viewer.removed.contains(id) && !viewer.overtaken.contains(id))
+                .collect();
+            assert!(still.is_empty(), "viewer {number} still shows {still:?}");
         }
     }
+}
+
+/// Comments that a place is before although it is behind their removals.
+fn overtaken(
+    removals: &[(&'static str, u64, u64)],
+    written: &BTreeMap<u64, (&'static str, u64)>,
+    place: Option<&str>,
+) -> Vec<u64> {
+    let Some(place) = place.and_then(Position::from_token) else {
+        return Vec::new();
+    };
+    let reached = |region: &str, seq| {
+        let offset = place.0.get(region);
+        offset.is_some_and(|offset| offset.seq >= seq)
+    };
+    let early = removals.iter().filter(|&&(region, seq, target)| {
+        let of = written.get(&target);
+        reached(region, seq) && of.is_some_and(|&(region, seq)| !reached(region, seq))
+    });
+    early.map(|&(_, _, target)| target).collect()
 }
 
 impl Viewer {
@@ -393,11 +474,18 @@ impl Viewer {
         );
         for comment in comments {
             outcome.seen += 1;
+            // A PoP that is behind may not have heard what another told: then it tells it again.
+            self.removed.remove(&comment.id.0);
             assert!(
                 self.seen.insert(comment.id.0),
                 "{} is shown twice",
                 comment.id
             );
         }
+    }
+
+    fn forget(&mut self, ids: &[CommentId], outcome: &mut Outcome) {
+        outcome.told += ids.len() as u64;
+        self.removed.extend(ids.iter().map(|id| id.0));
     }
 }

@@ -1,55 +1,113 @@
-//! The recent items of one stream: what answers a later subscription and a replay without asking the gateway.
+//! The recent events of one stream: what answers a later subscription and a replay without asking the gateway.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
-use chorus_protocol::backhaul::{Item, ItemKind, StreamState};
+use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
 use chorus_protocol::stream::{Life, Revision};
-use chorus_protocol::{CommentId, Offset, Position};
-use serde::Deserialize;
+use chorus_protocol::{CommentId, Event, Offset, Position};
+
+/// Ids of removed comments that are known of each stream; the oldest is forgotten.
+const REMOVED_MAX: usize = 10_000;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CacheBounds {
-    pub(super) items_max: usize,
+    pub(super) events_max: usize,
     pub(super) bytes_max: usize,
     pub(super) newest_max: usize,
 }
 
-/// A stream's state at a position, and the items that led there.
+/// What an event is to the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Comment,
+    /// Takes this comment away.
+    Removal(CommentId),
+    /// A decision of another kind about this comment.
+    Decision(CommentId),
+    /// Of a later version.
+    Other,
+}
+
+/// An event, its envelope read once.
+#[derive(Debug)]
+struct Kept {
+    event: Event,
+    id: CommentId,
+    what: What,
+}
+
+impl Kept {
+    /// `None` when its body is none of an event.
+    fn read(event: Event) -> Option<Self> {
+        let envelope = event.envelope()?;
+        let id = envelope.id;
+        let what = match (envelope.is_comment(), envelope.removes(), envelope.target) {
+            (true, ..) => What::Comment,
+            (_, Some(target), _) => What::Removal(target),
+            (_, _, Some(target)) => What::Decision(target),
+            (false, None, None) => What::Other,
+        };
+        Some(Self { event, id, what })
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.event.body.len()
+    }
+
+    fn offset(&self) -> Offset {
+        Offset {
+            epoch: self.event.epoch,
+            seq: self.event.seq,
+        }
+    }
+}
+
+/// The comments that were taken away, whether they came before their removal or come after it.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    ids: HashSet<CommentId>,
+    order: VecDeque<CommentId>,
+}
+
+impl Removed {
+    fn add(&mut self, id: CommentId) {
+        if !self.ids.insert(id) {
+            return;
+        }
+        self.order.push_back(id);
+        if self.order.len() > REMOVED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+    }
+}
+
+/// A stream's state at a position, and the events that led there.
 #[derive(Debug)]
 pub(super) struct Known {
     /// The state but for `at`, `newest` and the counts that move on: those are of now.
     state: StreamState,
-    items: VecDeque<Item>,
+    events: VecDeque<Kept>,
+    removed: Removed,
     bytes: usize,
-    /// All items after this and up to the state's position are in `items`.
+    /// All events after this and up to the state's position are in `events`.
     floor: Position,
     bounds: CacheBounds,
 }
 
-/// What a delivery is to the position.
-#[derive(Debug, PartialEq)]
-pub(super) enum Step {
-    /// It follows.
-    Next,
-    /// Part of it was there before; this is the rest, as MessagePack.
-    Rest(Vec<u8>),
-    /// All of it was there before.
-    Old,
-    /// Something is missing before it.
-    Ahead(Delivery),
-    /// It contradicts itself or what is known.
-    Wrong,
-}
-
 impl Known {
-    pub(super) fn new(mut state: StreamState, bounds: CacheBounds) -> Self {
-        let items: VecDeque<Item> = std::mem::take(&mut state.newest).into();
+    /// `removed` is what was known before of the same stream.
+    pub(super) fn new(mut state: StreamState, removed: Removed, bounds: CacheBounds) -> Self {
+        let newest = std::mem::take(&mut state.newest);
+        let events: VecDeque<Kept> = newest.into_iter().filter_map(Kept::read).collect();
         let mut known = Self {
             floor: state.at.clone(),
-            bytes: items.iter().map(item_bytes).sum(),
-            items,
+            bytes: events.iter().map(Kept::bytes).sum(),
+            events,
+            removed,
             state,
             bounds,
         };
@@ -59,6 +117,11 @@ impl Known {
 
     pub(super) fn at(&self) -> &Position {
         &self.state.at
+    }
+
+    /// What was taken away, for the one that comes after this.
+    pub(super) fn into_removed(self) -> Removed {
+        self.removed
     }
 
     /// The stream itself.
@@ -76,43 +139,29 @@ impl Known {
         self.state.take_life(life)
     }
 
-    /// Takes the delivery in when it follows, at least in part.
-    pub(super) fn step(&mut self, mut delivery: Delivery) -> Step {
-        if !sound(&delivery) {
-            return Step::Wrong;
-        }
-        let at = self.state.at.get(&delivery.region);
-        let seq = match at {
-            Some(offset) if offset.epoch == delivery.epoch => offset.seq,
-            // Another incarnation of the log: what became of the rest of the old one only the gateway can tell.
-            Some(_) => return Step::Wrong,
-            None => 0,
-        };
-        if delivery.from > seq {
-            return Step::Ahead(delivery);
-        }
-        if delivery.to <= seq {
-            return Step::Old;
-        }
-        if delivery.from == seq {
-            self.take(delivery);
-            return Step::Next;
-        }
-        delivery.from = seq;
-        delivery.items.retain(|item| item.seq > seq);
-        // Writing into memory cannot fail.
-        let rest = rmp_serde::to_vec_named(&delivery).unwrap_or_default();
-        self.take(delivery);
-        Step::Rest(rest)
-    }
-
-    fn take(&mut self, delivery: Delivery) {
-        for item in delivery.items {
-            if item.kind == ItemKind::Comment {
-                self.state.comment_count += 1;
+    /// Takes a delivery in that follows.
+    pub(super) fn take(&mut self, delivery: Delivery) {
+        for event in delivery.events {
+            let offset = Offset {
+                epoch: event.epoch,
+                seq: event.seq,
+            };
+            let Some(kept) = Kept::read(event) else {
+                // A replay over it is asked of the gateway.
+                self.forget_up_to(&delivery.region, offset);
+                continue;
+            };
+            let count = &mut self.state.comment_count;
+            match kept.what {
+                What::Comment => *count = count.saturating_add(1),
+                What::Removal(target) => {
+                    *count = count.saturating_sub(1);
+                    self.removed.add(target);
+                }
+                What::Decision(_) | What::Other => {}
             }
-            self.bytes += item_bytes(&item);
-            self.items.push_back(item);
+            self.bytes += kept.bytes();
+            self.events.push_back(kept);
         }
         let to = Offset {
             epoch: delivery.epoch,
@@ -123,20 +172,20 @@ impl Known {
     }
 
     fn trim(&mut self) {
-        while self.items.len() > self.bounds.items_max || self.bytes > self.bounds.bytes_max {
-            let Some(item) = self.items.pop_front() else {
+        while self.events.len() > self.bounds.events_max || self.bytes > self.bounds.bytes_max {
+            let Some(kept) = self.events.pop_front() else {
                 break;
             };
-            self.bytes -= item_bytes(&item);
-            let to = Offset {
-                epoch: item.epoch,
-                seq: item.seq,
-            };
-            let floor = self.floor.get(&item.region);
-            // What `newest` brought lies below the floor already.
-            if floor.is_none_or(|floor| floor.epoch == to.epoch && floor.seq < to.seq) {
-                self.floor.advance(&item.region, to);
-            }
+            self.bytes -= kept.bytes();
+            self.forget_up_to(&kept.event.region, kept.offset());
+        }
+    }
+
+    fn forget_up_to(&mut self, region: &chorus_protocol::Region, to: Offset) {
+        let floor = self.floor.get(region);
+        // What `newest` brought lies below the floor already.
+        if floor.is_none_or(|floor| floor.epoch == to.epoch && floor.seq < to.seq) {
+            self.floor.advance(region, to);
         }
     }
 
@@ -152,18 +201,29 @@ impl Known {
         self.state.viewer_count = viewers.unwrap_or(self.state.viewer_count);
     }
 
-    /// The stream as it stands now, with the newest comments: the deliveries from now on continue it.
+    /// The stream as it stands now, with the newest comments that were not taken away and the decisions about them: the
+    /// deliveries from now on continue it.
     pub(super) fn state(&self) -> StreamState {
-        let mut newest: Vec<(CommentId, &Item)> = self
-            .items
+        let shown =
+            |kept: &&Kept| kept.what == What::Comment && !self.removed.ids.contains(&kept.id);
+        let mut newest: Vec<&Kept> = self
+            .events
             .iter()
             .rev()
-            .filter_map(|item| Some((comment_id(item)?, item)))
-            .take(self.bounds.newest_max)
+            .filter(shown)
+            // Several regions' logs come in another order than their ids.
+            .take(self.bounds.newest_max.saturating_mul(2))
             .collect();
-        newest.sort_by_key(|(id, _)| *id);
+        newest.sort_by_key(|kept| kept.id);
+        newest.drain(..newest.len().saturating_sub(self.bounds.newest_max));
+        let decided = |kept: &&Kept| match kept.what {
+            What::Decision(target) => newest.binary_search_by_key(&target, |it| it.id).is_ok(),
+            What::Comment | What::Removal(_) | What::Other => false,
+        };
+        let decisions = self.events.iter().filter(decided);
+        let all = newest.iter().copied().chain(decisions);
         StreamState {
-            newest: newest.into_iter().map(|(_, item)| item.clone()).collect(),
+            newest: all.map(|kept| kept.event.clone()).collect(),
             ..self.state.clone()
         }
     }
@@ -188,59 +248,46 @@ impl Known {
                 return None;
             }
         }
-        let wanted = |item: &&Item| {
-            let after = range.from.get(&item.region).map_or(0, |from| from.seq);
-            let floor = self.floor.get(&item.region).map_or(0, |floor| floor.seq);
-            range.to.get(&item.region).is_some_and(|to| {
-                to.epoch == item.epoch && item.seq > after.max(floor) && item.seq <= to.seq
+        let wanted = |kept: &&Kept| {
+            let event = &kept.event;
+            let after = range.from.get(&event.region).map_or(0, |from| from.seq);
+            let floor = self.floor.get(&event.region).map_or(0, |floor| floor.seq);
+            range.to.get(&event.region).is_some_and(|to| {
+                to.epoch == event.epoch && event.seq > after.max(floor) && event.seq <= to.seq
             })
         };
-        let mut found = Vec::new();
-        for item in self.items.iter().filter(wanted) {
-            if found.len() == range.items_max as usize {
-                return Some(Replayed {
-                    gap: true,
-                    items: Vec::new(),
-                });
-            }
-            found.push((comment_id(item)?, item));
+        let most = (range.events_max as usize).saturating_add(1);
+        let mut found: Vec<&Kept> = self.events.iter().filter(wanted).take(most).collect();
+        if found.len() == most {
+            return Some(Replayed {
+                gap: true,
+                events: Vec::new(),
+            });
         }
-        found.sort_by_key(|(id, _)| *id);
+        found.sort_by_key(|kept| kept.id);
         Some(Replayed {
             gap: false,
-            items: found.into_iter().map(|(_, item)| item.clone()).collect(),
+            events: found.iter().map(|kept| kept.event.clone()).collect(),
         })
     }
 }
 
-/// Whether a delivery's items are what its range says.
-fn sound(delivery: &Delivery) -> bool {
-    let mut last = delivery.from;
-    delivery.from <= delivery.to
-        && delivery.items.iter().all(|item| {
-            let follows = item.seq > last
-                && item.seq <= delivery.to
-                && item.epoch == delivery.epoch
-                && item.region == delivery.region;
-            last = item.seq;
-            follows
-        })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn item_bytes(item: &Item) -> usize {
-    size_of::<Item>() + item.record.len()
-}
-
-/// The id in a comment's record, all else skipped.
-fn comment_id(item: &Item) -> Option<CommentId> {
-    #[derive(Deserialize)]
-    struct Record {
-        comment: Comment,
+    #[test]
+    fn of_too_many_removals_the_oldest_is_forgotten() {
+        let mut removed = Removed::default();
+        for id in 0..=REMOVED_MAX as u64 {
+            removed.add(CommentId(id));
+            removed.add(CommentId(id));
+        }
+        assert_eq!(
+            (removed.ids.len(), removed.order.len()),
+            (REMOVED_MAX, REMOVED_MAX)
+        );
+        assert!(!removed.ids.contains(&CommentId(0)));
+        assert!(removed.ids.contains(&CommentId(REMOVED_MAX as u64)));
     }
-    #[derive(Deserialize)]
-    struct Comment {
-        id: CommentId,
-    }
-    let record: Record = rmp_serde::from_slice(&item.record).ok()?;
-    Some(record.comment.id)
 }

@@ -1,14 +1,14 @@
 //! What the shards count, added up: reactions handed in once per stream and interval, viewers said when they change.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chorus_protocol::backhaul::{Outcome, Publish, UserReactions, VIEWING_MS};
+use chorus_protocol::backhaul::{Publish, UserReactions, VIEWING_MS};
 use chorus_protocol::server::Reactions;
-use chorus_protocol::{StreamId, UserId};
+use chorus_protocol::timing::{Backoff, Deadlines};
+use chorus_protocol::{Outcome, StreamId, UserId};
 
-use super::posts::backoff;
 use crate::link::ShardId;
 
 /// The bounds that concern counting.
@@ -19,7 +19,7 @@ pub(super) struct CountBounds {
     pub(super) reaction_users_max: usize,
     pub(super) reactions_dropped_after: Duration,
     pub(super) viewers: Duration,
-    pub(super) retry_ms_max: u64,
+    pub(super) retry: Backoff,
 }
 
 /// Reactions handed in and not yet acknowledged. One per stream at a time; what comes meanwhile is added up.
@@ -45,7 +45,6 @@ struct Counting {
     pending_by: BTreeMap<UserId, Reactions>,
     flight: Option<Flight>,
     handed_in: Option<Instant>,
-    due: Option<Instant>,
 }
 
 impl Counting {
@@ -77,7 +76,7 @@ pub(super) struct Said {
 pub(super) struct Counts {
     streams: HashMap<StreamId, Counting>,
     flights: HashMap<u64, StreamId>,
-    due: BTreeSet<(Instant, StreamId)>,
+    due: Deadlines<Instant, StreamId>,
     refresh_at: Option<Instant>,
     /// The upper half of the keys of this process's increments.
     process: u64,
@@ -89,7 +88,7 @@ impl Counts {
         Self {
             streams: HashMap::new(),
             flights: HashMap::new(),
-            due: BTreeSet::new(),
+            due: Deadlines::default(),
             refresh_at: None,
             process,
             bounds,
@@ -155,14 +154,15 @@ impl Counts {
         let Some(stream) = self.flights.get(&number).cloned() else {
             return 0;
         };
-        let retry_ms_max = self.bounds.retry_ms_max;
+        let retry = self.bounds.retry;
         let mut dropped = 0;
         if let Some(counting) = self.streams.get_mut(&stream) {
             match outcome {
                 Outcome::Unknown => {
                     if let Some(flight) = &mut counting.flight {
                         flight.tries += 1;
-                        flight.again = Some(now + backoff(flight.tries, retry_ms_max, jitter));
+                        let wait = Duration::from_millis(retry.ms(flight.tries, jitter));
+                        flight.again = Some(now + wait);
                     }
                 }
                 Outcome::Stored { .. } | Outcome::Refused { .. } => {
@@ -200,10 +200,7 @@ impl Counts {
 
     /// What is to be said now. To be called while connected only.
     pub(super) fn say(&mut self, now: Instant, next_number: &mut u64, said: &mut Said) {
-        while let Some((at, stream)) = self.due.first().cloned()
-            && at <= now
-        {
-            self.due.pop_first();
+        while let Some(stream) = self.due.pop(now) {
             self.say_stream(now, &stream, next_number, said);
         }
         if self.refresh_at.is_some_and(|at| at <= now) {
@@ -228,7 +225,6 @@ impl Counts {
         let Some(counting) = self.streams.get_mut(stream) else {
             return;
         };
-        counting.due = None;
         let total = counting.total();
         let changed = counting.said.map_or(0, |(count, _)| count) != total;
         let rested = counting
@@ -284,11 +280,9 @@ impl Counts {
         let Some(counting) = self.streams.get_mut(stream) else {
             return;
         };
-        if let Some(at) = counting.due.take() {
-            self.due.remove(&(at, stream.clone()));
-        }
         if counting.is_idle() {
             self.streams.remove(stream);
+            self.due.set(stream.clone(), None);
             return;
         }
         let changed = counting.said.map_or(0, |(count, _)| count) != counting.total();
@@ -303,15 +297,12 @@ impl Counts {
                 .handed_in
                 .map_or(now, |at| at + self.bounds.reactions)
         });
-        counting.due = viewers.into_iter().chain(again).chain(reactions).min();
-        if let Some(at) = counting.due {
-            self.due.insert((at, stream.clone()));
-        }
+        let due = viewers.into_iter().chain(again).chain(reactions).min();
+        self.due.set(stream.clone(), due);
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        let due = self.due.first().map(|(at, _)| *at);
-        due.into_iter().chain(self.refresh_at).min()
+        self.due.next().into_iter().chain(self.refresh_at).min()
     }
 }
 
@@ -321,7 +312,7 @@ fn amount(flight: &Flight) -> u64 {
             let of_users = users.iter().flat_map(|it| it.by.values());
             by.values().chain(of_users).sum()
         }
-        Publish::Comment { .. } => 0,
+        Publish::Event { .. } => 0,
     }
 }
 

@@ -1,22 +1,22 @@
 //! Posts on their way to the log: pipelined, sent again under the same key, answered with the truth.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use chorus_protocol::backhaul::{Outcome, Publish};
+use chorus_protocol::Outcome;
+use chorus_protocol::backhaul::Publish;
 use chorus_protocol::codes::Reason;
+use chorus_protocol::timing::{Backoff, Deadlines};
 
-use crate::link::{PublishOutcome, ShardId};
+use super::RETRY_MS_MIN;
+use crate::link::ShardId;
 
-const RETRY_MS_MIN: u64 = 50;
-/// What a post is told that certainly is not stored.
-const UNAVAILABLE: &str = Reason::Unavailable.as_str();
 const RETRY_AFTER_MS: u64 = 1_000;
 /// Reasons that may not have held yet when an earlier try of the same post was let in.
-const OF_NOW: [&str; 3] = [
-    Reason::StreamEnded.as_str(),
-    Reason::StreamNotFound.as_str(),
-    Reason::CommentsOff.as_str(),
+const OF_NOW: [Reason; 3] = [
+    Reason::StreamEnded,
+    Reason::StreamNotFound,
+    Reason::CommentsOff,
 ];
 
 /// In the place of a shard that has forgotten its posts.
@@ -34,18 +34,18 @@ struct Post {
 }
 
 /// An answer to a shard.
-pub(super) type Answer = (ShardId, u64, PublishOutcome);
+pub(super) type Answer = (ShardId, u64, Outcome);
 
 /// All posts of the process that have no answer yet.
 #[derive(Debug)]
 pub(super) struct Posts {
     waiting: HashMap<u64, Post>,
-    /// In the order of their deadlines; those answered in the meantime are passed over.
+    /// All have the same time, so these are in order; those answered in the meantime are passed over.
     deadlines: VecDeque<(Instant, u64)>,
-    again: BTreeSet<(Instant, u64)>,
+    again: Deadlines<Instant, u64>,
     waiting_max: usize,
     unconfirmed: Duration,
-    retry_ms_max: u64,
+    retry: Backoff,
 }
 
 impl Posts {
@@ -53,10 +53,10 @@ impl Posts {
         Self {
             waiting: HashMap::new(),
             deadlines: VecDeque::new(),
-            again: BTreeSet::new(),
+            again: Deadlines::default(),
             waiting_max,
             unconfirmed: Duration::from_millis(unconfirmed_ms),
-            retry_ms_max,
+            retry: Backoff::new(RETRY_MS_MIN, retry_ms_max),
         }
     }
 
@@ -113,33 +113,21 @@ impl Posts {
         jitter: u64,
     ) -> Option<Answer> {
         let sent = self.waiting.get(&number)?.sent;
-        let outcome = match outcome {
-            // Not stored this time says nothing of the times before.
-            Outcome::Refused { reason, .. } if sent > 1 && reason == UNAVAILABLE => {
-                Outcome::Unknown
-            }
-            said @ (Outcome::Stored { .. } | Outcome::Refused { .. } | Outcome::Unknown) => said,
-        };
-        let outcome = match outcome {
-            Outcome::Stored { id, duplicate } => PublishOutcome::Stored { id, duplicate },
-            // The stream may have ended since an earlier try was stored.
-            Outcome::Refused { reason, .. } if sent > 1 && OF_NOW.contains(&reason.as_str()) => {
-                PublishOutcome::Unconfirmed
-            }
-            Outcome::Refused {
-                reason,
-                retry_after_ms,
-            } => PublishOutcome::Refused {
-                reason,
-                retry_after_ms,
-            },
-            Outcome::Unknown => {
-                let post = self.waiting.get_mut(&number)?;
-                post.tries += 1;
-                let wait = backoff(post.tries, self.retry_ms_max, jitter);
-                self.again.insert((now + wait, number));
-                return None;
-            }
+        // Not stored this time says nothing of the times before.
+        let again = sent > 1 && outcome.is_refused_for(Reason::Unavailable);
+        if again || outcome == Outcome::Unknown {
+            let post = self.waiting.get_mut(&number)?;
+            post.tries += 1;
+            let wait = Duration::from_millis(self.retry.ms(post.tries, jitter));
+            self.again.set(number, Some(now + wait));
+            return None;
+        }
+        // The stream may have ended since an earlier try was stored.
+        let of_now = |reason: &Reason| outcome.is_refused_for(*reason);
+        let outcome = if sent > 1 && OF_NOW.iter().any(of_now) {
+            Outcome::Unknown
+        } else {
+            outcome
         };
         let post = self.waiting.remove(&number)?;
         Some((post.shard, post.request, outcome))
@@ -155,11 +143,7 @@ impl Posts {
 
     /// The posts whose time to be sent again has come.
     pub(super) fn due(&mut self, now: Instant) -> Vec<u64> {
-        let later = self.again.split_off(&(now, u64::MAX));
-        std::mem::replace(&mut self.again, later)
-            .into_iter()
-            .map(|(_, number)| number)
-            .collect()
+        std::iter::from_fn(|| self.again.pop(now)).collect()
     }
 
     /// Gives up what has waited too long.
@@ -171,7 +155,7 @@ impl Posts {
             self.deadlines.pop_front();
             if let Some(post) = self.waiting.remove(&number) {
                 let outcome = if post.sent > 0 {
-                    PublishOutcome::Unconfirmed
+                    Outcome::Unknown
                 } else {
                     unavailable()
                 };
@@ -182,22 +166,10 @@ impl Posts {
 
     pub(super) fn next(&self) -> Option<Instant> {
         let deadline = self.deadlines.front().map(|(at, _)| *at);
-        let again = self.again.first().map(|(at, _)| *at);
-        deadline.into_iter().chain(again).min()
+        deadline.into_iter().chain(self.again.next()).min()
     }
 }
 
-/// How long to wait before try number `tries` + 1: doubling, with jitter so that not all come at once.
-pub(super) fn backoff(tries: u32, ms_max: u64, jitter: u64) -> Duration {
-    let ms = RETRY_MS_MIN
-        .saturating_mul(1 << tries.min(16))
-        .min(ms_max.max(RETRY_MS_MIN));
-    Duration::from_millis(ms / 2 + jitter % (ms / 2 + 1))
-}
-
-fn unavailable() -> PublishOutcome {
-    PublishOutcome::Refused {
-        reason: UNAVAILABLE.to_owned(),
-        retry_after_ms: Some(RETRY_AFTER_MS),
-    }
+fn unavailable() -> Outcome {
+    Outcome::refused(Reason::Unavailable, Some(RETRY_AFTER_MS))
 }

@@ -1,13 +1,16 @@
 //! Replays the cache cannot answer: asked of the gateway, the same range once for all who want it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use chorus_protocol::StreamId;
 use chorus_protocol::session::ReplayRange;
+use chorus_protocol::timing::{Backoff, Deadlines};
 
-use super::posts::backoff;
+use super::RETRY_MS_MIN;
 use crate::link::ShardId;
+
+const RETRY: Backoff = Backoff::new(RETRY_MS_MIN, 1_000);
 
 /// A replay to be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +37,8 @@ pub(super) struct Replays {
     asked: HashMap<u64, Asked>,
     by_range: HashMap<Vec<u8>, u64>,
     queue: VecDeque<u64>,
-    again: BTreeSet<(Instant, u64)>,
-    deadlines: VecDeque<(Instant, u64)>,
+    again: Deadlines<Instant, u64>,
+    deadlines: Deadlines<Instant, u64>,
     running: usize,
     next: u64,
     running_max: usize,
@@ -59,8 +62,8 @@ impl Replays {
             asked: HashMap::new(),
             by_range: HashMap::new(),
             queue: VecDeque::new(),
-            again: BTreeSet::new(),
-            deadlines: VecDeque::new(),
+            again: Deadlines::default(),
+            deadlines: Deadlines::default(),
             running: 0,
             next: 0,
             running_max,
@@ -95,7 +98,7 @@ impl Replays {
         let number = self.next;
         self.next += 1;
         self.by_range.insert(key.clone(), number);
-        self.deadlines.push_back((now + self.time, number));
+        self.deadlines.set(number, Some(now + self.time));
         self.queue.push_back(number);
         let asked = Asked {
             ask: Ask {
@@ -120,10 +123,7 @@ impl Replays {
 
     /// Those to be asked for now. To be called while connected only.
     pub(super) fn start(&mut self, now: Instant, asks: &mut Vec<Ask>) {
-        while let Some((at, number)) = self.again.first().copied()
-            && at <= now
-        {
-            self.again.pop_first();
+        while let Some(number) = self.again.pop(now) {
             self.queue.push_back(number);
         }
         while self.running < self.running_max
@@ -147,18 +147,15 @@ impl Replays {
         self.running = self.running.saturating_sub(1);
         if let Some(asked) = self.asked.get_mut(&number) {
             asked.tries += 1;
-            let wait = backoff(asked.tries, 1_000, jitter);
-            self.again.insert((now + wait, number));
+            let wait = Duration::from_millis(RETRY.ms(asked.tries, jitter));
+            self.again.set(number, Some(now + wait));
         }
     }
 
     /// Those whose time is over: says who waited.
     pub(super) fn expire(&mut self, now: Instant) -> Waiters {
         let mut waiters = Vec::new();
-        while let Some((deadline, number)) = self.deadlines.front().copied()
-            && (deadline <= now || !self.asked.contains_key(&number))
-        {
-            self.deadlines.pop_front();
+        while let Some(number) = self.deadlines.pop(now) {
             waiters.append(&mut self.finish(number));
         }
         waiters
@@ -169,12 +166,13 @@ impl Replays {
             return Vec::new();
         };
         self.by_range.remove(&asked.key);
+        self.deadlines.set(number, None);
+        self.again.set(number, None);
         asked.waiters
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        let deadline = self.deadlines.front().map(|(at, _)| *at);
-        let again = self.again.first().map(|(at, _)| *at);
-        deadline.into_iter().chain(again).min()
+        let both = [self.deadlines.next(), self.again.next()];
+        both.into_iter().flatten().min()
     }
 }

@@ -1,34 +1,36 @@
 //! The streams this PoP holds: one hold each, however many shards want it, and no hole unseen.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chorus_protocol::StreamId;
 use chorus_protocol::backhaul::{Held, ToGateway};
+use chorus_protocol::gap::Heard;
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
 use chorus_protocol::stream::Life;
+use chorus_protocol::timing::{Backoff, Deadlines};
 
-use super::Out;
-use super::cache::{CacheBounds, Known, Step};
-use super::posts::backoff;
+use super::cache::{CacheBounds, Known, Removed};
+use super::order::{Arrived, Order, Wrong};
+use super::{Out, RETRY_MS_MIN};
 use crate::backhaul::metrics::{Metrics, add};
 use crate::link::{ShardId, ToShard};
 
-/// The longest wait before a stream that keeps breaking is asked for again.
-const REHOLD_MS_MAX: u64 = 5_000;
+/// How long to wait before a stream that keeps breaking is asked for again.
+const REHOLD: Backoff = Backoff::new(RETRY_MS_MIN, 5_000);
 
-/// How it stands with the gateway.
+/// How it stands with the gateway. What waits in one phase is delivered again in the next.
 #[derive(Debug)]
 enum Phase {
     /// No gateway.
     Away,
     /// Asked for; deliveries that come before the answer wait.
-    Asked,
-    /// Deliveries follow.
-    Following,
+    Asked { early: Vec<Arrived> },
+    /// Deliveries follow, or wait for those that precede them: they come over several lanes.
+    Following { order: Order },
     /// To be asked for again then.
     Broken { again: Instant },
 }
@@ -39,9 +41,7 @@ struct Hold {
     shards: u16,
     phase: Phase,
     known: Option<Known>,
-    /// Deliveries that came before the answer, or over one lane before those of another that precede them.
-    early: Vec<(Delivery, Bytes)>,
-    /// By then what precedes them is there, or it is missing.
+    /// By then what precedes the deliveries that wait is there, or it is missing.
     early_until: Option<Instant>,
     /// How often it broke since the last delivery that followed.
     broken: u32,
@@ -49,16 +49,24 @@ struct Hold {
 }
 
 impl Hold {
-    /// Enters a phase in which nothing waits yet: what waited is delivered again.
     fn begin(&mut self, phase: Phase) {
         self.phase = phase;
-        self.early = Vec::new();
         self.early_until = None;
     }
 
-    fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+    fn shards(&self) -> impl Iterator<Item = ShardId> + Clone + use<> {
         let bits = self.shards;
         (0..16).filter(move |shard| bits & (1 << shard) != 0)
+    }
+
+    /// When it is to be looked at.
+    fn due(&self) -> Option<Instant> {
+        let again = match &self.phase {
+            Phase::Broken { again } => Some(*again),
+            Phase::Away | Phase::Asked { .. } | Phase::Following { .. } => None,
+        };
+        let all = [self.release_at, self.early_until, again];
+        all.into_iter().flatten().min()
     }
 }
 
@@ -66,7 +74,7 @@ impl Hold {
 #[derive(Debug)]
 pub(super) struct Streams {
     holds: HashMap<StreamId, Hold>,
-    due: BTreeSet<(Instant, StreamId)>,
+    due: Deadlines<Instant, StreamId>,
     connected: bool,
     cache: CacheBounds,
     early: EarlyBounds,
@@ -84,7 +92,7 @@ impl Streams {
     pub(super) fn new(cache: CacheBounds, early: EarlyBounds, release_ms: u64) -> Self {
         Self {
             holds: HashMap::new(),
-            due: BTreeSet::new(),
+            due: Deadlines::default(),
             connected: false,
             cache,
             early,
@@ -105,7 +113,9 @@ impl Streams {
     ) {
         if let Some(hold) = self.holds.get_mut(&stream) {
             hold.shards |= bit(shard);
-            hold.release_at = None;
+            if hold.release_at.take().is_some() {
+                self.due.set(stream.clone(), hold.due());
+            }
             if let Some(known) = &hold.known {
                 add(&metrics.states_cached, 1);
                 let state = Some(Arc::new(known.state()));
@@ -117,7 +127,6 @@ impl Streams {
             shards: bit(shard),
             phase: Phase::Away,
             known: None,
-            early: Vec::new(),
             early_until: None,
             broken: 0,
             release_at: None,
@@ -134,9 +143,8 @@ impl Streams {
         };
         hold.shards &= !bit(shard);
         if hold.shards == 0 && hold.release_at.is_none() {
-            let at = now + self.release;
-            hold.release_at = Some(at);
-            self.due.insert((at, stream.clone()));
+            hold.release_at = Some(now + self.release);
+            self.due.set(stream.clone(), hold.due());
         }
     }
 
@@ -151,6 +159,7 @@ impl Streams {
     pub(super) fn connected(&mut self, out: &mut Out) {
         self.connected = true;
         self.holds.retain(|_, hold| hold.shards != 0);
+        self.due.clear();
         for (stream, hold) in &mut self.holds {
             hold.broken = 0;
             ask(stream, hold, out);
@@ -159,8 +168,9 @@ impl Streams {
 
     pub(super) fn disconnected(&mut self) {
         self.connected = false;
-        for hold in self.holds.values_mut() {
+        for (stream, hold) in &mut self.holds {
             hold.begin(Phase::Away);
+            self.due.set(stream.clone(), hold.due());
         }
     }
 
@@ -189,7 +199,7 @@ impl Streams {
                         },
                     );
                 }
-                self.holds.remove(&stream);
+                self.forget(&stream);
                 return;
             }
             Held::Resumed if hold.known.is_some() => None,
@@ -206,10 +216,11 @@ impl Streams {
         };
         if let Some(mut state) = state {
             // The gateway before this one may have known more of it.
-            if let Some(known) = &hold.known {
+            let removed = hold.known.take().map_or_else(Removed::default, |known| {
                 state.take_life(&known.life());
-            }
-            let known = Known::new(*state, self.cache);
+                known.into_removed()
+            });
+            let known = Known::new(*state, removed, self.cache);
             let state = Arc::new(known.state());
             for shard in hold.shards() {
                 let (stream, state) = (stream.clone(), Some(Arc::clone(&state)));
@@ -217,8 +228,17 @@ impl Streams {
             }
             hold.known = Some(known);
         }
-        hold.phase = Phase::Following;
-        self.look_at_early(now, &stream, out, metrics);
+        let Some(known) = &hold.known else {
+            return;
+        };
+        let order = Order::new(known.at(), self.early.max);
+        let before = std::mem::replace(&mut hold.phase, Phase::Following { order });
+        hold.early_until = None;
+        if let Phase::Asked { early } = before {
+            for (delivery, data) in early {
+                self.delivered(now, &stream, delivery, data, out, metrics);
+            }
+        }
     }
 
     /// Takes in how a stream stands; what is known already is passed over.
@@ -249,6 +269,7 @@ impl Streams {
         }
     }
 
+    /// Takes a delivery, and what waited for it.
     pub(super) fn delivered(
         &mut self,
         now: Instant,
@@ -258,85 +279,56 @@ impl Streams {
         out: &mut Out,
         metrics: &Metrics,
     ) {
-        if self.take(now, stream, delivery, data, out, metrics) {
-            self.look_at_early(now, stream, out, metrics);
-        }
-    }
-
-    /// Takes what waited as far as it follows now. It may have come over several lanes, so it is looked at in order.
-    fn look_at_early(&mut self, now: Instant, stream: &StreamId, out: &mut Out, metrics: &Metrics) {
         let Some(hold) = self.holds.get_mut(stream) else {
             return;
         };
-        if hold.early.is_empty() {
-            return;
-        }
-        hold.early_until = None;
-        let mut early = std::mem::take(&mut hold.early);
-        early.sort_by(|(a, _), (b, _)| {
-            (&a.region, a.epoch, a.from).cmp(&(&b.region, b.epoch, b.from))
-        });
-        for (delivery, data) in early {
-            self.take(now, stream, delivery, data, out, metrics);
-        }
-    }
-
-    /// Takes one delivery; true when it followed.
-    fn take(
-        &mut self,
-        now: Instant,
-        stream: &StreamId,
-        delivery: Delivery,
-        data: Bytes,
-        out: &mut Out,
-        metrics: &Metrics,
-    ) -> bool {
-        let Some(hold) = self.holds.get_mut(stream) else {
-            return false;
-        };
-        match hold.phase {
-            Phase::Away | Phase::Broken { .. } => return false,
-            Phase::Asked => {
+        let shards = hold.shards();
+        let (order, known) = match (&mut hold.phase, &mut hold.known) {
+            (Phase::Following { order }, Some(known)) => (order, known),
+            (Phase::Asked { early }, _) => {
                 // One more is dropped: a hole that is seen when the rest is looked through.
-                if hold.early.len() < self.early.max {
-                    hold.early.push((delivery, data));
+                if early.len() < self.early.max {
+                    early.push((delivery, data));
                 }
-                return false;
+                return;
             }
-            Phase::Following => {}
-        }
-        let Some(known) = &mut hold.known else {
-            return false;
+            (Phase::Away | Phase::Broken { .. } | Phase::Following { .. }, _) => return,
         };
-        let data = match known.step(delivery) {
-            Step::Next => data,
-            Step::Rest(rest) => rest.into(),
-            Step::Old => {
-                add(&metrics.deliveries_repeated, 1);
-                return false;
+        let heard = order.hear(delivery, data, |(delivery, data)| {
+            known.take(delivery);
+            add(&metrics.deliveries, 1);
+            for shard in shards.clone() {
+                let (stream, data) = (stream.clone(), data.clone());
+                out.shard(shard, ToShard::Delivered { stream, data });
             }
-            Step::Ahead(delivery) if hold.early.len() < self.early.max => {
+        });
+        let waits = order.waiting() > 0;
+        let until = now + self.early.wait;
+        match heard {
+            Ok(Heard::Old) => add(&metrics.deliveries_repeated, 1),
+            Ok(Heard::Next) => {
+                hold.broken = 0;
+                // Nearly always nothing waited. What still waits is behind another hole.
+                if waits || hold.early_until.is_some() {
+                    self.wait_until(stream, waits.then_some(until));
+                }
+            }
+            Ok(Heard::Hole) if !order.is_full() => {
                 add(&metrics.deliveries_early, 1);
-                hold.early.push((delivery, data));
-                if hold.early_until.is_none() {
-                    let until = now + self.early.wait;
-                    hold.early_until = Some(until);
-                    self.due.insert((until, stream.clone()));
-                }
-                return false;
+                let until = hold.early_until.unwrap_or(until);
+                self.wait_until(stream, Some(until));
             }
-            Step::Ahead(_) | Step::Wrong => {
-                self.broken(now, stream, out, metrics);
-                return false;
-            }
-        };
-        hold.broken = 0;
-        add(&metrics.deliveries, 1);
-        for shard in hold.shards() {
-            let (stream, data) = (stream.clone(), data.clone());
-            out.shard(shard, ToShard::Delivered { stream, data });
+            Ok(Heard::Hole) | Err(Wrong) => self.broken(now, stream, out, metrics),
         }
-        true
+    }
+
+    fn wait_until(&mut self, stream: &StreamId, until: Option<Instant>) {
+        if let Some(hold) = self.holds.get_mut(stream)
+            && hold.early_until != until
+        {
+            hold.early_until = until;
+            self.due.set(stream.clone(), hold.due());
+        }
     }
 
     /// Something is missing: ask again from where all is known, at once the first time.
@@ -350,10 +342,15 @@ impl Streams {
         if hold.broken == 1 {
             ask(stream, hold, out);
         } else {
-            let again = now + backoff(hold.broken, REHOLD_MS_MAX, 0);
-            hold.begin(Phase::Broken { again });
-            self.due.insert((again, stream.clone()));
+            let wait = Duration::from_millis(REHOLD.ms(hold.broken, 0));
+            hold.begin(Phase::Broken { again: now + wait });
         }
+        self.due.set(stream.clone(), hold.due());
+    }
+
+    fn forget(&mut self, stream: &StreamId) {
+        self.holds.remove(stream);
+        self.due.set(stream.clone(), None);
     }
 
     pub(super) fn totals(
@@ -388,33 +385,33 @@ impl Streams {
     }
 
     pub(super) fn tick(&mut self, now: Instant, out: &mut Out, metrics: &Metrics) {
-        while let Some((at, stream)) = self.due.first().cloned()
-            && at <= now
-        {
-            self.due.pop_first();
+        while let Some(stream) = self.due.pop(now) {
             let Some(hold) = self.holds.get_mut(&stream) else {
                 continue;
             };
             if hold.release_at.is_some_and(|at| at <= now) {
-                self.holds.remove(&stream);
+                self.forget(&stream);
                 if self.connected {
                     out.control(&ToGateway::Release { stream });
                 }
             } else if matches!(hold.phase, Phase::Broken { again } if again <= now) {
                 ask(&stream, hold, out);
+                self.due.set(stream, hold.due());
             } else if hold.early_until.is_some_and(|until| until <= now) {
                 self.broken(now, &stream, out, metrics);
+            } else {
+                self.due.set(stream, hold.due());
             }
         }
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+        self.due.next()
     }
 }
 
 fn ask(stream: &StreamId, hold: &mut Hold, out: &mut Out) {
-    hold.begin(Phase::Asked);
+    hold.begin(Phase::Asked { early: Vec::new() });
     out.control(&ToGateway::Hold {
         stream: stream.clone(),
         have: hold.known.as_ref().map(|known| known.at().clone()),

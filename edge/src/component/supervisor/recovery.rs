@@ -116,7 +116,7 @@ impl Supervisor {
                 self.stats.skipped += 1;
                 let gap = SessionReplayed {
                     gap: true,
-                    items: Vec::new(),
+                    events: Vec::new(),
                 };
                 let Ok(data) = rmp_serde::to_vec_named(&gap) else {
                     return Ok(());

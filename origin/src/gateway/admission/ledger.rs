@@ -25,7 +25,7 @@ const SWEEP_MS: u64 = 30_000;
 
 /// A comment to be let in.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::gateway) struct Written<'a> {
+pub(in crate::gateway) struct Comment<'a> {
     pub(in crate::gateway) user: &'a UserId,
     /// One of the platform's own services: no rate holds it.
     pub(in crate::gateway) admin: bool,
@@ -125,9 +125,9 @@ impl Ledger {
     pub(super) fn comment(
         &mut self,
         now_ms: u64,
-        written: &Written<'_>,
+        written: &Comment<'_>,
     ) -> Result<bool, CommentRefusal> {
-        let Written {
+        let Comment {
             user,
             admin,
             stream,

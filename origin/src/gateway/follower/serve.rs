@@ -3,30 +3,30 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use chorus_protocol::backhaul::{Datagram, Item, write_frame};
+use chorus_protocol::backhaul::{Datagram, write_bare, write_frame};
+use chorus_protocol::gap::Heard;
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::Delivery;
-use chorus_protocol::{Region, StreamId};
+use chorus_protocol::{Event, Region, StreamId};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use super::{Ask, Ended, Follower, Frame, Out, Subscriptions};
-use crate::gateway::gap::{Heard, Ready};
+use super::{Ask, Ended, Follower, Frame, Out, Reading, Ready, Subscriptions};
 use crate::log::{Live, Log, LogError, Tail};
 
-/// Items of one delivery.
-pub(in crate::gateway) const DELIVERY_ITEMS_MAX: usize = 500;
-/// What an item takes encoded, about: a buffer of the right size need not grow.
+/// Events of one delivery.
+pub(in crate::gateway) const DELIVERY_EVENTS_MAX: usize = 500;
+/// What an event takes encoded, about: a buffer of the right size need not grow.
 const ENCODED_BYTES: usize = 384;
 /// Live messages taken together.
-const GROUP_MAX: usize = DELIVERY_ITEMS_MAX;
+const GROUP_MAX: usize = DELIVERY_EVENTS_MAX;
 /// Live messages whose room is kept for the next ones; a follower of a quiet stream needs no more.
 const GROUP_KEPT: usize = 32;
 /// Groups of live messages taken before what else there may be is looked at first.
 const AHEAD_MAX: usize = 8;
-/// Items read from the log at once to close a hole.
-const REPAIR_ITEMS_MAX: usize = 2_000;
+/// Events read from the log at once to close a hole.
+const REPAIR_EVENTS_MAX: usize = 2_000;
 /// How long live messages get before a last sequence that is ahead of them counts as a loss.
 const SUSPECT_MS: u64 = 150;
 /// How long a follower stays when nobody holds its stream: viewers come and go.
@@ -70,7 +70,7 @@ impl Follower {
             let mut live = false;
             tokio::select! {
                 biased;
-                () = subscriptions.records.next_group(GROUP_MAX, &mut group), if ahead < AHEAD_MAX => {
+                () = subscriptions.events.next_group(GROUP_MAX, &mut group), if ahead < AHEAD_MAX => {
                     live = true;
                     if let Err(ended) = self.hear(&mut group) { return ended }
                 }
@@ -109,8 +109,8 @@ impl Follower {
             }
             self.look_at_suspects(now);
             self.forward(now, &mut frames);
-            for (region, tracker) in &mut self.trackers {
-                if let Some(after) = tracker.wants() {
+            for (region, reading) in &mut self.trackers {
+                if let Some(after) = reading.tracker.wants() {
                     let log = self.shared.log.clone();
                     repairs.push(read(log, region.clone(), self.stream.clone(), after));
                 }
@@ -138,13 +138,14 @@ impl Follower {
             self.shared.pace.count(group.len());
         }
         for live in group.drain(..) {
-            let Some(tracker) = self.trackers.get_mut(&live.item.region) else {
+            let Some(reading) = self.trackers.get_mut(&live.event.region) else {
                 return Err(Ended::Regions);
             };
-            if tracker.epoch != live.item.epoch {
+            let tracker = &mut reading.tracker;
+            if tracker.epoch() != live.event.epoch {
                 return Err(Ended::Regions);
             }
-            if tracker.hear(live.item, live.previous) == Heard::Hole {
+            if tracker.hear(live.previous, live.event.seq, live.event) == Heard::Hole {
                 self.shared.metrics.gaps_seen.inc();
             }
         }
@@ -164,7 +165,7 @@ impl Follower {
                 self.lanes.remove(&lane);
             }
             Ask::Last { region, last } => {
-                let behind = |tracker: &super::Tracker| tracker.forwarded() < last;
+                let behind = |reading: &Reading| reading.forwarded < last;
                 if self.trackers.get(&region).is_some_and(behind) {
                     self.suspects.insert(region, last);
                     self.suspect_at_ms.get_or_insert(now_ms + SUSPECT_MS);
@@ -177,12 +178,14 @@ impl Follower {
     }
 
     fn repaired(&mut self, (region, read): Repair) {
-        let Some(tracker) = self.trackers.get_mut(&region) else {
+        let Some(reading) = self.trackers.get_mut(&region) else {
             return;
         };
+        let tracker = &mut reading.tracker;
         match read {
             Ok(tail) => {
-                let missing = tracker.read(tail.items, tail.complete);
+                let found = tail.events.into_iter().map(|event| (event.seq, event));
+                let missing = tracker.read(found, tail.complete);
                 if missing > 0 {
                     self.shared.metrics.gaps_repaired.inc();
                     tracing::debug!(stream = %self.stream, %region, missing, "closed a hole from the log");
@@ -201,8 +204,8 @@ impl Follower {
         }
         self.suspect_at_ms = None;
         for (region, last) in std::mem::take(&mut self.suspects) {
-            if let Some(tracker) = self.trackers.get_mut(&region)
-                && tracker.last(last)
+            if let Some(reading) = self.trackers.get_mut(&region)
+                && reading.tracker.last(last)
             {
                 self.shared.metrics.tail_repairs.inc();
             }
@@ -212,16 +215,16 @@ impl Follower {
     /// Hands on what is ready; `frames` is empty before and after.
     fn forward(&mut self, now_ms: u64, frames: &mut Vec<Frame>) {
         let mut forwarded = 0;
-        for (region, tracker) in &mut self.trackers {
-            let epoch = tracker.epoch;
-            if let Some(ready) = tracker.take() {
-                forwarded += ready.items.len();
-                self.newest.extend(encode(region, epoch, ready, frames));
+        for (region, reading) in &mut self.trackers {
+            let epoch = reading.tracker.epoch();
+            if let Some(ready) = reading.take() {
+                forwarded += ready.events.len();
+                for event in encode(region, epoch, ready, frames) {
+                    let by = self.newest.take(&event);
+                    self.comment_count = self.comment_count.saturating_add_signed(by);
+                }
             }
         }
-        let too_many = self.newest.len().saturating_sub(2 * self.shared.newest_max);
-        self.newest.drain(..too_many);
-        self.comment_count += forwarded as u64;
         let metrics = &self.shared.metrics;
         metrics.items_followed.inc_by(forwarded as u64);
         if forwarded > 0 && self.rate.count(forwarded, now_ms) {
@@ -286,7 +289,7 @@ impl Follower {
 
 async fn read(log: Log, region: Region, stream: StreamId, after: u64) -> Repair {
     let tail = log
-        .settled_tail(&region, &stream, after, REPAIR_ITEMS_MAX)
+        .settled_tail(&region, &stream, after, REPAIR_EVENTS_MAX)
         .await;
     if tail.is_err() {
         tokio::time::sleep(REPAIR_PAUSE).await;
@@ -294,23 +297,23 @@ async fn read(log: Log, region: Region, stream: StreamId, after: u64) -> Repair 
     (region, tail)
 }
 
-/// Encodes what is ready, in deliveries of at most [`DELIVERY_ITEMS_MAX`] items, and gives the items back.
+/// Encodes what is ready, in deliveries of at most [`DELIVERY_EVENTS_MAX`] events, and gives the events back.
 pub(in crate::gateway) fn encode(
     region: &Region,
     epoch: u64,
     ready: Ready,
     frames: &mut Vec<Frame>,
-) -> Vec<Item> {
+) -> Vec<Event> {
     let mut from = ready.from;
-    let mut items = ready.items;
+    let mut events = ready.events;
     let mut encoded = Vec::new();
     loop {
-        let rest = if items.len() > DELIVERY_ITEMS_MAX {
-            items.split_off(DELIVERY_ITEMS_MAX)
+        let rest = if events.len() > DELIVERY_EVENTS_MAX {
+            events.split_off(DELIVERY_EVENTS_MAX)
         } else {
             Vec::new()
         };
-        let to = match items.last() {
+        let to = match events.last() {
             Some(last) if !rest.is_empty() => last.seq,
             Some(_) | None => ready.to,
         };
@@ -319,9 +322,9 @@ pub(in crate::gateway) fn encode(
             epoch,
             from,
             to,
-            items,
+            events,
         };
-        let mut bytes = Vec::with_capacity(ENCODED_BYTES * (1 + delivery.items.len()));
+        let mut bytes = Vec::with_capacity(ENCODED_BYTES * (1 + delivery.events.len()));
         match write_frame(&delivery, &mut bytes) {
             Ok(()) => frames.push(Frame {
                 region: region.clone(),
@@ -333,15 +336,15 @@ pub(in crate::gateway) fn encode(
             Err(error) => tracing::error!(%error, "a delivery cannot be encoded"),
         }
         if encoded.is_empty() {
-            encoded = delivery.items;
+            encoded = delivery.events;
         } else {
-            encoded.extend(delivery.items);
+            encoded.extend(delivery.events);
         }
         if rest.is_empty() {
             return encoded;
         }
         from = to;
-        items = rest;
+        events = rest;
     }
 }
 
@@ -355,7 +358,7 @@ fn datagrams(stream: &StreamId, reactions: Reactions, viewers: Option<u64>) -> V
             reactions: kinds.by_ref().take(DATAGRAM_TYPES_MAX).collect(),
             viewers: viewers.take(),
         };
-        if let Ok(bytes) = rmp_serde::to_vec(&datagram) {
+        if let Ok(bytes) = write_bare(&datagram) {
             encoded.push(bytes.into());
         }
     }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chorus_protocol::CommentId;
-use chorus_protocol::backhaul::{Outcome, Published, write_frame};
+use chorus_protocol::backhaul::{Published, write_frame};
 use chorus_protocol::codes::Reason;
+use chorus_protocol::{CommentId, Envelope, Outcome};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -14,7 +14,6 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::gateway::GatewayShared;
 use crate::gateway::admission::Admission;
-use crate::history;
 use crate::log::{Ack, Tag};
 
 /// Outcomes written at once.
@@ -126,15 +125,9 @@ fn outcome(tag: &Tag, ack: &Ack) -> Option<Outcome> {
         Ack::Unknown => Some(Outcome::Unknown),
         Ack::Refused => Some(match tag.refusal {
             // It was not stored before either.
-            Some(refusal) => Outcome::Refused {
-                reason: refusal.reason().as_str().to_owned(),
-                retry_after_ms: Some(refusal.retry_after_ms()),
-            },
+            Some(refusal) => Outcome::refused(refusal.reason(), Some(refusal.retry_after_ms())),
             // An earlier try may be stored; the log itself says what it does not take.
-            None => Outcome::Refused {
-                reason: Reason::Unavailable.as_str().to_owned(),
-                retry_after_ms: Some(1_000),
-            },
+            None => Outcome::refused(Reason::Unavailable, Some(1_000)),
         }),
         Ack::Stored { duplicate, .. } => match tag.id {
             Some(_) if duplicate => None,
@@ -154,9 +147,9 @@ async fn first(shared: Arc<GatewayShared>, tag: Tag, ack: Ack) -> Published {
         Ack::Stored { seq, .. } => seq,
         Ack::Refused | Ack::Unknown => 0,
     };
-    let outcome = match shared.log.record_at(seq).await {
-        Ok(Some(record)) => match history::glance(&record) {
-            Some((id, _)) => {
+    let outcome = match shared.log.event_at(seq).await {
+        Ok(Some(body)) => match Envelope::read(&body).map(|envelope| envelope.id) {
+            Some(id) => {
                 if tag.id != Some(id) {
                     give_back(&shared.admission, &tag);
                 }

@@ -11,25 +11,25 @@ use super::Waiter;
 pub(super) struct Pending {
     pub(super) since: Instant,
     pub(super) waiter: Waiter,
-    /// The comment, where its coming back live is what shows that it is stored.
-    pub(super) comment: Option<Comment>,
+    /// The event, where its coming back live is what shows that it is stored.
+    pub(super) event: Option<Publication>,
 }
 
 impl Pending {
-    /// Whether it publishes a comment, with or without an acknowledgement.
-    pub(super) fn is_comment(&self) -> bool {
+    /// Whether it publishes an event, with or without an acknowledgement.
+    pub(super) fn is_event(&self) -> bool {
         let tag = &self.waiter.tag;
         // A question whether it was stored before publishes nothing.
         tag.id.is_some() && tag.refusal.is_none()
     }
 }
 
-/// A comment as it was published: whole, to tell it from another one under its key and to publish it again.
+/// An event as it was published: whole, to tell it from another one under its key and to publish it again.
 #[derive(Clone)]
-pub(super) struct Comment {
+pub(super) struct Publication {
     pub(super) subject: Subject,
     pub(super) key: u128,
-    pub(super) record: Bytes,
+    pub(super) body: Bytes,
 }
 
 /// Publications under way, numbered in the order of sending. Most are settled in it, so a queue finds them by their
@@ -45,7 +45,7 @@ pub(super) struct Table {
     /// Until when comments are not trusted to come back.
     doubted: Option<Instant>,
     /// The last comment that was published with an acknowledgement asked for: what a log that gave none is tried with.
-    pub(super) asked: Option<Comment>,
+    pub(super) asked: Option<Publication>,
     /// When it was tried last.
     pub(super) tried: Option<Instant>,
 }
@@ -53,8 +53,8 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn add(&mut self, pending: Pending) -> u64 {
         let token = self.first + self.pending.len() as u64;
-        if let Some(comment) = &pending.comment {
-            self.by_key.insert(comment.key, token);
+        if let Some(event) = &pending.event {
+            self.by_key.insert(event.key, token);
         }
         self.pending.push_back(Some(pending));
         token
@@ -69,21 +69,20 @@ impl Table {
         }
         // Of two tries at the very same moment the later one is looked for; the earlier one comes out unknown.
         if let Some(Pending {
-            comment: Some(comment),
-            ..
+            event: Some(event), ..
         }) = &pending
-            && self.by_key.get(&comment.key) == Some(&token)
+            && self.by_key.get(&event.key) == Some(&token)
         {
-            self.by_key.remove(&comment.key);
+            self.by_key.remove(&event.key);
         }
         pending
     }
 
     /// Takes the comment that came back, where it is one of these: another one under its key is not.
-    pub(super) fn remove_comment(&mut self, key: u128, record: &[u8]) -> Option<Pending> {
+    pub(super) fn remove_event(&mut self, key: u128, body: &[u8]) -> Option<Pending> {
         let token = *self.by_key.get(&key)?;
-        let comment = self.get(token)?.comment.as_ref()?;
-        if comment.record != record {
+        let event = self.get(token)?.event.as_ref()?;
+        if event.body != body {
             return None;
         }
         self.remove(token)
@@ -161,11 +160,11 @@ mod tests {
             ..Tag::default()
         };
         let waiter = Waiter { to, tag };
-        let comment = None;
+        let event = None;
         Pending {
             since,
             waiter,
-            comment,
+            event,
         }
     }
 
@@ -210,14 +209,14 @@ mod tests {
         }
     }
 
-    fn comment(key: u128, record: &'static [u8], number: u64, since: Instant) -> Pending {
-        let comment = Comment {
-            subject: "comment.dev.demo".into(),
+    fn event(key: u128, record: &'static [u8], number: u64, since: Instant) -> Pending {
+        let event = Publication {
+            subject: "event.dev.0.demo".into(),
             key,
-            record: Bytes::from_static(record),
+            body: Bytes::from_static(record),
         };
         Pending {
-            comment: Some(comment),
+            event: Some(event),
             ..pending(number, since)
         }
     }
@@ -228,17 +227,17 @@ mod tests {
         let later = start + Duration::from_millis(10);
         let mut table = Table::default();
         assert!(!table.looks_for_any());
-        table.add(comment(7, b"one", 0, start));
+        table.add(event(7, b"one", 0, start));
         table.add(pending(1, start));
-        table.add(comment(8, b"two", 2, later));
+        table.add(event(8, b"two", 2, later));
         assert!(
-            table.remove_comment(7, b"another try").is_none(),
+            table.remove_event(7, b"another try").is_none(),
             "the same key, another record"
         );
-        assert!(table.remove_comment(9, b"one").is_none());
-        let found = table.remove_comment(7, b"one");
+        assert!(table.remove_event(9, b"one").is_none());
+        let found = table.remove_event(7, b"one");
         assert_eq!(found.as_ref().map(number), Some(0));
-        assert!(table.remove_comment(7, b"one").is_none(), "only once");
+        assert!(table.remove_event(7, b"one").is_none(), "only once");
 
         assert!(
             !table.may_look_for(8),
@@ -260,11 +259,11 @@ mod tests {
     fn of_two_tries_at_once_each_is_settled_once() {
         let start = Instant::now();
         let mut table = Table::default();
-        table.add(comment(8, b"it", 0, start));
-        table.add(comment(8, b"it", 1, start));
+        table.add(event(8, b"it", 0, start));
+        table.add(event(8, b"it", 1, start));
         let late = start + Duration::from_millis(1);
         assert_eq!(table.pop_late(late).as_ref().map(number), Some(0));
-        let found = table.remove_comment(8, b"it");
+        let found = table.remove_event(8, b"it");
         assert_eq!(found.as_ref().map(number), Some(1));
         assert_eq!(table.take_all().count(), 0);
     }
@@ -275,7 +274,7 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut table = Table::default();
         for number in 0..20 {
-            table.add(comment(number.into(), b"it", number, at(number)));
+            table.add(event(number.into(), b"it", number, at(number)));
         }
         assert!(table.take_unproved(at(0)).is_empty());
         let late = table.take_unproved(at(12));
@@ -283,7 +282,7 @@ mod tests {
             late.iter().map(number).collect::<Vec<_>>(),
             (0..12).collect::<Vec<_>>()
         );
-        assert!(table.remove_comment(3, b"it").is_none());
-        assert!(table.remove_comment(12, b"it").is_some());
+        assert!(table.remove_event(3, b"it").is_none());
+        assert!(table.remove_event(12, b"it").is_some());
     }
 }

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use chorus_protocol::backhaul::{Item, ItemKind};
+use chorus_protocol::event::kind;
 use chorus_protocol::stream::StreamInfo;
-use chorus_protocol::{CommentId, Offset, Region, StreamId};
+use chorus_protocol::{CommentId, Event, Offset, Region, StreamId};
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
 use super::{failed, write};
-use crate::store::{Page, Slice, StoreError, StreamPage};
+use crate::store::{Author, Page, Slice, StoreError, StreamPage};
 
 pub(super) fn position(
     connection: &Connection,
@@ -36,8 +36,10 @@ pub(super) fn comments(
 ) -> Result<Slice, StoreError> {
     // One transaction: rows, count and positions are of one moment.
     let transaction = connection.transaction().map_err(failed)?;
+    let comments = page_of(&transaction, stream, page).map_err(failed)?;
     let slice = Slice {
-        items: items(&transaction, stream, page).map_err(failed)?,
+        decisions: decisions(&transaction, &comments).map_err(failed)?,
+        comments,
         comment_count: transaction
             .prepare_cached("SELECT comments FROM counts WHERE stream = ?1")
             .and_then(|mut statement| {
@@ -52,15 +54,17 @@ pub(super) fn comments(
     Ok(slice)
 }
 
-fn items(
+fn page_of(
     connection: &Connection,
     stream: &StreamId,
     page: Page,
-) -> rusqlite::Result<Vec<(CommentId, Item)>> {
+) -> rusqlite::Result<Vec<(CommentId, Event)>> {
     if page.limit == 0 {
         return Ok(Vec::new());
     }
-    let mut sql = "SELECT id, region, epoch, seq, record FROM comments WHERE stream = ?".to_owned();
+    let mut sql =
+        "SELECT id, region, epoch, seq, event FROM comments WHERE stream = ? AND removed = 0"
+            .to_owned();
     let mut values: Vec<Box<dyn ToSql>> = vec![Box::new(stream.as_str().to_owned())];
     let bounds = [
         ("id < ?", page.before),
@@ -83,23 +87,67 @@ fn items(
     let _ = write!(sql, " ORDER BY {order} LIMIT ?");
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(rusqlite::params_from_iter(values), |row| {
-        let region: String = row.get(1)?;
-        let item = Item {
-            region: Region::new(&region).map_err(|error| {
-                rusqlite::Error::FromSqlConversionFailure(
-                    1,
-                    rusqlite::types::Type::Text,
-                    Box::new(error),
-                )
-            })?,
-            epoch: number(row, 2)?,
-            seq: number(row, 3)?,
-            kind: ItemKind::Comment,
-            record: row.get(4)?,
-        };
-        Ok((CommentId(number(row, 0)?), item))
+        Ok((CommentId(number(row, 0)?), event(row, 1)?))
     })?;
     rows.collect()
+}
+
+/// The decisions that stand about these comments.
+fn decisions(
+    connection: &Connection,
+    comments: &[(CommentId, Event)],
+) -> rusqlite::Result<Vec<Event>> {
+    let mut statement = connection
+        .prepare_cached("SELECT region, epoch, seq, event FROM decisions WHERE comment = ?1")?;
+    let mut found = Vec::new();
+    for (id, _) in comments {
+        let id = i64::try_from(id.0).unwrap_or(i64::MAX);
+        for decision in statement.query_map([id], |row| event(row, 0))? {
+            found.push(decision?);
+        }
+    }
+    Ok(found)
+}
+
+/// An event whose region, epoch, sequence and body begin at a column.
+fn event(row: &Row<'_>, at: usize) -> rusqlite::Result<Event> {
+    let region: String = row.get(at)?;
+    let region = Region::new(&region).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(error))
+    })?;
+    Ok(Event {
+        region,
+        epoch: number(row, at + 1)?,
+        seq: number(row, at + 2)?,
+        body: row.get(at + 3)?,
+    })
+}
+
+pub(super) fn author(
+    connection: &Connection,
+    stream: &StreamId,
+    comment: CommentId,
+) -> Result<Option<Author>, StoreError> {
+    let id = i64::try_from(comment.0).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached(
+            "SELECT user, (SELECT id FROM decisions WHERE comment = ?1 AND kind = ?3) FROM comments
+             WHERE id = ?1 AND stream = ?2",
+        )
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![id, stream.as_str(), kind::REMOVAL], |row| {
+                    let removed_by: Option<i64> = row.get(1)?;
+                    Ok(Author {
+                        user: row.get(0)?,
+                        removed_by: removed_by
+                            .and_then(|id| u64::try_from(id).ok())
+                            .map(CommentId),
+                    })
+                })
+                .optional()
+        })
+        .map_err(failed)
 }
 
 fn positions(connection: &Connection) -> rusqlite::Result<Vec<(Region, Offset)>> {

@@ -1,7 +1,9 @@
-//! Writing: a batch of comments with its position, and streams.
+//! Writing: a batch of events with its position, and streams.
 
+use chorus_protocol::event::kind;
 use chorus_protocol::stream::StreamStatus;
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use chorus_protocol::{CommentId, StreamId};
+use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior, params};
 
 use super::{failed, read};
 use crate::store::{Batch, Row, StoreError, StreamRow, Written};
@@ -14,8 +16,8 @@ pub(super) fn batch(connection: &mut Connection, batch: &Batch) -> Result<Writte
         return Err(StoreError::Fenced);
     }
     let mut written = Written::default();
-    for row in &batch.rows {
-        if comment(&transaction, row)? {
+    for each in &batch.rows {
+        if row(&transaction, each).map_err(failed)? {
             written.new += 1;
         } else {
             written.repeats += 1;
@@ -38,46 +40,126 @@ pub(super) fn batch(connection: &mut Connection, batch: &Batch) -> Result<Writte
     Ok(written)
 }
 
-/// Writes one comment; false when it (or its key) was there.
-fn comment(transaction: &Transaction<'_>, row: &Row) -> Result<bool, StoreError> {
-    let values = params![
-        signed(row.id.0),
-        row.stream.as_str(),
-        row.user,
-        row.client_id,
-        // No id is above 2^63: what an old record names there is nothing, and such parents do not become one.
-        row.parent.and_then(|id| i64::try_from(id.0).ok()),
-        row.item.region.as_str(),
-        signed(row.item.epoch),
-        signed(row.item.seq),
-        row.item.record,
-    ];
+/// Writes one event; false when it (or its key) was there.
+fn row(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<bool> {
+    match row {
+        Row::Comment {
+            id,
+            stream,
+            user,
+            key,
+            parent,
+            event,
+        } => {
+            let values = params![
+                signed(id.0),
+                stream.as_str(),
+                user,
+                key.to_be_bytes(),
+                // No id is above 2^63: what an old event names there is nothing, and such parents do not become one.
+                parent.and_then(|id| i64::try_from(id.0).ok()),
+                event.region.as_str(),
+                signed(event.epoch),
+                signed(event.seq),
+                event.body,
+                kind::REMOVAL,
+            ];
+            comment(transaction, stream, values)
+        }
+        Row::Decision {
+            id,
+            kind,
+            stream,
+            target,
+            event,
+        } => {
+            let values = params![
+                signed(target.0),
+                kind,
+                signed(id.0),
+                stream.as_str(),
+                event.region.as_str(),
+                signed(event.epoch),
+                signed(event.seq),
+                event.body,
+            ];
+            let new = decision(transaction, values)?;
+            if kind == kind::REMOVAL {
+                remove(transaction, *target)?;
+                if new {
+                    count(transaction, stream, -1)?;
+                }
+            }
+            Ok(new)
+        }
+    }
+}
+
+fn comment(
+    transaction: &Transaction<'_>,
+    stream: &StreamId,
+    values: &[&dyn ToSql],
+) -> rusqlite::Result<bool> {
+    // The removal of a comment may have come first, from another region's log.
     let inserted = transaction
         .prepare_cached(
-            "INSERT INTO comments (id, stream, user, client_id, parent, region, epoch, seq, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
-        )
-        .and_then(|mut statement| statement.execute(values))
-        .map_err(failed)?;
+            "INSERT INTO comments (id, stream, user, key, parent, region, epoch, seq, removed, event)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, gone, CASE gone WHEN 0 THEN ?9 ELSE x'' END
+             FROM (SELECT EXISTS (SELECT 1 FROM decisions WHERE comment = ?1 AND kind = ?10) AS gone) WHERE true
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(values)?;
     if inserted == 0 {
         // The same key under another id: the lower one stays.
         transaction
             .prepare_cached(
-                "UPDATE OR IGNORE comments SET id = ?1, parent = ?5, region = ?6, epoch = ?7, seq = ?8, record = ?9
-                 WHERE stream = ?2 AND user = ?3 AND client_id = ?4 AND id > ?1",
-            )
-            .and_then(|mut statement| statement.execute(values))
-            .map_err(failed)?;
+                "UPDATE OR IGNORE comments SET id = ?1, stream = ?2, user = ?3, parent = ?5, region = ?6, epoch = ?7,
+                     seq = ?8, event = ?9
+                 WHERE key = ?4 AND id > ?1 AND removed = 0 AND ?10 IS NOT NULL",
+            )?
+            .execute(values)?;
         return Ok(false);
     }
+    count(transaction, stream, 1)?;
+    Ok(true)
+}
+
+/// Writes a decision unless a later one of its kind stands; true when it is the first.
+fn decision(transaction: &Transaction<'_>, values: &[&dyn ToSql]) -> rusqlite::Result<bool> {
+    let inserted = transaction
+        .prepare_cached(
+            "INSERT INTO decisions (comment, kind, id, stream, region, epoch, seq, event)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+        )?
+        .execute(values)?;
+    if inserted == 0 {
+        transaction
+            .prepare_cached(
+                "UPDATE decisions SET id = ?3, region = ?5, epoch = ?6, seq = ?7, event = ?8
+                 WHERE comment = ?1 AND kind = ?2 AND id < ?3 AND stream = ?4",
+            )?
+            .execute(values)?;
+    }
+    Ok(inserted > 0)
+}
+
+/// Takes a comment's text away. Its id, author and key stay, so that it cannot be written again.
+fn remove(transaction: &Transaction<'_>, comment: CommentId) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("UPDATE comments SET removed = 1, event = x'' WHERE id = ?1")?
+        .execute([signed(comment.0)])
+        .map(|_| ())
+}
+
+/// Changes the number of a stream's comments.
+fn count(transaction: &Transaction<'_>, stream: &StreamId, by: i64) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
-            "INSERT INTO counts (stream, comments) VALUES (?1, 1)
-             ON CONFLICT (stream) DO UPDATE SET comments = comments + 1",
-        )
-        .and_then(|mut statement| statement.execute([row.stream.as_str()]))
-        .map_err(failed)?;
-    Ok(true)
+            "INSERT INTO counts (stream, comments) VALUES (?1, ?2)
+             ON CONFLICT (stream) DO UPDATE SET comments = comments + ?2",
+        )?
+        .execute(params![stream.as_str(), by])
+        .map(|_| ())
 }
 
 pub(super) fn stream(connection: &mut Connection, row: &StreamRow) -> Result<(), StoreError> {

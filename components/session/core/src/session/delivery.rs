@@ -1,13 +1,17 @@
-//! What the logs say: new items, holes in them, and what fills the holes.
+//! What the logs say: new events, holes in them, and what fills the holes.
 
+use std::collections::BTreeMap;
+
+use chorus_protocol::server::ServerMessage;
 use chorus_protocol::session::ReplayRange;
-use chorus_protocol::{Offset, Position, Region};
+use chorus_protocol::{CommentId, Offset, Position, Region};
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 
 use super::Session;
 use crate::io::{Output, RequestId, TopicId};
-use crate::stream::delivered::{DeliveryView, ItemView};
+use crate::stream::delivered::{DeliveryView, EventView};
+use crate::stream::live::Decided;
 use crate::stream::resume::{Hole, REPLAY_MS_MAX, STASH_MAX};
 
 /// A `Replayed` without a copy of its texts.
@@ -15,7 +19,7 @@ use crate::stream::resume::{Hole, REPLAY_MS_MAX, STASH_MAX};
 struct ReplayedView<'a> {
     gap: bool,
     #[serde(borrow)]
-    items: Vec<ItemView<'a>>,
+    events: Vec<EventView<'a>>,
 }
 
 impl Session {
@@ -59,14 +63,92 @@ impl Session {
         if delivery.to <= known {
             return;
         }
-        for item in delivery.items.iter().filter(|item| item.seq > known) {
-            live.take(&region, item, members, self.now, &mut self.stats);
+        let early = live.pending.len();
+        let mut decided = Vec::new();
+        for event in delivery.events.iter().filter(|event| event.seq > known) {
+            live.take(
+                &region,
+                event,
+                members,
+                self.now,
+                &mut self.stats,
+                &mut decided,
+            );
         }
-        live.reach(&region, delivery.epoch, delivery.to);
+        if decided.is_empty() {
+            live.reach(&region, delivery.epoch, delivery.to);
+        } else {
+            let to = Offset {
+                epoch: delivery.epoch,
+                seq: delivery.to,
+            };
+            self.remove(topic, &region, to, early, decided, out);
+        }
         self.touched.insert(topic);
+        let Some(live) = self
+            .streams
+            .get(&topic)
+            .and_then(|stream| stream.live.as_ref())
+        else {
+            return;
+        };
         let frame_max = self.config.values.batching.comments_max as usize;
         if live.pending.len() >= frame_max.max(1) {
             self.flush_stream(topic, out);
+        }
+    }
+
+    /// Carries out the removals of a delivery that reaches `to`. `early` comments were pending before it: they are shown
+    /// first, with a place before the removals, so that who goes away in between hears of them when it comes back.
+    fn remove(
+        &mut self,
+        topic: TopicId,
+        region: &Region,
+        to: Offset,
+        early: usize,
+        mut decided: Vec<Decided>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(live) = self
+            .streams
+            .get_mut(&topic)
+            .and_then(|stream| stream.live.as_mut())
+        else {
+            return;
+        };
+        let early = live.remove(region, to.epoch, &mut decided, early, &mut self.stats);
+        self.flush_first(topic, early, out);
+        if let Some(live) = self
+            .streams
+            .get_mut(&topic)
+            .and_then(|stream| stream.live.as_mut())
+        {
+            live.reach(region, to.epoch, to.seq);
+        }
+        let mut by_reason: BTreeMap<String, Vec<CommentId>> = BTreeMap::new();
+        for Decided { id, reason, .. } in decided {
+            by_reason.entry(reason).or_default().push(id);
+        }
+        self.tell_all_removed(topic, by_reason, out);
+    }
+
+    /// Tells every viewer of removals, by reason.
+    pub(crate) fn tell_all_removed(
+        &self,
+        topic: TopicId,
+        by_reason: BTreeMap<String, Vec<CommentId>>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(stream) = self.streams.get(&topic) else {
+            return;
+        };
+        for (reason, comment_ids) in by_reason {
+            let message = ServerMessage::CommentsRemoved {
+                stream_id: stream.id.clone(),
+                comment_ids,
+                reason,
+            };
+            self.tell_all(topic, &message, out);
         }
     }
 
@@ -95,7 +177,7 @@ impl Session {
         let range = ReplayRange {
             from: place(from),
             to: place(to),
-            items_max: self.config.values.limits.resume_max,
+            events_max: self.config.values.limits.resume_max,
         };
         out.push(Output::Replay {
             request,
@@ -124,10 +206,10 @@ impl Session {
         if read.is_none() {
             self.stats.deliveries_malformed += 1;
         }
-        let items = read
+        let events = read
             .filter(|replayed| !replayed.gap)
-            .map(|replayed| replayed.items);
-        self.answered(topic, request, items.as_deref(), out);
+            .map(|replayed| replayed.events);
+        self.answered(topic, request, events.as_deref(), out);
     }
 
     /// The logs' answer to whoever asked; `None` is a gap.
@@ -135,7 +217,7 @@ impl Session {
         &mut self,
         topic: TopicId,
         request: RequestId,
-        items: Option<&[ItemView<'_>]>,
+        events: Option<&[EventView<'_>]>,
         out: &mut Vec<Output>,
     ) {
         let live = self
@@ -143,9 +225,9 @@ impl Session {
             .get(&topic)
             .and_then(|stream| stream.live.as_ref());
         if live.is_some_and(|live| live.holes.iter().any(|hole| hole.request == request)) {
-            self.hole_answered(topic, request, items, out);
+            self.hole_answered(topic, request, events, out);
         } else {
-            self.job_answered(topic, request, items, out);
+            self.job_answered(topic, request, events, out);
         }
     }
 
@@ -153,7 +235,7 @@ impl Session {
         &mut self,
         topic: TopicId,
         request: RequestId,
-        items: Option<&[ItemView<'_>]>,
+        events: Option<&[EventView<'_>]>,
         out: &mut Vec<Output>,
     ) {
         self.asked.remove(&request);
@@ -171,20 +253,33 @@ impl Session {
             epoch: hole.epoch,
             seq: hole.to,
         };
-        if let Some(items) = items {
-            let mut items: Vec<&ItemView<'_>> = items
+        if let Some(events) = events {
+            let mut events: Vec<&EventView<'_>> = events
                 .iter()
-                .filter(|item| item.region == hole.region.as_str())
+                .filter(|event| event.region == hole.region.as_str())
                 .collect();
-            items.sort_by_key(|item| item.seq);
+            events.sort_by_key(|event| event.seq);
             let known = live.stands(&hole.region, hole.epoch).unwrap_or(hole.to);
-            for item in items
+            let early = live.pending.len();
+            let mut decided = Vec::new();
+            for event in events
                 .into_iter()
-                .filter(|item| item.seq > known && item.seq <= hole.to)
+                .filter(|event| event.seq > known && event.seq <= hole.to)
             {
-                live.take(&hole.region, item, members, self.now, &mut self.stats);
+                live.take(
+                    &hole.region,
+                    event,
+                    members,
+                    self.now,
+                    &mut self.stats,
+                    &mut decided,
+                );
             }
-            live.reach(&hole.region, hole.epoch, hole.to);
+            if decided.is_empty() {
+                live.reach(&hole.region, hole.epoch, hole.to);
+            } else {
+                self.remove(topic, &hole.region, end, early, decided, out);
+            }
         } else {
             // It cannot be filled: what is behind it is shown only to who is told of the gap.
             self.stats.holes_lost += 1;
@@ -195,6 +290,7 @@ impl Session {
                 .get_mut(&topic)
                 .and_then(|stream| stream.live.as_mut())
             {
+                live.forget_shown();
                 live.recent.floor.advance(&hole.region, end);
                 live.reach(&hole.region, hole.epoch, hole.to);
             }

@@ -119,6 +119,11 @@ impl Session {
                 };
                 self.react(connection, react, out);
             }
+            ClientMessage::DeleteComment {
+                stream_id,
+                comment_id,
+                client_id,
+            } => self.delete_comment(connection, &stream_id, comment_id, client_id, out),
             ClientMessage::Moderate {
                 stream_id,
                 client_id,
@@ -126,7 +131,6 @@ impl Session {
             } => self.not_available(connection, &stream_id, Some(client_id.as_str()), out),
             ClientMessage::React { stream_id, .. }
             | ClientMessage::Unreact { stream_id, .. }
-            | ClientMessage::DeleteComment { stream_id, .. }
             | ClientMessage::Report { stream_id, .. } => {
                 self.not_available(connection, &stream_id, None, out);
             }

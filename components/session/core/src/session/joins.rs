@@ -203,7 +203,7 @@ impl Session {
             return;
         };
         self.missing.retain(|(_, missing)| *missing != stream.id);
-        let waiting = match stream.live.take() {
+        let (waiting, mut before) = match stream.live.take() {
             Some(mut live) if live.holes.is_empty() && live.known == state.at => {
                 // Nothing was missed: only what is said of the stream may have changed.
                 let life = state.life();
@@ -222,11 +222,11 @@ impl Session {
                 });
                 let again = self.close_members(topic, &mut live, out);
                 self.drop_kept(&live, out);
-                again
+                (again, Some(live))
             }
-            None => std::mem::take(&mut stream.waiting),
+            None => (std::mem::take(&mut stream.waiting), None),
         };
-        let live = Live::new(state, self.now, &mut self.stats);
+        let live = Live::new(state, before.as_deref_mut(), self.now, &mut self.stats);
         if let Some(stream) = self.streams.get_mut(&topic) {
             stream.live = Some(Box::new(live));
         }

@@ -46,12 +46,12 @@ impl Session {
         live.life_seq = life.seq;
         live.info = life.info;
         if told {
-            self.tell_of_change(topic, &message, out);
+            self.tell_all(topic, &message, out);
         }
     }
 
     /// Tells every viewer whose join was answered: members, and those who still get what they missed.
-    fn tell_of_change(&self, topic: TopicId, message: &ServerMessage, out: &mut Vec<Output>) {
+    pub(crate) fn tell_all(&self, topic: TopicId, message: &ServerMessage, out: &mut Vec<Output>) {
         let Some((stream, live)) = self
             .streams
             .get(&topic)

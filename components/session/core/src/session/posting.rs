@@ -1,24 +1,26 @@
 //! Posts: every rule, then the log, then the truth about it.
 
+use chorus_protocol::Outcome;
 use chorus_protocol::client::PostView;
 use chorus_protocol::codes::{ErrorCode, Reason};
 use chorus_protocol::comment::post_key;
+use chorus_protocol::event::kind;
 use chorus_protocol::rate::{CommentRefusal, UserUses};
 use chorus_protocol::server::ReceiptStatus;
 use chorus_protocol::stream::StreamStatus;
-use chorus_protocol::{ClientId, CommentId, CommentView, Encoding, StreamId, text};
+use chorus_protocol::{ClientId, CommentId, CommentView, Encoding, Envelope, StreamId, text};
 use chorus_tokens::{Identity, Role};
 
 use super::Session;
 use super::replies::{Refusal, send, send_patiently};
 use crate::conn::{Conn, Standing};
-use crate::encode::{ReceiptOut, write_record};
-use crate::io::{ConnectionId, Outcome, Output, RequestId, TopicId};
+use crate::encode::ReceiptOut;
+use crate::io::{ConnectionId, Output, RequestId, TopicId};
 use crate::posts::{Charge, Post, PostState, Repeat};
 use crate::timers::Timer;
 
 /// When trying again makes sense after `unavailable`, in milliseconds.
-const UNAVAILABLE_RETRY_MS: u64 = 1_000;
+pub(super) const UNAVAILABLE_RETRY_MS: u64 = 1_000;
 
 /// What a post gets instead of being published.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +150,7 @@ impl Session {
         let content = text::comment(&post.content, limits.content_chars_max)
             .map_err(|error| rejected(Refused::new(error.reason())))?;
         let unavailable = Refused::later(Reason::Unavailable, UNAVAILABLE_RETRY_MS);
-        if self.posts.waiting_count >= limits.posts_waiting_max {
+        if self.too_many_wait() {
             return Err(rejected(unavailable));
         }
         let (id, charge) = match known {
@@ -196,20 +198,24 @@ impl Session {
             parent_id: post.parent_id,
             mentions: mentions.iter().map(AsRef::as_ref).collect(),
             media_ms: post.media_ms,
-            highlighted: false,
-            pinned: false,
-            likes: 0,
             badges: standing.badge().into_iter().collect(),
+        };
+        let envelope = Envelope {
+            id,
+            kind: kind::COMMENT,
+            stream: stream_id.as_str(),
+            author: identity.user.as_str(),
+            role: standing.role(),
+            key,
+            target: None,
+            record: b"",
         };
         let request = self.next_request;
         self.next_request += 1;
         out.push(accepted(connection, conn.encoding, &client_id));
         out.push(Output::Publish {
             request,
-            topic,
-            key,
-            id: id.0,
-            record: write_record(&comment, client_id.as_str()),
+            event: envelope.write(comment.bytes_about(), |out| comment.write_record(out)),
         });
         self.posts
             .publish(key, (id, request), client_id, connection, now, charge);
@@ -218,10 +224,17 @@ impl Session {
         Ok(())
     }
 
-    fn wait_for_posts(&mut self) {
-        let deadline = self
-            .posts
-            .deadline(self.config.values.limits.unconfirmed_ms);
+    /// Whether as many publications wait for the log as may.
+    pub(crate) fn too_many_wait(&self) -> bool {
+        let waiting = self.posts.waiting_count.saturating_add(self.commands.len());
+        waiting >= self.config.values.limits.posts_waiting_max
+    }
+
+    pub(crate) fn wait_for_posts(&mut self) {
+        let unconfirmed_ms = self.config.values.limits.unconfirmed_ms;
+        let posts = self.posts.deadline(unconfirmed_ms);
+        let commands = self.commands.deadline(unconfirmed_ms);
+        let deadline = posts.into_iter().chain(commands).min();
         self.timers.set(Timer::Posts, deadline);
     }
 
@@ -263,6 +276,7 @@ impl Session {
         out: &mut Vec<Output>,
     ) {
         let Some((key, post)) = self.posts.answer(request) else {
+            self.command_answered(request, outcome, out);
             return;
         };
         self.wait_for_posts();
@@ -271,7 +285,6 @@ impl Session {
             post.state;
         match outcome {
             Outcome::Stored { id, .. } => {
-                let id = CommentId(id);
                 for connection in tell.iter() {
                     if let Some(encoding) = self.encoding(connection) {
                         out.push(durable(connection, encoding, &client_id, id));
@@ -295,7 +308,7 @@ impl Session {
                 tell.iter()
                     .for_each(|connection| self.send_receipt(connection, &receipt, out));
             }
-            Outcome::Unconfirmed => {
+            Outcome::Unknown => {
                 let post = Post {
                     state: PostState::Waiting { client_id, tell },
                     ..post
@@ -316,8 +329,8 @@ impl Session {
                 reason,
                 retry_after_ms,
             } => (Reason::parse(reason), retry_after_ms.unwrap_or(0)),
-            Outcome::Stored { id, .. } if *id != post.id.0 => (None, 0),
-            Outcome::Stored { .. } | Outcome::Unconfirmed => return,
+            Outcome::Stored { id, .. } if *id != post.id => (None, 0),
+            Outcome::Stored { .. } | Outcome::Unknown => return,
         };
         let Some(used) = self.users.by_id.get_mut(&charge.user) else {
             return;
@@ -352,12 +365,13 @@ impl Session {
             (self.posts).remember_unconfirmed(key, post, self.now, posts_max);
     }
 
-    /// Posts that waited too long.
+    /// Posts and decisions that waited too long.
     pub(crate) fn posts_due(&mut self, out: &mut Vec<Output>) {
         let unconfirmed_ms = self.config.values.limits.unconfirmed_ms;
         while let Some((key, post)) = self.posts.overdue(self.now, unconfirmed_ms) {
             self.unconfirmed(key, post, out);
         }
+        self.commands_due(out);
         self.wait_for_posts();
     }
 }

@@ -1,7 +1,8 @@
 //! Messages to one connection, and its end.
 
-use chorus_protocol::Encoding;
 use chorus_protocol::codes::{CloseCode, ErrorCode};
+use chorus_protocol::server::ServerMessage;
+use chorus_protocol::{Encoding, codec};
 
 use super::Session;
 use crate::encode::{ErrorOut, ReceiptOut, message};
@@ -97,6 +98,22 @@ impl Session {
             retry_after_ms,
         };
         out.push(send(connection, message(encoding, "error", &payload)));
+    }
+
+    /// A message that is written rarely.
+    pub(crate) fn tell(
+        &self,
+        connection: ConnectionId,
+        message: &ServerMessage,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(encoding) = self.encoding(connection) else {
+            return;
+        };
+        let mut data = Vec::new();
+        if codec::encode(encoding, message, &mut data).is_ok() {
+            out.push(send(connection, data));
+        }
     }
 
     pub(crate) fn send_receipt(

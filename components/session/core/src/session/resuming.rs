@@ -1,20 +1,19 @@
 //! Answering who joins: the newest, or all that was missed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chorus_protocol::codes::CloseCode;
+use chorus_protocol::server::ServerMessage;
 use chorus_protocol::session::ReplayRange;
-use chorus_protocol::{Encoding, Position};
+use chorus_protocol::{CommentId, CommentView, Encoding, Envelope, Position};
 
 use super::Session;
 use super::replies::send;
 use crate::conn::Phase;
-use crate::encode::{
-    JoinedTail, array, comments_batch, joined_head, joined_tail, read_record, write_comment,
-};
+use crate::encode::{JoinedTail, array, comments_batch, joined_head, joined_tail, write_comment};
 use crate::io::{BlobId, ConnectionId, Output, RequestId, TopicId};
-use crate::stream::delivered::ItemView;
-use crate::stream::live::Flushing;
+use crate::stream::delivered::EventView;
+use crate::stream::live::{Decided, Flushing};
 use crate::stream::recent::Entry;
 use crate::stream::resume::{
     AHEAD_MS_MAX, Ahead, Job, JobWaiter, MISSED_BATCH_MAX, Missed, Plan, REPLAY_MS_MAX, cut, plan,
@@ -28,6 +27,16 @@ const SHARED_MIN: usize = 4;
 enum Comments {
     Inline(Vec<u8>),
     Held(BlobId),
+}
+
+/// What a `joined` says of the viewer's place.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// Where the viewer is after it.
+    resume: &'a str,
+    gap: bool,
+    /// Taken away since the place it came from.
+    removed: &'a [CommentId],
 }
 
 impl Session {
@@ -74,13 +83,23 @@ impl Session {
 
     /// Shows what is pending; says whether anything was.
     pub(crate) fn flush_stream(&mut self, topic: TopicId, out: &mut Vec<Output>) -> bool {
+        self.flush_first(topic, usize::MAX, out)
+    }
+
+    /// The same of what came first.
+    pub(crate) fn flush_first(
+        &mut self,
+        topic: TopicId,
+        count: usize,
+        out: &mut Vec<Output>,
+    ) -> bool {
         let Some(stream) = self.streams.get_mut(&topic) else {
             return false;
         };
         let Some(live) = stream.live.as_mut().filter(|live| !live.pending.is_empty()) else {
             return false;
         };
-        live.flush(&mut Flushing {
+        let mut flushing = Flushing {
             topic,
             stream: stream.id.as_str(),
             members: stream.members,
@@ -90,7 +109,8 @@ impl Session {
             sends: &mut self.sends,
             stats: &mut self.stats,
             out,
-        });
+        };
+        live.flush(count, &mut flushing);
         true
     }
 
@@ -148,7 +168,12 @@ impl Session {
             Comments::Held(blob)
         };
         let resume = live.shown.to_token();
-        self.send_joined(topic, connection, comments, &resume, gap, out);
+        let place = Place {
+            resume: &resume,
+            gap,
+            removed: &[],
+        };
+        self.send_joined(topic, connection, comments, place, out);
         self.become_member(connection, topic, out);
     }
 
@@ -182,6 +207,7 @@ impl Session {
         }
         self.stats.resumes_recent += 1;
         let (before, after) = (from.to_token(), live.shown.to_token());
+        let removed: Vec<CommentId> = live.removed_after(&from).into_iter().collect();
         let missed = live.recent.after(&from);
         let encoded = live.recent.encoded(&missed, encoding);
         let comments: Vec<&[u8]> = encoded.iter().map(|(_, comment)| *comment).collect();
@@ -194,14 +220,12 @@ impl Session {
             &after,
         );
         let resume = if whole { &after } else { &before };
-        self.send_joined(
-            topic,
-            connection,
-            Comments::Inline(first),
+        let place = Place {
             resume,
-            false,
-            out,
-        );
+            gap: false,
+            removed: &removed,
+        };
+        self.send_joined(topic, connection, Comments::Inline(first), place, out);
         out.extend(rest.into_iter().map(|batch| send(connection, batch)));
         self.become_member(connection, topic, out);
     }
@@ -228,11 +252,11 @@ impl Session {
         }
         let request = self.next_request;
         self.next_request += 1;
-        let items_max = self.config.values.limits.resume_max;
+        let events_max = self.config.values.limits.resume_max;
         let range = ReplayRange {
             from: from.clone(),
             to: live.shown.clone(),
-            items_max,
+            events_max,
         };
         let until = self.now.plus(REPLAY_MS_MAX);
         live.jobs.push(Job {
@@ -256,7 +280,7 @@ impl Session {
         &mut self,
         topic: TopicId,
         request: RequestId,
-        items: Option<&[ItemView<'_>]>,
+        events: Option<&[EventView<'_>]>,
         out: &mut Vec<Output>,
     ) {
         let Some(live) = self
@@ -283,7 +307,7 @@ impl Session {
             };
             self.still_waits(topic, waiter.connection, waiter.ticket, phase)
         });
-        let Some(items) = items else {
+        let Some(events) = events else {
             for waiter in waiters {
                 if waiter.joined {
                     self.close(
@@ -298,7 +322,7 @@ impl Session {
             }
             return;
         };
-        self.bring_missed(topic, &from, &to, items, &waiters, out);
+        self.bring_missed(topic, &from, &to, events, &waiters, out);
     }
 
     /// Sends what the logs brought and what was shown since they were asked.
@@ -307,7 +331,7 @@ impl Session {
         topic: TopicId,
         from: &Position,
         to: &Position,
-        items: &[ItemView<'_>],
+        events: &[EventView<'_>],
         waiters: &[JobWaiter],
         out: &mut Vec<Output>,
     ) {
@@ -321,20 +345,44 @@ impl Session {
         };
         // By id: sorted, and each once even if two regions' logs hold it.
         let mut missed: BTreeMap<u64, Entry> = BTreeMap::new();
-        for item in items {
-            match read_record(item.record) {
+        let mut removed: BTreeSet<CommentId> = live.removed_after(from);
+        // Who was answered before may not have heard of them.
+        let mut again: BTreeMap<String, Vec<CommentId>> = BTreeMap::new();
+        // Their comments were here: the removals lay in a part that was lost.
+        let mut lost: BTreeMap<String, Vec<CommentId>> = BTreeMap::new();
+        for event in events {
+            let Some(envelope) = Envelope::read(event.body) else {
+                self.stats.deliveries_malformed += 1;
+                continue;
+            };
+            if let Some(Decided { id, reason, .. }) = Decided::read(&envelope, event.seq) {
+                removed.insert(id);
+                if !live.removed.contains(id)
+                    && let Some(region) = live.region(event.region)
+                {
+                    let place = (region, event.epoch, event.seq);
+                    if live.learn_removal(id, place, &mut self.stats) {
+                        lost.entry(reason.clone()).or_default().push(id);
+                    }
+                }
+                again.entry(reason).or_default().push(id);
+                continue;
+            }
+            match CommentView::read(&envelope) {
+                Some(comment) if live.removed.contains(comment.id) => {}
                 Some(comment) => {
                     let entry = Entry {
                         id: comment.id,
                         log: 0,
-                        seq: item.seq,
+                        seq: event.seq,
                         at: self.now,
                         json: write_comment(&comment, Encoding::Json),
                         msgpack: None,
                     };
                     missed.insert(comment.id.0, entry);
                 }
-                None => self.stats.deliveries_malformed += 1,
+                None if envelope.is_comment() => self.stats.deliveries_malformed += 1,
+                None => self.stats.events_unknown += 1,
             }
         }
         let whole = live.recent.covers(to, &live.shown);
@@ -350,7 +398,13 @@ impl Session {
                 }
             }
         }
+        missed.retain(|&id, _| !removed.contains(&CommentId(id)));
+        let removed: Vec<CommentId> = removed.into_iter().collect();
         let mut missed: Vec<Entry> = missed.into_values().collect();
+        self.tell_all_removed(topic, lost, out);
+        let answered = waiters.iter().filter(|waiter| waiter.joined);
+        let answered: Vec<ConnectionId> = answered.map(|waiter| waiter.connection).collect();
+        self.tell_removed(topic, &answered, again, out);
         let (before, after) = (from.to_token(), reached.to_token());
         for encoding in Encoding::ALL {
             let mine: Vec<JobWaiter> = waiters
@@ -372,7 +426,12 @@ impl Session {
                     missed.iter().map(|entry| entry.encoded(encoding)).collect();
                 let first_max = if joined { 0 } else { first_max };
                 let cut = self.cut_for(topic, encoding, &comments, first_max, &before, &after);
-                self.send_missed(topic, &mine, joined, cut, (&before, &after), out);
+                let place = Place {
+                    resume: if cut.whole { &after } else { &before },
+                    gap: false,
+                    removed: &removed,
+                };
+                self.send_missed(topic, &mine, joined, cut, place, out);
             }
         }
         if whole {
@@ -399,6 +458,28 @@ impl Session {
             })
             .collect();
         self.ask_logs(topic, reached, again, out);
+    }
+
+    /// Tells some viewers of removals, by reason.
+    fn tell_removed(
+        &self,
+        topic: TopicId,
+        to: &[ConnectionId],
+        by_reason: BTreeMap<String, Vec<CommentId>>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(stream) = self.streams.get(&topic).filter(|_| !to.is_empty()) else {
+            return;
+        };
+        for (reason, comment_ids) in by_reason {
+            let message = ServerMessage::CommentsRemoved {
+                stream_id: stream.id.clone(),
+                comment_ids,
+                reason,
+            };
+            to.iter()
+                .for_each(|&connection| self.tell(connection, &message, out));
+        }
     }
 
     fn cut_for(
@@ -430,10 +511,9 @@ impl Session {
         to: &[ConnectionId],
         joined: bool,
         missed: Missed,
-        (before, after): (&str, &str),
+        place: Place<'_>,
         out: &mut Vec<Output>,
     ) {
-        let resume = if missed.whole { after } else { before };
         let mut held = Vec::new();
         let mut hold = |session: &mut Self, data: Vec<u8>, out: &mut Vec<Output>| {
             let blob = session.next_blob;
@@ -446,7 +526,7 @@ impl Session {
             for &connection in to {
                 if !joined {
                     let comments = Comments::Inline(missed.first.clone());
-                    self.send_joined(topic, connection, comments, resume, false, out);
+                    self.send_joined(topic, connection, comments, place, out);
                 }
                 out.extend(
                     missed
@@ -465,7 +545,7 @@ impl Session {
             .collect();
         for &connection in to {
             if let Some(first) = first {
-                self.send_joined(topic, connection, Comments::Held(first), resume, false, out);
+                self.send_joined(topic, connection, Comments::Held(first), place, out);
             }
             out.extend(rest.iter().map(|&blob| Output::Send {
                 connection,
@@ -483,8 +563,7 @@ impl Session {
         topic: TopicId,
         connection: ConnectionId,
         comments: Comments,
-        resume: &str,
-        gap: bool,
+        place: Place<'_>,
         out: &mut Vec<Output>,
     ) {
         let (Some(conn), Some(stream)) = (self.conns.get(&connection), self.streams.get(&topic))
@@ -494,13 +573,18 @@ impl Session {
         let Some(live) = &stream.live else {
             return;
         };
+        let Place {
+            resume,
+            gap,
+            removed,
+        } = place;
         let mut head = joined_head(conn.encoding, stream.id.as_str(), resume, gap);
         let tail = joined_tail(
             conn.encoding,
             &JoinedTail {
                 title: &live.info.title,
                 status: live.info.status,
-                removed: [],
+                removed,
                 pinned: None,
                 reactions: &live.reactions,
                 // The total over all PoPs lags; it is never less than what is here.

@@ -2,19 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chorus_protocol::backhaul::{ItemKind, StreamState};
+use chorus_protocol::backhaul::StreamState;
+use chorus_protocol::codes::RemovalReason;
+use chorus_protocol::event::{RemovalRecord, kind};
 use chorus_protocol::limits::{Batching, Limits};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::stream::{Life, Revision, StreamInfo};
 use chorus_protocol::subject::is_reaction_type;
-use chorus_protocol::{Encoding, Millis, Offset, Position, Region, UserId};
+use chorus_protocol::{
+    CommentId, CommentView, Encoding, Envelope, Millis, Offset, Position, Region, UserId,
+};
 use serde::{Deserialize, Serialize};
 
 use super::batch::window_ms;
-use super::delivered::ItemView;
+use super::delivered::EventView;
 use super::recent::{Entry, Recent};
+use super::removed::{Removal, Removed};
 use super::resume::{Ahead, Hole, Job};
-use crate::encode::{comments_batch, read_record, token, write_comment};
+use crate::encode::{comments_batch, token, write_comment};
 use crate::io::{Audience, BlobId, Output, TopicId};
 use crate::rate::Meter;
 use crate::stats::Stats;
@@ -55,6 +60,8 @@ pub(crate) struct Live {
     #[serde(skip)]
     pub(crate) ids: BTreeSet<u64>,
     #[serde(default)]
+    pub(crate) removed: Removed,
+    #[serde(default)]
     pub(crate) flushed: Millis,
     #[serde(default)]
     pub(crate) comments: Meter,
@@ -91,6 +98,26 @@ pub(crate) struct Live {
     pub(crate) holes: Vec<Hole>,
 }
 
+/// A removal as its event says it.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) id: CommentId,
+    pub(crate) seq: u64,
+    pub(crate) reason: String,
+}
+
+impl Decided {
+    /// The removal of an event; `None` when it is none.
+    pub(crate) fn read(envelope: &Envelope<'_>, seq: u64) -> Option<Self> {
+        let id = envelope.removes()?;
+        let record = envelope.record_as();
+        // Whoever wrote it, the comment is not to be seen.
+        let record = record.unwrap_or_else(|| RemovalRecord::new(RemovalReason::Moderator));
+        let reason = record.reason;
+        Some(Self { id, seq, reason })
+    }
+}
+
 /// What a flush needs of its session.
 pub(crate) struct Flushing<'a> {
     pub(crate) topic: TopicId,
@@ -105,21 +132,29 @@ pub(crate) struct Flushing<'a> {
 }
 
 impl Live {
-    pub(crate) fn new(state: StreamState, now: Millis, stats: &mut Stats) -> Self {
-        let whole = state.comment_count == state.newest.len() as u64;
-        let mut floor = state.at.clone();
-        if whole {
-            floor.0.values_mut().for_each(|offset| offset.seq = 0);
-        }
+    /// The stream as the host says it stands. Of what was known before (`None`: nothing) the removals still hold.
+    pub(crate) fn new(
+        state: StreamState,
+        before: Option<&mut Self>,
+        now: Millis,
+        stats: &mut Stats,
+    ) -> Self {
+        let (removed, logs) = before.map_or_else(Default::default, |before| {
+            let logs = std::mem::take(&mut before.recent.logs);
+            (std::mem::take(&mut before.removed), logs)
+        });
         let mut live = Self {
             info: state.info,
             life_seq: state.life_seq,
             known: state.at.clone(),
-            shown: state.at,
+            shown: state.at.clone(),
             recent: Recent {
-                floor,
+                // The state may hold every comment there is; which were taken away before it only the logs know.
+                floor: state.at.clone(),
+                logs,
                 ..Recent::default()
             },
+            removed,
             pending: Vec::new(),
             ids: BTreeSet::new(),
             flushed: Millis(0),
@@ -139,17 +174,33 @@ impl Live {
             jobs: Vec::new(),
             holes: Vec::new(),
         };
-        for item in &state.newest {
-            let Some(comment) = read_record(&item.record) else {
+        for event in &state.newest {
+            let Some(envelope) = event.envelope() else {
                 stats.deliveries_malformed += 1;
                 continue;
             };
-            if live.ids.insert(comment.id.0) {
-                let log = live.recent.log(&item.region, item.epoch);
+            let log = live.recent.log(&event.region, event.epoch);
+            if let Some(id) = envelope.removes() {
+                // The state's count is without it.
+                let here = live.ids.remove(&id.0);
+                live.recent.entries.retain(|entry| entry.id != id);
+                let awaited = !here && live.comment_count > 0;
+                live.remember_removal(id, log, event.seq, awaited, stats);
+                continue;
+            }
+            let Some(comment) = CommentView::read(&envelope) else {
+                stats.events_unknown += u64::from(!envelope.is_comment());
+                stats.deliveries_malformed += u64::from(envelope.is_comment());
+                continue;
+            };
+            if live.removed.contains(comment.id) {
+                // The state was made before its removal.
+                live.comment_count = live.comment_count.saturating_sub(1);
+            } else if live.ids.insert(comment.id.0) {
                 let entry = Entry {
                     id: comment.id,
                     log,
-                    seq: item.seq,
+                    seq: event.seq,
                     at: now,
                     json: write_comment(&comment, Encoding::Json),
                     msgpack: None,
@@ -198,31 +249,48 @@ impl Live {
         }
     }
 
-    /// Takes an item in for `members` by encoding; says whether it is a comment not seen before.
+    /// Takes an event in for `members` by encoding; a removal goes to `decided`, to be carried out with all of the
+    /// delivery ([`Self::remove`]).
     pub(crate) fn take(
         &mut self,
         region: &Region,
-        item: &ItemView<'_>,
+        event: &EventView<'_>,
         members: [u32; 2],
         now: Millis,
         stats: &mut Stats,
-    ) -> bool {
-        match item.kind {
-            ItemKind::Comment => {}
-        }
-        let Some(comment) = read_record(item.record) else {
+        decided: &mut Vec<Decided>,
+    ) {
+        let Some(envelope) = Envelope::read(event.body) else {
             stats.deliveries_malformed += 1;
-            return false;
+            return;
         };
+        if !envelope.is_comment() {
+            match Decided::read(&envelope, event.seq) {
+                Some(removal) => decided.push(removal),
+                None if envelope.kind == kind::REMOVAL => stats.deliveries_malformed += 1,
+                None => stats.events_unknown += 1,
+            }
+            return;
+        }
+        let Some(comment) = CommentView::read(&envelope) else {
+            stats.deliveries_malformed += 1;
+            return;
+        };
+        if self.removed.contains(comment.id) {
+            if self.removed.came(comment.id) {
+                self.comment_count = self.comment_count.saturating_add(1);
+            }
+            return;
+        }
         if !self.ids.insert(comment.id.0) {
             stats.comments_repeated += 1;
-            return false;
+            return;
         }
-        let log = self.recent.log(region, item.epoch);
+        let log = self.recent.log(region, event.epoch);
         self.pending.push(Entry {
             id: comment.id,
             log,
-            seq: item.seq,
+            seq: event.seq,
             at: now,
             json: write_comment(&comment, Encoding::Json),
             // Cheaper now than from the JSON later, if it is wanted at all.
@@ -231,7 +299,98 @@ impl Live {
         });
         self.comments.add(now.0, 1);
         self.comment_count = self.comment_count.saturating_add(1);
-        true
+    }
+
+    /// Carries out the removals of a log; `decided` keeps those that were not known. Of the first `early` pending comments
+    /// says how many are left.
+    pub(crate) fn remove(
+        &mut self,
+        region: &Region,
+        epoch: u64,
+        decided: &mut Vec<Decided>,
+        early: usize,
+        stats: &mut Stats,
+    ) -> usize {
+        let log = self.recent.log(region, epoch);
+        let mut here_any = false;
+        decided.retain(|removal| {
+            if self.removed.contains(removal.id) {
+                return false;
+            }
+            let here = self.ids.remove(&removal.id.0);
+            here_any |= here;
+            // Of a comment that overtakes nothing is counted yet: its own count makes up for this, unless there is nothing
+            // to take from.
+            let awaited = !here && self.comment_count > 0;
+            self.comment_count = self.comment_count.saturating_sub(1);
+            self.remember_removal(removal.id, log, removal.seq, awaited, stats);
+            stats.comments_removed += 1;
+            true
+        });
+        if !here_any {
+            return early;
+        }
+        let removed = &self.removed;
+        let stays = |entry: &Entry| !removed.contains(entry.id);
+        let early = self.pending.iter().take(early).filter(|entry| stays(entry));
+        let early = early.count();
+        self.pending.retain(stays);
+        self.recent.entries.retain(stays);
+        self.kept.iter_mut().for_each(|kept| kept.fresh = false);
+        early
+    }
+
+    /// Takes in a removal that only the logs knew; says whether its comment was here.
+    pub(crate) fn learn_removal(
+        &mut self,
+        id: CommentId,
+        (region, epoch, seq): (Region, u64, u64),
+        stats: &mut Stats,
+    ) -> bool {
+        let log = self.recent.log(&region, epoch);
+        self.remember_removal(id, log, seq, false, stats);
+        let here = self.ids.remove(&id.0);
+        if here {
+            self.comment_count = self.comment_count.saturating_sub(1);
+            stats.comments_removed += 1;
+            self.pending.retain(|entry| entry.id != id);
+            self.recent.entries.retain(|entry| entry.id != id);
+            self.kept.iter_mut().for_each(|kept| kept.fresh = false);
+        }
+        here
+    }
+
+    fn remember_removal(
+        &mut self,
+        id: CommentId,
+        log: u16,
+        seq: u64,
+        awaited: bool,
+        stats: &mut Stats,
+    ) {
+        let removal = Removal {
+            id,
+            log,
+            seq,
+            awaited,
+        };
+        if let Some(oldest) = self.removed.insert(removal) {
+            stats.removals_forgotten += 1;
+            self.recent.forget(oldest.log, oldest.seq);
+        }
+    }
+
+    /// Forgets the comments that were shown: which of them were taken away in a part that is lost is not known.
+    pub(crate) fn forget_shown(&mut self) {
+        self.recent.entries.clear();
+        self.recent.floor.clone_from(&self.shown);
+        self.ids = self.pending.iter().map(|entry| entry.id.0).collect();
+        self.kept.iter_mut().for_each(|kept| kept.fresh = false);
+    }
+
+    /// The ids of the comments taken away after a place, rising.
+    pub(crate) fn removed_after(&self, from: &Position) -> BTreeSet<CommentId> {
+        self.removed.after(&self.recent.begins(from)).collect()
     }
 
     /// Nothing is missing up to here.
@@ -257,13 +416,14 @@ impl Live {
         Some(self.flushed.plus(window).0)
     }
 
-    /// Shows what came.
-    pub(crate) fn flush(&mut self, flushing: &mut Flushing<'_>) {
+    /// Shows the first `count` of what came.
+    pub(crate) fn flush(&mut self, count: usize, flushing: &mut Flushing<'_>) {
         self.flushed = flushing.now;
-        if self.pending.is_empty() {
+        if count == 0 || self.pending.is_empty() {
             return;
         }
-        let mut batch = std::mem::take(&mut self.pending);
+        let rest = self.pending.split_off(count.min(self.pending.len()));
+        let mut batch = std::mem::replace(&mut self.pending, rest);
         batch.sort_by_key(|entry| entry.id);
         let frame_max = match flushing.batching.window_ms_max {
             0 => 1,

@@ -56,7 +56,7 @@ pub(crate) struct Log {
 pub(crate) struct Recent {
     pub(crate) entries: VecDeque<Entry>,
     pub(crate) logs: Vec<Log>,
-    /// Everything shown after this is among the entries.
+    /// Everything shown after this is among the entries, and every removal among those remembered.
     pub(crate) floor: Position,
 }
 
@@ -92,20 +92,26 @@ impl Recent {
             if len <= recent_max.max(newest_max) as usize && !old {
                 break;
             }
-            if let Some(log) = self.logs.get(usize::from(front.log))
-                && self
-                    .floor
-                    .get(&log.region)
-                    .is_none_or(|floor| floor.epoch == log.epoch)
-            {
-                let at = Offset {
-                    epoch: log.epoch,
-                    seq: front.seq,
-                };
-                self.floor.advance(&log.region, at);
-            }
-            gone(front.id);
+            let (id, log, seq) = (front.id, front.log, front.seq);
             self.entries.pop_front();
+            self.forget(log, seq);
+            gone(id);
+        }
+    }
+
+    /// Something at this place is no longer remembered.
+    pub(crate) fn forget(&mut self, log: u16, seq: u64) {
+        if let Some(log) = self.logs.get(usize::from(log))
+            && self
+                .floor
+                .get(&log.region)
+                .is_none_or(|floor| floor.epoch == log.epoch)
+        {
+            let at = Offset {
+                epoch: log.epoch,
+                seq,
+            };
+            self.floor.advance(&log.region, at);
         }
     }
 
@@ -121,16 +127,18 @@ impl Recent {
         })
     }
 
+    /// Where each log stands at a place that names it.
+    pub(crate) fn begins(&self, from: &Position) -> Vec<Option<u64>> {
+        let begin = |log: &Log| match from.get(&log.region) {
+            Some(offset) if offset.epoch == log.epoch => Some(offset.seq),
+            _ => None,
+        };
+        self.logs.iter().map(begin).collect()
+    }
+
     /// The indices of what was shown after `from`, by comment id.
     pub(crate) fn after(&self, from: &Position) -> Vec<usize> {
-        let begins: Vec<Option<u64>> = self
-            .logs
-            .iter()
-            .map(|log| match from.get(&log.region) {
-                Some(offset) if offset.epoch == log.epoch => Some(offset.seq),
-                _ => None,
-            })
-            .collect();
+        let begins = self.begins(from);
         let missed = |entry: &Entry| {
             begins
                 .get(usize::from(entry.log))

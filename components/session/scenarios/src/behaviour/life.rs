@@ -269,8 +269,8 @@ fn nothing_is_written_to_an_ended_stream(pop: &mut Pop<'_>) {
         );
     }
     // What was taken before the end keeps its answer, and its repeat gets the same.
-    let stored = chorus_session_core::Outcome::Stored {
-        id: publication.id,
+    let stored = chorus_protocol::Outcome::Stored {
+        id: chorus_protocol::CommentId(publication.id),
         duplicate: false,
     };
     pop.answer(publication.request, stored);

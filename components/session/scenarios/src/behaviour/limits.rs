@@ -1,8 +1,8 @@
 //! Floods and garbage.
 
-use chorus_protocol::Encoding;
 use chorus_protocol::server::{ReceiptStatus, ServerMessage};
-use chorus_session_core::{Input, Outcome};
+use chorus_protocol::{CommentId, Encoding, Outcome};
+use chorus_session_core::Input;
 use serde_json::json;
 
 use super::{studio, watch};
@@ -55,7 +55,7 @@ fn forty_posts_in_a_second_pass_five(pop: &mut Pop<'_>) {
 fn store_all(pop: &mut Pop<'_>) {
     for post in std::mem::take(&mut pop.published) {
         let outcome = Outcome::Stored {
-            id: post.id,
+            id: CommentId(post.id),
             duplicate: false,
         };
         pop.answer(post.request, outcome);
@@ -133,7 +133,7 @@ fn what_the_gateway_refuses_is_given_back_and_held_off(pop: &mut Pop<'_>) {
     for (i, post) in posts.iter().enumerate() {
         let outcome = match i {
             0 => Outcome::Stored {
-                id: post.id,
+                id: CommentId(post.id),
                 duplicate: false,
             },
             _ => Outcome::Refused {
@@ -173,7 +173,7 @@ fn a_post_stored_before_costs_nothing(pop: &mut Pop<'_>) {
     let post = pop.published.pop_front().expect("a post");
     // By another shard, before the connection moved to this one.
     let outcome = Outcome::Stored {
-        id: post.id - 1,
+        id: CommentId(post.id - 1),
         duplicate: true,
     };
     pop.answer(post.request, outcome);

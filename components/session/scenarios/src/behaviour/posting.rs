@@ -1,10 +1,11 @@
 //! Posts and the truth about them.
 
 use chorus_protocol::comment::post_key;
+use chorus_protocol::event::AuthorRole;
 use chorus_protocol::server::{Receipt, ReceiptStatus, ServerMessage};
 use chorus_protocol::stream::StreamStatus;
-use chorus_protocol::{CommentId, Encoding, Millis};
-use chorus_session_core::{Input, Outcome};
+use chorus_protocol::{CommentId, Encoding, Millis, Outcome};
+use chorus_session_core::Input;
 use serde_json::json;
 
 use super::{studio, watch};
@@ -38,7 +39,7 @@ fn receipt(client_id: &str, status: ReceiptStatus, id: Option<u64>) -> Receipt {
 
 fn stored(id: u64) -> Outcome {
     Outcome::Stored {
-        id,
+        id: CommentId(id),
         duplicate: false,
     }
 }
@@ -65,7 +66,13 @@ fn a_post_is_accepted_then_durable_then_shown(pop: &mut Pop<'_>) {
         [receipt("c1", ReceiptStatus::Accepted, None)]
     );
     let publication = pop.publication();
-    let comment = &publication.record.comment;
+    let comment = publication.clone().comment();
+    assert_eq!(publication.author, "ann");
+    assert_eq!(publication.role, AuthorRole::Moderator);
+    assert_eq!(
+        (publication.kind.as_str(), publication.target),
+        ("comment", None)
+    );
     assert_eq!(comment.content, "hi @bob\n you");
     assert_eq!(comment.mentions, ["bob"]);
     assert_eq!(comment.parent_id, Some(CommentId(77)));
@@ -77,7 +84,7 @@ fn a_post_is_accepted_then_durable_then_shown(pop: &mut Pop<'_>) {
     let key = post_key(
         &comment.stream_id,
         &comment.user_id,
-        &publication.record.client_id,
+        &"c1".parse().expect("a key"),
     );
     assert_eq!(publication.key, key);
     let delivery = origin.store("eu", publication.bytes.clone());
@@ -98,7 +105,7 @@ fn a_post_is_accepted_then_durable_then_shown(pop: &mut Pop<'_>) {
     let ServerMessage::CommentsBatch { comments, .. } = pop.take_one(viewer) else {
         panic!("not a batch");
     };
-    assert_eq!(comments, [publication.record.comment]);
+    assert_eq!(comments, [publication.comment()]);
 }
 
 fn bad_posts_are_rejected_with_their_reason(pop: &mut Pop<'_>) {
@@ -191,7 +198,7 @@ fn a_duplicate_gets_the_first_ones_id(pop: &mut Pop<'_>) {
     pop.answer(
         publication.request,
         Outcome::Stored {
-            id: 99,
+            id: CommentId(99),
             duplicate: true,
         },
     );
@@ -245,14 +252,14 @@ fn an_unanswered_post_is_unconfirmed_and_keeps_its_id(pop: &mut Pop<'_>) {
         (publication.id, publication.key),
         "a retry keeps its id"
     );
-    pop.answer(again.request, Outcome::Unconfirmed);
+    pop.answer(again.request, Outcome::Unknown);
     assert_eq!(pop.take(user).len(), 2);
     pop.post(user, "demo", "c1", "hi");
     let third = pop.publication();
     pop.answer(
         third.request,
         Outcome::Stored {
-            id: publication.id,
+            id: CommentId(publication.id),
             duplicate: true,
         },
     );

@@ -224,10 +224,6 @@ fn reactions_to_comments_are_not_available(pop: &mut Pop<'_>) {
             json!({"stream_id": "demo", "reaction_type": "like", "comment_id": "7"}),
         ),
         (
-            "delete_comment",
-            json!({"stream_id": "demo", "comment_id": "7"}),
-        ),
-        (
             "report",
             json!({"stream_id": "demo", "comment_id": "7", "reason": "x"}),
         ),

@@ -81,7 +81,7 @@ fn a_hole_that_cannot_be_filled_closes_the_viewers(pop: &mut Pop<'_>) {
         asked.request,
         &Replayed {
             gap: true,
-            items: vec![],
+            events: vec![],
         },
     );
     assert_eq!(pop.closed(viewer), Some(1001));
@@ -99,7 +99,7 @@ fn a_hole_that_cannot_be_filled_closes_the_viewers(pop: &mut Pop<'_>) {
         asked.request,
         &Replayed {
             gap: true,
-            items: vec![],
+            events: vec![],
         },
     );
     let joined = pop.take_joined(back);

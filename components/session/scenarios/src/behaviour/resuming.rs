@@ -182,12 +182,12 @@ fn a_gap_is_told_with_the_newest(pop: &mut Pop<'_>) {
     watch(pop, &origin, Encoding::Json, None);
     let back = come_back(pop, Encoding::Json, &token);
     let asked = pop.asked.pop_front().expect("a question");
-    assert_eq!(asked.range.items_max, 10_000);
+    assert_eq!(asked.range.events_max, 10_000);
     pop.replay(
         asked.request,
         &Replayed {
             gap: true,
-            items: vec![],
+            events: vec![],
         },
     );
     let joined = pop.take_joined(back);

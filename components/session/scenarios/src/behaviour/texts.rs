@@ -51,7 +51,7 @@ fn what_is_not_seen_is_empty_and_what_is_too_much_goes(pop: &mut Pop<'_>) {
         .enumerate()
         {
             pop.post(author, "demo", &format!("{author}-{i}"), &text);
-            assert_eq!(pop.publication().record.comment.content, shown);
+            assert_eq!(pop.publication().comment().content, shown);
             pop.take(author);
         }
     }
@@ -62,7 +62,7 @@ fn mentions_are_whole_names_composed_and_each_once(pop: &mut Pop<'_>) {
     let author = watch(pop, &origin, Encoding::MsgPack, Some(("ann", "user")));
     let text = "@कृष्ण and @Zoe\u{308}, @zoë too, @می\u{200c}خواهم";
     pop.post(author, "demo", "c1", text);
-    let comment = pop.publication().record.comment;
+    let comment = pop.publication().comment();
     assert_eq!(comment.content, text);
     assert_eq!(comment.mentions, ["कृष्ण", "Zoë", "می\u{200c}خواهم"]);
 }
@@ -99,7 +99,7 @@ fn five_hundred_emoji_as_escapes_are_taken_in_a_message_of_the_longest_form(pop:
         data: message.into_bytes(),
     }]);
     assert_eq!(pop.take_receipts(author)[0].status, ReceiptStatus::Accepted);
-    let comment = pop.publication().record.comment;
+    let comment = pop.publication().comment();
     assert_eq!(comment.content, "😀".repeat(500));
     assert_eq!(comment.parent_id, Some(CommentId((1 << 63) - 1)));
 }
@@ -121,7 +121,7 @@ fn a_name_is_shown_clean_or_the_user_id_is(pop: &mut Pop<'_>) {
         pop.say(viewer, "join_stream", &json!({"stream_id": "demo"}));
         pop.take_joined(viewer);
         pop.post(viewer, "demo", &format!("c{i}"), "hi");
-        let comment = pop.publication().record.comment;
+        let comment = pop.publication().comment();
         assert_eq!(
             (comment.username.as_str(), comment.user_id.as_str()),
             (shown, "u-1")

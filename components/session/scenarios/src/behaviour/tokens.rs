@@ -117,7 +117,7 @@ fn another_user_is_refused_on_the_same_connection(pop: &mut Pop<'_>) {
     pop.say(user, "authenticate", &json!({"token": other}));
     assert_eq!(pop.take_error(user), "wrong_user");
     pop.post(user, "demo", "c", "hi");
-    assert_eq!(pop.publication().record.comment.user_id.as_str(), "ann");
+    assert_eq!(pop.publication().comment().user_id.as_str(), "ann");
 }
 
 fn anonymous_viewers_may_become_somebody(pop: &mut Pop<'_>) {
@@ -131,7 +131,7 @@ fn anonymous_viewers_may_become_somebody(pop: &mut Pop<'_>) {
         Some(&(viewer, chorus_session_core::Audience::Moderators))
     );
     pop.post(viewer, "demo", "c", "hi");
-    assert_eq!(pop.publication().record.comment.badges, ["broadcaster"]);
+    assert_eq!(pop.publication().comment().badges, ["broadcaster"]);
 }
 
 fn a_moderators_end_is_noticed(pop: &mut Pop<'_>) {

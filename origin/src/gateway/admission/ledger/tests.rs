@@ -18,7 +18,7 @@ fn demo() -> StreamId {
 
 /// Tries to write under a key.
 fn write(ledger: &mut Ledger, now: u64, name: &str, key: u128) -> Result<bool, CommentRefusal> {
-    let written = Written {
+    let written = Comment {
         user: &user(name),
         admin: name == "admin",
         stream: &demo(),

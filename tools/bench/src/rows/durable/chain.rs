@@ -40,7 +40,7 @@ impl Chain {
         during: Duration,
     ) -> Result<Self> {
         let mut bare_log = stack.nats()?;
-        make_log_like(&mut bare_log, &Stack::comments_log())?;
+        make_log_like(&mut bare_log, &Stack::events_log())?;
         Ok(Self {
             authors: Authors::join(engine, &mut pop, streams)?,
             pop,
@@ -58,7 +58,7 @@ impl Chain {
         per_s: u64,
         rounds: &mut Rounds,
     ) -> Result<()> {
-        let before = logged(&mut self.bare_log, &Stack::comments_log())?;
+        let before = logged(&mut self.bare_log, &Stack::events_log())?;
         let posts = Round {
             groups: &[self.authors.group],
             pids: &[self.pop.pid],
@@ -84,7 +84,7 @@ impl Chain {
         let others = |at: usize| last.others_ns.get(at).copied().unwrap_or_default() / count;
         rounds.gateways.push(others(0));
         rounds.nats.push(others(1));
-        let after = logged(&mut self.bare_log, &Stack::comments_log())?;
+        let after = logged(&mut self.bare_log, &Stack::events_log())?;
         rounds.records = (after - before) as f64 / (self.authors.posts - sent_before).max(1) as f64;
         for (values, q) in [(&mut rounds.p50_ms, 0.5), (&mut rounds.p99_ms, 0.99)] {
             values.push(last.each.quantile(q) as f64 / 1e6);
@@ -120,7 +120,7 @@ impl Chain {
 
     /// Bytes as long as a record of Chorus.
     fn record(&mut self) -> Result<Vec<u8>> {
-        let log = Stack::comments_log();
+        let log = Stack::events_log();
         if logged(&mut self.bare_log, &log)? == 0 {
             return Ok(vec![b'r'; RECORD_BYTES]);
         }

@@ -1,0 +1,161 @@
+//! The newest comments of a stream, and the decisions about them, as the log brought them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use chorus_protocol::{CommentId, Event};
+
+/// Removed comments that are remembered, so that one that comes after its removal stays away; the oldest goes.
+const REMOVED_MAX: usize = 10_000;
+
+/// In the order of the log, twice as many as are asked for: ids may be in another order, and some may be taken away.
+pub(super) struct Newest {
+    comments: VecDeque<(CommentId, Event)>,
+    /// By the comment and the kind.
+    decisions: BTreeMap<(CommentId, String), Event>,
+    removed: BTreeSet<CommentId>,
+    removed_order: VecDeque<CommentId>,
+    max: usize,
+}
+
+impl Newest {
+    /// `comments` are newest first.
+    pub(super) fn new(
+        max: usize,
+        comments: Vec<(CommentId, Event)>,
+        decisions: Vec<Event>,
+    ) -> Self {
+        let mut newest = Self {
+            comments: comments.into_iter().rev().collect(),
+            decisions: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            removed_order: VecDeque::new(),
+            max,
+        };
+        decisions.iter().for_each(|event| {
+            newest.take(event);
+        });
+        newest
+    }
+
+    /// Takes an event in: by how much the number of comments changes.
+    pub(super) fn take(&mut self, event: &Event) -> i64 {
+        let Some(envelope) = event.envelope() else {
+            return 0;
+        };
+        if envelope.is_comment() {
+            if !self.removed.contains(&envelope.id) {
+                self.comments.push_back((envelope.id, event.clone()));
+                if self.comments.len() > 2 * self.max {
+                    self.forget_oldest();
+                }
+            }
+            return 1;
+        }
+        if let Some(target) = envelope.removes() {
+            self.comments.retain(|(id, _)| *id != target);
+            self.decisions.retain(|(of, _), _| *of != target);
+            if self.removed.insert(target) {
+                self.removed_order.push_back(target);
+            }
+            if self.removed_order.len() > REMOVED_MAX
+                && let Some(oldest) = self.removed_order.pop_front()
+            {
+                self.removed.remove(&oldest);
+            }
+            return -1;
+        }
+        if let Some(target) = envelope.target
+            && self.comments.iter().any(|(id, _)| *id == target)
+        {
+            let key = (target, envelope.kind.to_owned());
+            self.decisions.insert(key, event.clone());
+        }
+        0
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((oldest, _)) = self.comments.pop_front()
+            && !self.decisions.is_empty()
+        {
+            self.decisions.retain(|(of, _), _| *of != oldest);
+        }
+    }
+
+    /// The newest by their ids, oldest first, then the decisions about them.
+    pub(super) fn events(&self) -> Vec<Event> {
+        let by_id: BTreeMap<CommentId, &Event> = self
+            .comments
+            .iter()
+            .map(|(id, event)| (*id, event))
+            .collect();
+        let older = by_id.len().saturating_sub(self.max);
+        let shown: Vec<(CommentId, &Event)> = by_id.into_iter().skip(older).collect();
+        let first = shown.first().map(|(id, _)| *id);
+        let decisions = self.decisions.iter();
+        let decisions = decisions.filter(|((of, _), _)| Some(*of) >= first);
+        let comments = shown.into_iter().map(|(_, event)| event);
+        comments
+            .chain(decisions.map(|(_, event)| event))
+            .cloned()
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chorus_protocol::event::{AuthorRole, kind};
+    use chorus_protocol::{CommentRecord, Envelope, Millis};
+
+    use super::*;
+
+    fn event(id: u64, kind: &str, target: Option<u64>) -> Event {
+        let envelope = Envelope {
+            id: CommentId(id),
+            kind,
+            stream: "demo",
+            author: "ann",
+            role: AuthorRole::User,
+            key: id.into(),
+            target: target.map(CommentId),
+            record: b"",
+        };
+        let record = CommentRecord {
+            username: "Ann".to_owned(),
+            content: "hi".to_owned(),
+            created_at_ms: Millis(1),
+            parent_id: None,
+            mentions: vec![],
+            media_ms: None,
+            badges: vec![],
+        };
+        Event {
+            region: "dev".parse().expect("a region"),
+            epoch: 1,
+            seq: id,
+            body: envelope.write_record(&record),
+        }
+    }
+
+    fn ids(newest: &Newest) -> Vec<u64> {
+        let ids = newest.events().into_iter();
+        ids.map(|event| event.envelope().map_or(0, |it| it.id.0))
+            .collect()
+    }
+
+    #[test]
+    fn what_was_taken_away_is_not_there_whenever_it_comes() {
+        let mut newest = Newest::new(3, vec![], vec![]);
+        for id in 1..=5 {
+            assert_eq!(newest.take(&event(id, kind::COMMENT, None)), 1);
+        }
+        assert_eq!(ids(&newest), [3, 4, 5]);
+        newest.take(&event(6, "applause", Some(4)));
+        newest.take(&event(7, "applause", Some(1)));
+        assert_eq!(ids(&newest), [3, 4, 5, 6], "with what stands about them");
+        assert_eq!(newest.take(&event(8, kind::REMOVAL, Some(4))), -1);
+        assert_eq!(ids(&newest), [2, 3, 5]);
+        assert_eq!(newest.take(&event(9, kind::REMOVAL, Some(10))), -1);
+        assert_eq!(newest.take(&event(10, kind::COMMENT, None)), 1);
+        assert_eq!(ids(&newest), [2, 3, 5], "the removal came first");
+    }
+}
