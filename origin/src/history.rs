@@ -88,7 +88,11 @@ impl History {
                 limit: page.limit + hit,
                 ..page
             };
-            self.store.comments(stream.clone(), wider).await?
+            // Its count may be of a later moment than the tail.
+            Slice {
+                comment_count: slice.comment_count,
+                ..self.store.comments(stream.clone(), wider).await?
+            }
         };
         Ok(tail.part(slice, at, page))
     }
