@@ -219,12 +219,12 @@ impl<'a> CommentView<'a> {
             out.extend_from_slice(b"\xa9parent_id");
             msgpack::write_number(out, parent.0);
         }
-        write_texts(out, b"\xa8mentions", &self.mentions);
+        msgpack::write_texts(out, b"\xa8mentions", &self.mentions);
         if let Some(ms) = self.media_ms {
             out.extend_from_slice(b"\xa8media_ms");
             msgpack::write_number(out, ms);
         }
-        write_texts(out, b"\xa6badges", &self.badges);
+        msgpack::write_texts(out, b"\xa6badges", &self.badges);
     }
 
     /// The same with texts of its own; `None` when an id is none.
@@ -251,18 +251,6 @@ impl<'a> CommentView<'a> {
 
 fn texts<'a>(reader: &mut Reader<'a>) -> Option<Vec<&'a str>> {
     (0..reader.array()?).map(|_| reader.text()).collect()
-}
-
-/// An empty list is left out.
-fn write_texts(out: &mut Vec<u8>, field: &[u8], texts: &[&str]) {
-    if texts.is_empty() {
-        return;
-    }
-    out.extend_from_slice(field);
-    msgpack::write_array(out, texts.len());
-    for text in texts {
-        msgpack::write_text(out, text);
-    }
 }
 
 /// The log's message id of a post: the same for every try of the same (stream, user, `client_id`).

@@ -7,6 +7,8 @@
 //! The body is a MessagePack map with named fields in this order: `id`, `kind`, `stream`, `author`, `role` (not for plain
 //! viewers), `key` (16 bytes, big-endian), `target` (of what is about another event), `record` (bytes).
 
+use std::collections::{BTreeSet, VecDeque};
+
 use serde::{Deserialize, Serialize};
 
 use crate::codec::msgpack::{self, Reader};
@@ -283,6 +285,38 @@ impl RemovalRecord {
     }
 }
 
+/// Ids of one stream's removed comments, so that neither a removal that overtakes its comment nor a slow replay brings one
+/// back. At most [`Removed::MAX`]; the oldest is forgotten.
+#[derive(Debug, Default)]
+pub struct Removed {
+    ids: BTreeSet<CommentId>,
+    order: VecDeque<CommentId>,
+}
+
+impl Removed {
+    /// How many are remembered.
+    pub const MAX: usize = 10_000;
+
+    /// Whether a comment was taken away.
+    #[must_use]
+    pub fn contains(&self, id: CommentId) -> bool {
+        self.ids.contains(&id)
+    }
+
+    /// Remembers a removed comment.
+    pub fn insert(&mut self, id: CommentId) {
+        if !self.ids.insert(id) {
+            return;
+        }
+        self.order.push_back(id);
+        if self.order.len() > Self::MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+    }
+}
+
 /// The log's message id of a decision about a comment: the same for every try, by whomever, of the same decision.
 /// `what` tells a decision from its opposite and from later ones.
 #[must_use]
@@ -368,5 +402,20 @@ mod tests {
         let read = Envelope::read(&body).expect("is read");
         assert_eq!((read.kind, read.is_comment()), ("applause", false));
         assert_eq!(read.removes(), None);
+    }
+
+    #[test]
+    fn of_too_many_removals_the_oldest_is_forgotten() {
+        let mut removed = Removed::default();
+        for id in 0..=Removed::MAX as u64 {
+            removed.insert(CommentId(id));
+            removed.insert(CommentId(id));
+        }
+        assert_eq!(
+            (removed.ids.len(), removed.order.len()),
+            (Removed::MAX, Removed::MAX)
+        );
+        assert!(!removed.contains(CommentId(0)));
+        assert!(removed.contains(CommentId(Removed::MAX as u64)));
     }
 }

@@ -251,3 +251,14 @@ pub fn write_array(out: &mut Vec<u8>, len: usize) {
         }
     }
 }
+/// Appends a field's name, as it is written, and its list of texts; an empty list is left out.
+pub fn write_texts(out: &mut Vec<u8>, field: &[u8], texts: &[&str]) {
+    if texts.is_empty() {
+        return;
+    }
+    out.extend_from_slice(field);
+    write_array(out, texts.len());
+    for text in texts {
+        write_text(out, text);
+    }
+}

@@ -1,14 +1,12 @@
 //! The recent events of one stream: what answers a later subscription and a replay without asking the gateway.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use chorus_protocol::backhaul::StreamState;
+use chorus_protocol::event::Removed;
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
 use chorus_protocol::stream::{Life, Revision};
 use chorus_protocol::{CommentId, Event, Offset, Position};
-
-/// Ids of removed comments that are known of each stream; the oldest is forgotten.
-const REMOVED_MAX: usize = 10_000;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -60,27 +58,6 @@ impl Kept {
         Offset {
             epoch: self.event.epoch,
             seq: self.event.seq,
-        }
-    }
-}
-
-/// The comments that were taken away, whether they came before their removal or come after it.
-#[derive(Debug, Default)]
-pub(super) struct Removed {
-    ids: HashSet<CommentId>,
-    order: VecDeque<CommentId>,
-}
-
-impl Removed {
-    fn add(&mut self, id: CommentId) {
-        if !self.ids.insert(id) {
-            return;
-        }
-        self.order.push_back(id);
-        if self.order.len() > REMOVED_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
         }
     }
 }
@@ -156,7 +133,7 @@ impl Known {
                 What::Comment => *count = count.saturating_add(1),
                 What::Removal(target) => {
                     *count = count.saturating_sub(1);
-                    self.removed.add(target);
+                    self.removed.insert(target);
                 }
                 What::Decision(_) | What::Other => {}
             }
@@ -204,8 +181,7 @@ impl Known {
     /// The stream as it stands now, with the newest comments that were not taken away and the decisions about them: the
     /// deliveries from now on continue it.
     pub(super) fn state(&self) -> StreamState {
-        let shown =
-            |kept: &&Kept| kept.what == What::Comment && !self.removed.ids.contains(&kept.id);
+        let shown = |kept: &&Kept| kept.what == What::Comment && !self.removed.contains(kept.id);
         let mut newest: Vec<&Kept> = self
             .events
             .iter()
@@ -269,25 +245,5 @@ impl Known {
             gap: false,
             events: found.iter().map(|kept| kept.event.clone()).collect(),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_too_many_removals_the_oldest_is_forgotten() {
-        let mut removed = Removed::default();
-        for id in 0..=REMOVED_MAX as u64 {
-            removed.add(CommentId(id));
-            removed.add(CommentId(id));
-        }
-        assert_eq!(
-            (removed.ids.len(), removed.order.len()),
-            (REMOVED_MAX, REMOVED_MAX)
-        );
-        assert!(!removed.ids.contains(&CommentId(0)));
-        assert!(removed.ids.contains(&CommentId(REMOVED_MAX as u64)));
     }
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chorus_protocol::StreamId;
 use chorus_protocol::backhaul::{Held, ToGateway};
+use chorus_protocol::event::Removed;
 use chorus_protocol::gap::Heard;
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
 use chorus_protocol::stream::Life;
 use chorus_protocol::timing::{Backoff, Deadlines};
 
-use super::cache::{CacheBounds, Known, Removed};
+use super::cache::{CacheBounds, Known};
 use super::order::{Arrived, Order, Wrong};
 use super::{Out, RETRY_MS_MIN};
 use crate::backhaul::metrics::{Metrics, add};

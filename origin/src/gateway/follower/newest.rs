@@ -1,19 +1,16 @@
 //! The newest comments of a stream, and the decisions about them, as the log brought them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
+use chorus_protocol::event::Removed;
 use chorus_protocol::{CommentId, Event};
-
-/// Removed comments that are remembered, so that one that comes after its removal stays away; the oldest goes.
-const REMOVED_MAX: usize = 10_000;
 
 /// In the order of the log, twice as many as are asked for: ids may be in another order, and some may be taken away.
 pub(super) struct Newest {
     comments: VecDeque<(CommentId, Event)>,
     /// By the comment and the kind.
     decisions: BTreeMap<(CommentId, String), Event>,
-    removed: BTreeSet<CommentId>,
-    removed_order: VecDeque<CommentId>,
+    removed: Removed,
     max: usize,
 }
 
@@ -27,8 +24,7 @@ impl Newest {
         let mut newest = Self {
             comments: comments.into_iter().rev().collect(),
             decisions: BTreeMap::new(),
-            removed: BTreeSet::new(),
-            removed_order: VecDeque::new(),
+            removed: Removed::default(),
             max,
         };
         decisions.iter().for_each(|event| {
@@ -43,7 +39,7 @@ impl Newest {
             return 0;
         };
         if envelope.is_comment() {
-            if !self.removed.contains(&envelope.id) {
+            if !self.removed.contains(envelope.id) {
                 self.comments.push_back((envelope.id, event.clone()));
                 if self.comments.len() > 2 * self.max {
                     self.forget_oldest();
@@ -54,14 +50,7 @@ impl Newest {
         if let Some(target) = envelope.removes() {
             self.comments.retain(|(id, _)| *id != target);
             self.decisions.retain(|(of, _), _| *of != target);
-            if self.removed.insert(target) {
-                self.removed_order.push_back(target);
-            }
-            if self.removed_order.len() > REMOVED_MAX
-                && let Some(oldest) = self.removed_order.pop_front()
-            {
-                self.removed.remove(&oldest);
-            }
+            self.removed.insert(target);
             return -1;
         }
         if let Some(target) = envelope.target

@@ -71,12 +71,12 @@ fn write_msgpack(comment: &CommentView<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\xa9parent_id");
         id_text(Encoding::MsgPack, out, parent);
     }
-    msgpack_texts(out, b"\xa8mentions", &comment.mentions);
+    msgpack::write_texts(out, b"\xa8mentions", &comment.mentions);
     if let Some(ms) = comment.media_ms {
         out.extend_from_slice(b"\xa8media_ms");
         msgpack::write_number(out, ms);
     }
-    msgpack_texts(out, b"\xa6badges", &comment.badges);
+    msgpack::write_texts(out, b"\xa6badges", &comment.badges);
 }
 
 /// An empty list is left out.
@@ -90,18 +90,6 @@ fn json_texts(out: &mut Vec<u8>, field: &[u8], texts: &[&str]) {
     }
     if !texts.is_empty() {
         out.push(b']');
-    }
-}
-
-/// An empty list is left out.
-fn msgpack_texts(out: &mut Vec<u8>, field: &[u8], texts: &[&str]) {
-    if texts.is_empty() {
-        return;
-    }
-    out.extend_from_slice(field);
-    msgpack::write_array(out, texts.len());
-    for text in texts {
-        msgpack::write_text(out, text);
     }
 }
 
