@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chorus_protocol::event::kind;
+use chorus_protocol::event::{CommentUpdate, Decision, kind};
 use chorus_protocol::{
     Comment, CommentId, CommentView, Envelope, Event, Offset, Position, StreamId,
 };
@@ -45,12 +45,24 @@ pub struct Part {
 }
 
 impl Part {
-    /// The comments as viewers see them.
+    /// The comments as viewers see them, after the decisions about them.
     #[must_use]
     pub fn shown(&self) -> Vec<Comment> {
-        let shown = self.comments.iter().filter_map(|(_, event)| {
+        let mut updates: BTreeMap<CommentId, CommentUpdate> = BTreeMap::new();
+        for event in &self.decisions {
+            let decision = event.envelope().and_then(|envelope| envelope.decision());
+            if let Some(Decision::Update { target, update }) = decision {
+                let before = updates.entry(target).or_default();
+                *before = before.then(update);
+            }
+        }
+        let shown = self.comments.iter().filter_map(|(id, event)| {
             let envelope = event.envelope()?;
-            CommentView::read(&envelope)?.to_comment()
+            let mut comment = CommentView::read(&envelope)?.to_comment()?;
+            if let Some(update) = updates.get(id) {
+                update.apply(&mut comment);
+            }
+            Some(comment)
         });
         shown.collect()
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::msgpack::{self, Reader};
 use crate::codes::RemovalReason;
+use crate::comment::Comment;
 use crate::id::{CommentId, Region, StreamId, UserId};
 
 /// Bytes of an event's body; a longer one is refused as `invalid`. A comment of 500 scalar values has about 2.5 KiB.
@@ -266,6 +267,22 @@ impl<'a> Envelope<'a> {
     pub fn removes(&self) -> Option<CommentId> {
         self.target.filter(|_| self.kind == kind::REMOVAL)
     }
+
+    /// What it says about its target; `None` when it is no decision of a kind that is known.
+    #[must_use]
+    pub fn decision(&self) -> Option<Decision> {
+        let target = self.target?;
+        match self.kind {
+            kind::REMOVAL => {
+                let record = self.record_as();
+                // Whatever its record says, the comment is not to be seen.
+                let record = record.unwrap_or_else(|| RemovalRecord::new(RemovalReason::Moderator));
+                let reason = record.reason;
+                Some(Decision::Removal { target, reason })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Why a comment was taken away.
@@ -283,6 +300,54 @@ impl RemovalRecord {
             reason: reason.as_str().to_owned(),
         }
     }
+}
+
+/// What a decision changes of the comment it is about; what is `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommentUpdate {
+    /// Highlighted by a moderator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub highlighted: Option<bool>,
+    /// Pinned by a moderator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<bool>,
+}
+
+impl CommentUpdate {
+    /// Changes a comment.
+    pub fn apply(self, comment: &mut Comment) {
+        comment.highlighted = self.highlighted.unwrap_or(comment.highlighted);
+        comment.pinned = self.pinned.unwrap_or(comment.pinned);
+    }
+
+    /// Both, the later one of two that speak of one field.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            highlighted: later.highlighted.or(self.highlighted),
+            pinned: later.pinned.or(self.pinned),
+        }
+    }
+}
+
+/// What was decided about a comment, for whoever shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is taken away.
+    Removal {
+        /// Which comment.
+        target: CommentId,
+        /// The name of a [`RemovalReason`], or one of a later version.
+        reason: String,
+    },
+    /// It is shown otherwise.
+    Update {
+        /// Which comment.
+        target: CommentId,
+        /// What changes.
+        update: CommentUpdate,
+    },
 }
 
 /// Ids of one stream's removed comments, so that neither a removal that overtakes its comment nor a slow replay brings one
@@ -389,6 +454,11 @@ mod tests {
         let read = Envelope::read(&other).expect("is read");
         assert_eq!(Some(read), Envelope::read(&body));
         assert_eq!(read.removes(), Some(CommentId(3)));
+        let decision = Decision::Removal {
+            target: CommentId(3),
+            reason: "moderator".to_owned(),
+        };
+        assert_eq!(read.decision(), Some(decision));
         assert_eq!(read.record_as::<RemovalRecord>(), Some(record));
     }
 
@@ -401,7 +471,24 @@ mod tests {
         .write_record(&serde_json::json!({"hands": 2}));
         let read = Envelope::read(&body).expect("is read");
         assert_eq!((read.kind, read.is_comment()), ("applause", false));
-        assert_eq!(read.removes(), None);
+        assert_eq!((read.removes(), read.decision()), (None, None));
+    }
+
+    #[test]
+    fn of_two_updates_the_later_one_counts_for_what_it_speaks_of() {
+        let update = |highlighted, pinned| CommentUpdate {
+            highlighted,
+            pinned,
+        };
+        let first = update(Some(true), None);
+        assert_eq!(
+            first.then(update(None, Some(true))),
+            update(Some(true), Some(true))
+        );
+        assert_eq!(
+            first.then(update(Some(false), None)),
+            update(Some(false), None)
+        );
     }
 
     #[test]

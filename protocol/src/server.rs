@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::codes::ReceiptStatus;
 use crate::comment::Comment;
+use crate::event::CommentUpdate;
 use crate::id::{CommentId, StreamId, UserId};
 use crate::stream::{Settings, StreamStatus};
 
@@ -35,6 +36,16 @@ pub enum ServerMessage {
         comment_ids: Vec<CommentId>,
         /// Why.
         reason: String,
+    },
+    /// A comment is shown otherwise.
+    CommentUpdated {
+        /// The stream.
+        stream_id: StreamId,
+        /// Which.
+        comment_id: CommentId,
+        /// Only what changed.
+        #[serde(flatten)]
+        update: CommentUpdate,
     },
     /// What became of a post or a moderator's action.
     Receipt(Receipt),

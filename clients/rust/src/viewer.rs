@@ -28,6 +28,8 @@ pub struct Seen {
     pub removed_again: u64,
     /// Comments shown once more while the connection stood.
     pub repeats: u64,
+    /// How often a comment was told to be shown otherwise.
+    pub updates: u64,
     /// Batches that were not sorted by id within themselves.
     pub unsorted: u64,
     /// When each came, for measuring.
@@ -390,6 +392,16 @@ impl Viewer {
                 comment_ids,
                 reason,
             } if stream_id == self.stream => self.seen.remove(comment_ids, Some(&reason)),
+            ServerMessage::CommentUpdated {
+                stream_id,
+                comment_id,
+                update,
+            } if stream_id == self.stream => {
+                self.seen.updates += 1;
+                if let Some(comment) = self.seen.comments.get_mut(&comment_id) {
+                    update.apply(comment);
+                }
+            }
             ServerMessage::ReactionsBatch {
                 stream_id, counts, ..
             } if stream_id == self.stream => {
@@ -421,6 +433,7 @@ impl Viewer {
             ServerMessage::Joined(_)
             | ServerMessage::CommentsBatch { .. }
             | ServerMessage::CommentsRemoved { .. }
+            | ServerMessage::CommentUpdated { .. }
             | ServerMessage::ReactionsBatch { .. }
             | ServerMessage::ViewerCount { .. }
             | ServerMessage::StreamUpdated { .. }

@@ -168,6 +168,7 @@ impl Author {
             ServerMessage::Joined(_)
             | ServerMessage::CommentsBatch { .. }
             | ServerMessage::CommentsRemoved { .. }
+            | ServerMessage::CommentUpdated { .. }
             | ServerMessage::ReactionsBatch { .. }
             | ServerMessage::ViewerCount { .. }
             | ServerMessage::StreamUpdated { .. }
