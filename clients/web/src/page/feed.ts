@@ -1,7 +1,7 @@
 /** The list of comments: what the backlog says is drawn, brought into the DOM once a frame at the most. */
 import { history, type Chorus, type Comment, type OwnPost, type StreamHandle, type TimelineItem } from "../sdk/index.js";
 import { Backlog, BACKLOG_DEFAULT } from "./backlog.js";
-import { Deletions, mayDelete } from "./deleting.js";
+import { COMMENT_ACTIONS, CommentActions, type CommentAction } from "./comment-actions.js";
 import { byId, setText } from "./dom.js";
 import { Earlier } from "./earlier.js";
 import { showEnds } from "./ends.js";
@@ -11,7 +11,7 @@ import { Frames } from "./frames.js";
 import { Pace } from "./pace.js";
 import { neighbour, roving } from "./roving.js";
 import { keepPlace, lastVisible, Scroll } from "./scroll.js";
-import { fate, removalWords } from "./words.js";
+import { fate } from "./words.js";
 
 /** Comments of one page of history. */
 const PAGE = 50;
@@ -48,12 +48,15 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
       changed();
     },
   );
-  const deletions = new Deletions((id) => stream.deleteComment(id), removalWords, (failure) => {
-    if (failure !== undefined) say(`The comment: ${failure}`);
-    changed();
-    // While it is asked whether to delete a comment, that comment does not move away.
-    hold();
-  });
+  const begun = new CommentActions(
+    (action, comment) => action.run(stream, comment),
+    (failure) => {
+      if (failure !== undefined) say(`The comment: ${failure}`);
+      changed();
+      // While it is asked whether to go on, that comment does not move away.
+      hold();
+    },
+  );
   const drawn = new Map<string, { element: HTMLLIElement; signature: string }>();
   const items = new WeakMap<Element, TimelineItem>();
   /** The newest comment that was within sight. */
@@ -105,8 +108,8 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
       me,
       find: (id) => backlog.get(id),
       isRemoved: (id) => backlog.isRemoved(id),
-      mayDelete: (comment) => mayDelete(comment, me?.userId ?? null, stream.view?.role ?? "anonymous"),
-      deleting: (id) => deletions.of(id),
+      may: (action, comment) => action.may(comment, me?.userId ?? null, stream.view?.role ?? "anonymous"),
+      progress: (action, id) => begun.of(action, id),
       oldestId: backlog.oldestId,
       nowMs: client.nowMs(),
     };
@@ -187,7 +190,7 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
 
   /** The keyboard or a selection came into the list, or left it: it stops, or moves again unless it was scrolled meanwhile. */
   function hold(): void {
-    const holds = deletions.askedId !== null || holdsReader(list);
+    const holds = begun.asking || holdsReader(list);
     if (holds && backlog.following) {
       held = true;
       read();
@@ -202,7 +205,8 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
     if (!item || item.kind === "gap") return;
     const comment = item.kind === "comment" ? item.comment : null;
     if (action === "reply" && comment) actions.reply(comment);
-    if (action === "delete" && comment) pressDelete(line, comment.id);
+    const about = COMMENT_ACTIONS.find(({ name }) => name === action);
+    if (about && comment) press(line, about, comment);
     if (action === "parent") show(comment?.parent_id ?? item.post?.parentId ?? "");
     if (!item.post) return;
     if (action === "retry") stream.retry(item.post.clientId);
@@ -210,19 +214,19 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
     if (action === "dismiss" && stream.dismiss(item.post.clientId)) changed();
   }
 
-  function pressDelete(line: Element, id: string): void {
-    deletions.press(id);
+  function press(line: Element, action: CommentAction, comment: Comment): void {
+    begun.press(action, comment);
     draw();
-    if (deletions.of(id) !== "asked") return;
+    if (begun.of(action, comment.id) !== "asked" || !action.asks) return;
     // Not every browser gives the focus to what is clicked; whatever takes it away cancels.
-    line.querySelector<HTMLElement>("[data-action=delete]")?.focus({ preventScroll: true });
-    say("Press again to delete this comment, Escape to keep it.");
+    line.querySelector<HTMLElement>(`[data-action="${action.name}"]`)?.focus({ preventScroll: true });
+    say(action.asks.said);
   }
 
   /** Once the focus is elsewhere, whatever drawing did meanwhile. */
   function cancelIfLeft(): void {
     const asking = list.querySelector(".asked");
-    if (deletions.askedId !== null && asking !== document.activeElement) deletions.cancel();
+    if (begun.asking && asking !== document.activeElement) begun.cancel();
   }
 
   function show(id: string): void {
@@ -238,7 +242,7 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
     const button = (event.target as Element).closest<HTMLElement>("[data-action]");
     const line = button?.closest("li");
     // The second click of a double click has not read the question that the first one asked.
-    if (button?.dataset["action"] === "delete" && event.detail === 2) return;
+    if (button?.classList.contains("asked") && event.detail === 2) return;
     if (line) act(line, button?.dataset["action"] ?? "");
   });
   roving(scroller, list, {
@@ -255,7 +259,7 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
       scrollToEnd();
     },
     reply: (line) => act(line, "reply"),
-    cancel: () => deletions.cancel(),
+    cancel: () => begun.cancel(),
     write: () => actions.write(),
   });
   newest.addEventListener("click", () => {
@@ -289,7 +293,7 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
   });
   client.on("removed", ({ commentIds }) => {
     backlog.remove(commentIds);
-    deletions.gone(commentIds);
+    begun.gone(commentIds);
     hold();
     changed();
   });

@@ -1,11 +1,11 @@
 /** One line of the feed: a comment, an own post under way, or the marker of a hole. */
 import { compareIds, type Comment, type OwnPost, type TimelineItem } from "../sdk/index.js";
-import type { Deleting } from "./deleting.js";
+import { COMMENT_ACTIONS, type CommentAction, type Progress } from "./comment-actions.js";
 import { bdi, el, isolated } from "./dom.js";
 import { fate } from "./words.js";
 
-/** What a line may ask for: `data-action` of its buttons. */
-export type ItemAction = "reply" | "parent" | "retry" | "edit" | "dismiss" | "delete";
+/** What a line may ask for besides the actions about its comment: `data-action` of its buttons. */
+export type ItemAction = "reply" | "parent" | "retry" | "edit" | "dismiss";
 
 /** What a line needs to know beside its own item. */
 export interface ItemContext {
@@ -13,9 +13,9 @@ export interface ItemContext {
   me: { username: string; userId: string | null } | null;
   find(commentId: string): Comment | undefined;
   isRemoved(commentId: string): boolean;
-  mayDelete(comment: Comment): boolean;
-  /** How far this comment's removal is; null where none was begun. */
-  deleting(commentId: string): Deleting | null;
+  may(action: CommentAction, comment: Comment): boolean;
+  /** How far an action is; null where none was begun. */
+  progress(action: CommentAction, commentId: string): Progress | null;
   /** The oldest comment that is held. */
   oldestId: string | undefined;
   nowMs: number;
@@ -45,8 +45,10 @@ export function signature(item: TimelineItem, context: ItemContext): string {
   const parentId = comment ? comment.parent_id : item.post?.parentId;
   if (parentId) text += `\n${quoteText(parentId, context).text}`;
   if (comment) {
-    const deleting = context.deleting(comment.id);
-    text += `\n${context.mayDelete(comment)}${typeof deleting === "string" ? deleting : (deleting?.failed ?? "")}`;
+    for (const action of COMMENT_ACTIONS) {
+      const progress = context.progress(action, comment.id);
+      text += `\n${context.may(action, comment)}${typeof progress === "string" ? progress : (progress?.failed ?? "")}`;
+    }
   }
   if (item.post) text += `\n${item.post.status}\n${fate(item.post, context.nowMs).text}`;
   return text;
@@ -63,7 +65,7 @@ export function renderItem(line: HTMLLIElement, item: TimelineItem, context: Ite
   const focused = held ? (document.activeElement as HTMLElement).dataset["action"] : undefined;
   const comment = item.kind === "comment" ? item.comment : null;
   const { me } = context;
-  const deleting = comment ? context.deleting(comment.id) : null;
+  const actions = comment ? actionsOf(comment, context) : [];
   const username = comment?.username ?? me?.username ?? "";
   const parentId = comment ? comment.parent_id : item.post?.parentId;
 
@@ -73,7 +75,7 @@ export function renderItem(line: HTMLLIElement, item: TimelineItem, context: Ite
   line.classList.toggle("highlighted", comment?.highlighted === true);
   line.classList.toggle("mentions-me", me !== null && comment?.mentions?.some((name) => sameName(name, me.username)) === true);
   line.classList.toggle("pending", comment === null);
-  line.classList.toggle("deleting", deleting === "waiting");
+  line.classList.toggle("waiting", actions.some(({ progress }) => progress === "waiting"));
   line.dataset["id"] = comment?.id ?? item.post?.commentId ?? "";
   line.dataset["status"] = item.post?.status ?? "";
   line.style.setProperty("--hue", String(hue(comment?.user_id ?? me?.userId ?? username)));
@@ -91,9 +93,9 @@ export function renderItem(line: HTMLLIElement, item: TimelineItem, context: Ite
       parentId ? quote(parentId, context) : null,
       text,
       item.post ? fateLine(item.post, context.nowMs) : null,
-      deleting !== null && typeof deleting === "object" ? statusLine("rejected", "✕", deleting.failed) : null,
+      ...actions.map(({ progress }) => (typeof progress === "object" && progress ? statusLine("rejected", "✕", progress.failed) : null)),
     ),
-    comment ? actionRow(comment, context.mayDelete(comment), deleting) : "",
+    comment ? actionRow(comment, actions) : "",
   );
   if (held) reachable(line, true);
   if (focused) line.querySelector<HTMLElement>(`[data-action="${focused}"]`)?.focus();
@@ -156,21 +158,33 @@ function statusLine(status: string, symbol: string, text: string): HTMLElement {
   return line;
 }
 
-function actionRow(comment: Comment, mayDelete: boolean, deleting: Deleting | null): HTMLElement {
+interface Offered {
+  action: CommentAction;
+  may: boolean;
+  progress: Progress | null;
+}
+
+function actionsOf(comment: Comment, context: ItemContext): Offered[] {
+  return COMMENT_ACTIONS.map((action) => ({ action, may: context.may(action, comment), progress: context.progress(action, comment.id) }));
+}
+
+function actionRow(comment: Comment, actions: Offered[]): HTMLElement {
   const reply = lineButton("reply", "reply", "↩", `Reply to ${isolated(comment.username)}`);
-  return el("div", { className: "actions" }, reply, mayDelete ? deleteButton(deleting) : null);
+  const offered = actions.filter(({ may }) => may);
+  return el("div", { className: "actions" }, reply, ...offered.map((it) => actionButton(comment, it)));
 }
 
 /** One button for both presses, so that the focus stays on it. */
-function deleteButton(deleting: Deleting | null): HTMLButtonElement {
-  if (deleting === "asked") return lineButton("delete", "delete asked", "Delete?", "Delete? Press again to delete this comment");
-  const button = lineButton("delete", "delete", "✕", "Delete comment");
+function actionButton(comment: Comment, { action, progress }: Offered): HTMLButtonElement {
+  const { name, asks } = action;
+  if (progress === "asked" && asks) return lineButton(name, `${name} asked`, asks.button, asks.label);
+  const button = lineButton(name, name, action.symbol(comment), action.label(comment));
   // Not `disabled`, which would take the focus away.
-  if (deleting === "waiting") button.setAttribute("aria-disabled", "true");
+  if (progress === "waiting") button.setAttribute("aria-disabled", "true");
   return button;
 }
 
-function lineButton(action: ItemAction, className: string, text: string, label: string): HTMLButtonElement {
+function lineButton(action: ItemAction | (string & {}), className: string, text: string, label: string): HTMLButtonElement {
   const button = el("button", { className, text, title: label, data: { action } });
   button.setAttribute("aria-label", label);
   button.type = "button";

@@ -1,5 +1,5 @@
 /** What codes mean, in plain words. A code that is not known is shown as it is: better than nothing said. */
-import { RemovalError, type ConnectionState, type OwnPost, type Phase, type ProtocolError } from "../sdk/index.js";
+import type { ConnectionState, OwnPost, Phase, ProtocolError } from "../sdk/index.js";
 
 /** Why a post was refused: the reasons of receipts, and the codes of errors that end a post. */
 export const REASON_WORDS: Record<string, string> = {
@@ -27,15 +27,6 @@ export const REASON_WORDS: Record<string, string> = {
   not_joined: "this page is not connected to the stream",
   forbidden: "you may not do that here",
   comment_not_found: "there is no such comment",
-};
-
-/** Why a comment was not taken away, where other words fit than for a post. */
-const REMOVAL_WORDS: Record<string, string> = {
-  forbidden: "only its author and the moderators may delete it",
-  comment_not_found: "it is not there any more",
-  unavailable: "the service is not available right now",
-  rate_limited: "you are too fast",
-  invalid: "the server could not read it",
 };
 
 const CLOSED: Record<number, string> = {
@@ -73,13 +64,6 @@ export function fate(post: OwnPost, nowMs: number): { symbol: string; text: stri
         ? { symbol: "!", text: "not sent: there was no connection" }
         : { symbol: "!", text: "not confirmed: it may or may not have been posted" };
   }
-}
-
-/** Why a comment is still there after the viewer wanted it gone. */
-export function removalWords(error: unknown): string {
-  if (!(error instanceof RemovalError)) return `not deleted: ${String(error)}`;
-  if (error.code === "unconfirmed") return "not confirmed: it may or may not have been deleted";
-  return `not deleted: ${REMOVAL_WORDS[error.code] ?? REASON_WORDS[error.code] ?? error.message}`;
 }
 
 /** What the stream is to this viewer now. */

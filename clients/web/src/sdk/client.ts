@@ -5,13 +5,13 @@
 import type { AuthState } from "./auth.js";
 import { SleepWatch, systemClock, type Clock } from "./clock.js";
 import { jsonCodec, type Codec } from "./codec.js";
+import type { Decision, DecisionOutcome } from "./decisions.js";
 import type { ChorusEvent, ChorusEvents, ConnectionState } from "./events.js";
 import { newClientId } from "./ids.js";
 import { CORE_DEFAULT, type CoreConfig, type Effect, type Input, type PostOptions } from "./inputs.js";
 import type { OwnPost } from "./outbox.js";
 import { watchPage } from "./page-events.js";
 import type { ClientMessage, Millis } from "./protocol.js";
-import type { RemovalOutcome } from "./removals.js";
 import { Core } from "./state.js";
 import { timeline, type TimelineItem } from "./timeline.js";
 import type { StreamView } from "./view.js";
@@ -37,39 +37,39 @@ export interface ChorusOptions {
 /** The timer runs at least so often while there is a connection: how soon the end of a sleep is noticed. */
 const TICK_MS = 5_000;
 
-/** Why a comment was not taken away, or is not known to be. */
-export class RemovalError extends Error {
+/** Why a removal or a moderator's action is not in force, or is not known to be. */
+export class DecisionError extends Error {
   /** `forbidden`, `comment_not_found`, `unconfirmed`, …. */
   readonly code: string;
   /** When waiting helps: the time from which it may be tried again, on the clock of `Chorus.nowMs`. */
   readonly retryAtMs: Millis | null;
 
-  constructor({ code, message, retryAtMs }: RemovalOutcome & { code: string }) {
+  constructor({ code, message, retryAtMs }: DecisionOutcome & { code: string }) {
     super(message ?? code);
-    this.name = "RemovalError";
+    this.name = "DecisionError";
     this.code = code;
     this.retryAtMs = retryAtMs;
   }
 }
 
-/** Promises of removals under way, by their `client_id`. */
-class RemovalPromises {
-  private readonly open = new Map<string, { promise: Promise<void>; settle: (outcome: RemovalOutcome) => void }>();
+/** Promises of decisions under way, by their `client_id`. */
+class DecisionPromises {
+  private readonly open = new Map<string, { promise: Promise<void>; settle: (outcome: DecisionOutcome) => void }>();
 
   of(clientId: string): Promise<void> | undefined {
     return this.open.get(clientId)?.promise;
   }
 
   make(clientId: string): Promise<void> {
-    let settle: (outcome: RemovalOutcome) => void = () => {};
+    let settle: (outcome: DecisionOutcome) => void = () => {};
     const promise = new Promise<void>((done, failed) => {
-      settle = ({ code, ...rest }) => (code === null ? done() : failed(new RemovalError({ code, ...rest })));
+      settle = ({ code, ...rest }) => (code === null ? done() : failed(new DecisionError({ code, ...rest })));
     });
     this.open.set(clientId, { promise, settle });
     return promise;
   }
 
-  settle(outcome: RemovalOutcome): void {
+  settle(outcome: DecisionOutcome): void {
     this.open.get(outcome.clientId)?.settle(outcome);
     this.open.delete(outcome.clientId);
   }
@@ -83,7 +83,7 @@ export class Chorus {
   private readonly core: Core;
   private readonly listeners = new Map<string, Set<Listener<never>>>();
   private readonly inputs: Input[] = [];
-  private readonly removals = new RemovalPromises();
+  private readonly decisions = new DecisionPromises();
   private readonly clock: Clock;
   private readonly sleep: SleepWatch;
   private running = false;
@@ -160,7 +160,7 @@ export class Chorus {
   /** Joins now and after every reconnect. Joining twice is joining once; a stream that could not be joined is tried anew. */
   join(streamId: string, resume?: string): StreamHandle {
     this.feed({ type: "join", streamId, resume });
-    return new StreamHandle(streamId, this.core, this.clock, this.removals, (input) => this.feed(input));
+    return new StreamHandle(streamId, this.core, this.clock, this.decisions, (input) => this.feed(input));
   }
 
   /** Returns the function that ends the subscription. */
@@ -198,7 +198,7 @@ export class Chorus {
       case "ask_token":
         return void this.ask(effect.round);
       case "emit":
-        if (effect.event.type === "removal") this.removals.settle(effect.event.payload);
+        if (effect.event.type === "decision") this.decisions.settle(effect.event.payload);
         return this.emit(effect.event);
     }
   }
@@ -319,14 +319,14 @@ export class StreamHandle {
   readonly streamId: string;
   private readonly core: Core;
   private readonly clock: Clock;
-  private readonly removals: RemovalPromises;
+  private readonly decisions: DecisionPromises;
   private readonly feed: (input: Input) => void;
 
-  constructor(streamId: string, core: Core, clock: Clock, removals: RemovalPromises, feed: (input: Input) => void) {
+  constructor(streamId: string, core: Core, clock: Clock, decisions: DecisionPromises, feed: (input: Input) => void) {
     this.streamId = streamId;
     this.core = core;
     this.clock = clock;
-    this.removals = removals;
+    this.decisions = decisions;
     this.feed = feed;
   }
 
@@ -374,32 +374,35 @@ export class StreamHandle {
   }
 
   /**
-   * Takes a comment away for everybody: one's own, or any as a moderator. Resolves once that is in force; rejects with a `RemovalError`, after
+   * Takes a comment away for everybody: one's own, or any as a moderator. Resolves once that is in force; rejects with a `DecisionError`, after
    * 30 s without an answer as `unconfirmed`. What is under way already is not begun again.
    */
   deleteComment(commentId: string): Promise<void> {
-    const underWay = this.core.removals.underWay(this.streamId, commentId);
-    const before = underWay === null ? undefined : this.removals.of(underWay);
+    const underWay = this.core.decisions.removalUnderWay(this.streamId, commentId);
+    const before = underWay === null ? undefined : this.decisions.of(underWay);
     if (before) return before;
-    const clientId = newClientId();
-    const promise = this.removals.make(clientId);
-    this.feed({ type: "delete", streamId: this.streamId, commentId, clientId });
-    return promise;
+    const payload = { stream_id: this.streamId, comment_id: commentId, client_id: newClientId() };
+    return this.decide({ type: "delete_comment", payload });
   }
 
   report(commentId: string, reason: string): void {
     this.send("report", { comment_id: commentId, reason });
   }
 
-  /** Returns the `client_id` of the `receipt` to wait for (`applied`). */
-  moderate(action: string, fields: Record<string, unknown> = {}): string {
-    const clientId = newClientId();
-    this.send("moderate", { ...fields, action, client_id: clientId });
-    return clientId;
+  /** Acts as a moderator, for example `moderate("remove", { comment_id })`. Resolves and rejects as `deleteComment` does. */
+  moderate(action: string, fields: Record<string, unknown> = {}): Promise<void> {
+    const payload = { ...fields, stream_id: this.streamId, action, client_id: newClientId() };
+    return this.decide({ type: "moderate", payload });
   }
 
   leave(): void {
     this.feed({ type: "leave", streamId: this.streamId });
+  }
+
+  private decide(decision: Decision): Promise<void> {
+    const promise = this.decisions.make(decision.payload.client_id);
+    this.feed({ type: "decide", decision });
+    return promise;
   }
 
   private send(type: ClientMessage["type"], fields: Record<string, unknown>): void {

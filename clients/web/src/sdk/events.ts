@@ -1,7 +1,7 @@
 /** What the SDK tells an app. One event, one payload. */
 import type { AuthState } from "./auth.js";
+import type { DecisionOutcome } from "./decisions.js";
 import type { OwnPost } from "./outbox.js";
-import type { RemovalOutcome } from "./removals.js";
 import type { ErrorCode } from "./codes.js";
 import type { Comment, Counts, Millis, ProtocolError, Receipt, ServerPayloads, Settings, StreamStatus } from "./protocol.js";
 
@@ -30,8 +30,8 @@ export interface ChorusEvents {
   comments: { streamId: string; added: Comment[] };
   /** Comments taken away, by whomever: each id once, whether or not the comment was held here. */
   removed: { streamId: string; commentIds: string[]; reason: string | null };
-  /** What became of a comment that this viewer wanted taken away. */
-  removal: RemovalOutcome;
+  /** What became of a decision of this viewer: a removal or a moderator's action. */
+  decision: DecisionOutcome;
   updated: { streamId: string; commentId: string };
   /** One of this viewer's own posts changed: once per change. */
   post: { streamId: string; post: OwnPost };
@@ -42,7 +42,7 @@ export interface ChorusEvents {
   stream: { streamId: string; settings: Settings; status: StreamStatus | null; title: string | null; problem: ErrorCode | null };
   notice: ServerPayloads["notice"];
   mention: ServerPayloads["mention"];
-  /** A receipt for something else than a post or a removal: a moderation. */
+  /** A receipt for what this client did not send. */
   receipt: Receipt;
   error: ProtocolError;
 }

@@ -1,4 +1,5 @@
 /** What the core is told, what it has done, and what may be set. */
+import type { Decision } from "./decisions.js";
 import { AUTH_DEFAULT, type AuthConfig } from "./auth.js";
 import { CONNECTION_DEFAULT, type ConnectionConfig } from "./connection.js";
 import type { ChorusEvent } from "./events.js";
@@ -9,7 +10,7 @@ export interface CoreConfig {
   auth: AuthConfig;
   /** Comments kept per stream. */
   commentsMax: number;
-  /** When a post or a removal without an outcome is given up. */
+  /** When a post or a decision without an outcome is given up. */
   unconfirmedAfterMs: Millis;
   canRefresh: boolean;
   /** In [0, 1); the only source of chance. */
@@ -40,7 +41,7 @@ export type Input =
   /** `wallMs` is the time of day, for display. */
   | ({ type: "post"; streamId: string; clientId: string; content: string; wallMs?: Millis } & PostOptions)
   | { type: "retry"; clientId: string }
-  | { type: "delete"; streamId: string; commentId: string; clientId: string }
+  | { type: "decide"; decision: Decision }
   | { type: "react"; streamId: string; reactionType: string; count: number }
   /** Anything else, sent when connected and dropped when not. */
   | { type: "send"; message: ClientMessage }

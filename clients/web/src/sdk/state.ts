@@ -6,19 +6,19 @@ import { CLOSE, closeAction, errorAction, reasonAction } from "./actions.js";
 import { Auth, type AuthStep } from "./auth.js";
 import type { ErrorCode } from "./codes.js";
 import { Connection, type ConnectionStep } from "./connection.js";
+import { Decisions, isRemoval, type DecisionOutcome } from "./decisions.js";
 import type { ChorusEvent } from "./events.js";
 import type { CoreConfig, Effect, Input } from "./inputs.js";
 import { Outbox, type OwnPost } from "./outbox.js";
 import type { ClientMessage, Comment, Millis, ProtocolError, Receipt, ServerMessage } from "./protocol.js";
 import { ReactionBuffer } from "./reactions.js";
-import { Removals, type RemovalOutcome } from "./removals.js";
 import { cleanContent } from "./text.js";
 import { StreamView } from "./view.js";
 
 export class Core {
   readonly views = new Map<string, StreamView>();
   readonly outbox: Outbox;
-  readonly removals: Removals;
+  readonly decisions: Decisions;
   readonly connection: Connection;
   readonly auth: Auth;
   private readonly reactions = new ReactionBuffer();
@@ -33,7 +33,7 @@ export class Core {
   constructor(config: CoreConfig) {
     this.config = config;
     this.outbox = new Outbox(config.unconfirmedAfterMs);
-    this.removals = new Removals(config.unconfirmedAfterMs);
+    this.decisions = new Decisions(config.unconfirmedAfterMs);
     this.connection = new Connection(config.connection, config.random);
     this.auth = new Auth(config.auth, config.canRefresh, config.random);
     this.authTold = JSON.stringify(this.auth.state);
@@ -41,7 +41,7 @@ export class Core {
 
   /** When `timer` is wanted next; null when nothing waits. */
   nextDeadlineMs(): Millis | null {
-    const due = [this.connection, this.auth, this.outbox, this.removals, this.reactions]
+    const due = [this.connection, this.auth, this.outbox, this.decisions, this.reactions]
       .map((part) => part.nextDeadlineMs())
       .filter((at) => at !== null);
     return due.length === 0 ? null : Math.min(...due);
@@ -84,9 +84,9 @@ export class Core {
         this.emitPost(post);
         return this.release(nowMs, post.streamId);
       }
-      case "delete":
-        this.removals.add({ stream_id: input.streamId, comment_id: input.commentId, client_id: input.clientId }, nowMs);
-        return this.release(nowMs, input.streamId);
+      case "decide":
+        this.decisions.add(input.decision, nowMs);
+        return this.release(nowMs, input.decision.payload.stream_id);
       case "react":
         if (!this.canReact(input.streamId) || input.count < 1) return;
         return this.reactions.add(input.streamId, input.reactionType, Math.floor(input.count), nowMs);
@@ -107,13 +107,13 @@ export class Core {
         return this.steps(this.connection.nudge(nowMs));
       case "wake":
         this.outbox.woke(nowMs);
-        this.removals.woke(nowMs);
+        this.decisions.woke(nowMs);
         return this.steps(this.connection.wake(nowMs));
       case "freeze":
         return this.steps(this.connection.freeze());
       case "thaw":
         this.outbox.woke(nowMs);
-        this.removals.woke(nowMs);
+        this.decisions.woke(nowMs);
         return this.steps(this.connection.thaw(nowMs));
       case "timer":
         return this.timer(nowMs);
@@ -124,7 +124,7 @@ export class Core {
     this.steps(this.connection.timer(nowMs));
     this.authSteps(nowMs, this.auth.timer(nowMs));
     for (const post of this.outbox.expire(nowMs)) this.emitPost(post);
-    this.emitOutcomes(this.removals.expire(nowMs));
+    this.emitOutcomes(this.decisions.expire(nowMs));
     for (const payload of this.reactions.takeDue(nowMs)) {
       if (this.canReact(payload.stream_id)) this.send({ type: "react", payload });
     }
@@ -208,7 +208,7 @@ export class Core {
   private lost(): void {
     this.auth.lost();
     this.outbox.connectionLost();
-    this.removals.connectionLost();
+    this.decisions.connectionLost();
     this.reactions.clear();
     this.resumed.clear();
     for (const view of this.views.values()) view.joined = false;
@@ -270,14 +270,14 @@ export class Core {
     for (const view of this.views.values()) {
       if (!view.joined) continue;
       for (const payload of this.outbox.takeUnsent(view.streamId)) this.send({ type: "post_comment", payload });
-      for (const payload of this.removals.takeUnsent(view.streamId)) this.send({ type: "delete_comment", payload });
+      for (const decision of this.decisions.takeUnsent(view.streamId)) this.send(decision);
     }
   }
 
-  /** Ends the posts and the removals that will not be sent (again). */
+  /** Ends the posts and the decisions that will not be sent (again). */
   private endWriting(reason: string, alsoSent: boolean, streamId?: string): void {
     for (const post of this.outbox.end(reason, alsoSent, streamId)) this.emitPost(post);
-    this.emitOutcomes(this.removals.end(reason, alsoSent, streamId));
+    this.emitOutcomes(this.decisions.end(reason, alsoSent, streamId));
   }
 
   private canReact(streamId: string): boolean {
@@ -321,10 +321,12 @@ export class Core {
     const requeued = forToken && this.requeue(receipt.client_id);
     if (forToken) this.authSteps(nowMs, this.auth.refusedWrite(nowMs, receipt.reason as string));
     if (requeued) return;
-    const outcome = this.removals.applyReceipt(receipt, nowMs);
+    const outcome = this.decisions.applyReceipt(receipt, nowMs);
     if (outcome) {
       // What is applied is gone, also where `comments_removed` is still on its way.
-      if (outcome.code === null) this.removedLive(this.views.get(outcome.streamId), [outcome.commentId], null);
+      if (isRemoval(outcome) && outcome.commentId !== null) {
+        this.removedLive(this.views.get(outcome.streamId), [outcome.commentId], null);
+      }
       return this.emitOutcomes([outcome]);
     }
     const known = this.outbox.applyReceipt(receipt, nowMs);
@@ -345,13 +347,13 @@ export class Core {
     if (requeued) return;
     const post = this.outbox.applyError(error, nowMs);
     if (post) this.emitPost(post);
-    const outcome = this.removals.applyError(error, nowMs);
+    const outcome = this.decisions.applyError(error, nowMs);
     if (outcome) this.emitOutcomes([outcome]);
   }
 
   /** What was refused for want of a good token waits for a better one. */
   private requeue(clientId: string): boolean {
-    return this.auth.status !== "signed_out" && (this.outbox.requeue(clientId) || this.removals.requeue(clientId));
+    return this.auth.status !== "signed_out" && (this.outbox.requeue(clientId) || this.decisions.requeue(clientId));
   }
 
   /** The stream is not there (any more), or not for this connection: what waits for it will not be sent. */
@@ -421,8 +423,8 @@ export class Core {
     this.emit({ type: "removed", payload: { streamId, commentIds, reason } });
   }
 
-  private emitOutcomes(outcomes: RemovalOutcome[]): void {
-    for (const payload of outcomes) this.emit({ type: "removal", payload });
+  private emitOutcomes(outcomes: DecisionOutcome[]): void {
+    for (const payload of outcomes) this.emit({ type: "decision", payload });
   }
 
   private emitStream(view: StreamView): void {

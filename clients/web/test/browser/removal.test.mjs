@@ -114,7 +114,7 @@ test("a moderator deletes what others wrote; who may not is told why", async () 
   });
   await removeTwice(mallory, "first");
   await line(mallory, "first").locator(".fate", { hasText: "only its author and the moderators may delete it" }).waitFor();
-  assert.doesNotMatch(await line(mallory, "first").getAttribute("class"), /deleting/);
+  assert.doesNotMatch(await line(mallory, "first").getAttribute("class"), /waiting/);
 
   const context = await browser.newContext();
   const username = `mod-${run}`;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { WebSocket as NodeWebSocket } from "ws";
-import { Chorus, CONNECTION_DEFAULT, devToken, RemovalError, type StreamHandle } from "../../src/sdk/index.js";
+import { Chorus, CONNECTION_DEFAULT, devToken, DecisionError, type StreamHandle } from "../../src/sdk/index.js";
 import { fakeServer, type FakeServer } from "../fake-server.mjs";
 
 let server: FakeServer;
@@ -53,7 +53,7 @@ test("deleteComment resolves once it is applied, for both presses at once, and r
   ada.stream.post("not for long");
   await until(() => texts(grace.stream).length === 1);
   const id = grace.stream.view?.comments[0]?.id ?? "";
-  await assert.rejects(grace.stream.deleteComment(id), (error) => error instanceof RemovalError && error.code === "forbidden");
+  await assert.rejects(grace.stream.deleteComment(id), (error) => error instanceof DecisionError && error.code === "forbidden");
   await assert.rejects(ada.stream.deleteComment("1"), { code: "comment_not_found" });
   const first = ada.stream.deleteComment(id);
   assert.equal(ada.stream.deleteComment(id), first);

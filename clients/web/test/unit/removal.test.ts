@@ -14,10 +14,11 @@ const view = (rig: Rig) => {
   assert.ok(held);
   return held;
 };
-const remove = (rig: Rig, commentId = "7", clientId = "d1") => rig.feed({ type: "delete", streamId: "demo", commentId, clientId });
+const remove = (rig: Rig, commentId = "7", clientId = "d1") => 
+  rig.feed({ type: "decide", decision: { type: "delete_comment", payload: { stream_id: "demo", comment_id: commentId, client_id: clientId } } });
 const receipt = (rig: Rig, status: "applied" | "rejected", reason?: string) =>
   rig.receive({ type: "receipt", payload: { client_id: "d1", comment_id: "7", status, ...(reason ? { reason } : {}) } });
-const outcomes = (effects: Parameters<typeof events>[0]) => events(effects, "removal").map(({ commentId, code }) => [commentId, code]);
+const outcomes = (effects: Parameters<typeof events>[0]) => events(effects, "decision").map(({ commentId, code }) => [commentId, code]);
 
 test("a removed comment goes, is told of once, and is counted once", () => {
   const rig = Rig.joined();
@@ -77,7 +78,7 @@ test("a removal is sent under its key and ends with applied", () => {
   assert.deepEqual(events(effects, "removed")[0]?.commentIds, ["7"], "gone, though `comments_removed` is on its way");
   assert.equal(events(effects, "receipt").length, 0);
   assert.deepEqual(events(rig.receive(removed(["7"])), "removed"), []);
-  assert.equal(events(receipt(rig, "applied"), "removal").length, 0, "told once");
+  assert.equal(events(receipt(rig, "applied"), "decision").length, 0, "told once");
 });
 
 test("an own post that is taken away is not shown as a post either", () => {
@@ -98,7 +99,7 @@ test("a refusal has its code, as an error or as a receipt", () => {
   assert.deepEqual(outcomes(receipt(rig, "rejected", "comment_not_found")), [["7", "comment_not_found"]]);
   remove(rig);
   const late = rig.receive({ type: "error", payload: { code: "rate_limited", message: "slow", client_id: "d1", retry_after_ms: 500 } });
-  assert.equal(events(late, "removal")[0]?.retryAtMs, rig.nowMs + 500);
+  assert.equal(events(late, "decision")[0]?.retryAtMs, rig.nowMs + 500);
   assert.deepEqual(rig.ids(), ["7"]);
 });
 
@@ -119,7 +120,7 @@ test("without an answer it is unconfirmed after 30 s, and not sent again", () =>
   assert.deepEqual(outcomes(rig.idle(1_001)), [["7", "unconfirmed"]]);
   rig.lose();
   assert.deepEqual(sent(rig.comeBack(), "delete_comment"), []);
-  assert.equal(rig.core.removals.nextDeadlineMs(), null);
+  assert.equal(rig.core.decisions.nextDeadlineMs(), null);
 });
 
 test("refused for want of a token it waits for a better one; without one it ends with that", () => {
@@ -145,3 +146,22 @@ test("leaving the stream ends what was not sent, and nothing is begun where noth
   assert.deepEqual(outcomes(remove(rig)), [["7", "not_joined"]]);
 });
 
+
+test("a moderator's action goes the same way, and only a removal takes the comment away here", () => {
+  const rig = Rig.joined();
+  rig.receive(batch([comment(7)]));
+  const act = (action: string) => {
+    const payload = { stream_id: "demo", action, comment_id: "7", client_id: "d1" };
+    const wire = sent(rig.feed({ type: "decide", decision: { type: "moderate", payload } }));
+    assert.deepEqual(wire, [{ type: "moderate", payload }]);
+    return receipt(rig, "applied");
+  };
+  assert.deepEqual(outcomes(act("an_action")), [["7", null]]);
+  assert.deepEqual(rig.ids(), ["7"]);
+  act("remove");
+  assert.deepEqual(rig.ids(), []);
+  const about = { stream_id: "demo", action: "of_no_comment", client_id: "d2" };
+  rig.feed({ type: "decide", decision: { type: "moderate", payload: about } });
+  const [refused] = events(rig.error("forbidden", { client_id: "d2" }), "decision");
+  assert.deepEqual([refused?.action, refused?.commentId, refused?.code], ["of_no_comment", null, "forbidden"]);
+});

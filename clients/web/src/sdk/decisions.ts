@@ -1,13 +1,20 @@
 /**
- * Comments that this viewer wants taken away, each under its `client_id` until its answer. Until then every new connection sends it
- * again, which is one removal to the server. Nothing here reads a clock. What ends a removal returns its outcome, once.
+ * What this viewer decides about comments and the stream, each decision under its `client_id` until its answer. Until then every new
+ * connection sends it again, which is one decision to the server. Nothing here reads a clock. What ends a decision returns its
+ * outcome, once.
  */
-import type { DeleteComment, Millis, ProtocolError, Receipt } from "./protocol.js";
+import type { ClientMessage, Millis, ProtocolError, Receipt } from "./protocol.js";
 
-/** What became of a removal. */
-export interface RemovalOutcome {
+/** The messages that are answered with `applied`. */
+export type Decision = Extract<ClientMessage, { type: "delete_comment" | "moderate" }>;
+
+/** What became of a decision. */
+export interface DecisionOutcome {
   streamId: string;
-  commentId: string;
+  /** `delete` for `delete_comment`, else the `action` of `moderate`. */
+  action: string;
+  /** The comment it is about; null where it is about none. */
+  commentId: string | null;
   clientId: string;
   /** Null when it is applied, else why not: `forbidden`, `comment_not_found`, `unconfirmed`, …. */
   code: string | null;
@@ -17,7 +24,7 @@ export interface RemovalOutcome {
 }
 
 interface Entry {
-  wire: DeleteComment;
+  decision: Decision;
   deadlineMs: Millis;
   /** Sent on the present connection, and not refused there for want of a token. */
   sent: boolean;
@@ -25,7 +32,7 @@ interface Entry {
   doubtful: boolean;
 }
 
-export class Removals {
+export class Decisions {
   /** Those without an outcome; each leaves at its deadline at the latest. */
   private readonly entries = new Map<string, Entry>();
   private readonly unconfirmedAfterMs: Millis;
@@ -34,14 +41,16 @@ export class Removals {
     this.unconfirmedAfterMs = unconfirmedAfterMs;
   }
 
-  add(wire: DeleteComment, nowMs: Millis): void {
-    this.entries.set(wire.client_id, { wire, deadlineMs: nowMs + this.unconfirmedAfterMs, sent: false, doubtful: false });
+  add(decision: Decision, nowMs: Millis): void {
+    const deadlineMs = nowMs + this.unconfirmedAfterMs;
+    this.entries.set(decision.payload.client_id, { decision, deadlineMs, sent: false, doubtful: false });
   }
 
-  /** The key under which this comment's removal is under way. */
-  underWay(streamId: string, commentId: string): string | null {
-    for (const { wire } of this.entries.values()) {
-      if (wire.stream_id === streamId && wire.comment_id === commentId) return wire.client_id;
+  /** The key under which a comment's removal by `delete_comment` is under way. */
+  removalUnderWay(streamId: string, commentId: string): string | null {
+    for (const { decision } of this.entries.values()) {
+      const { type, payload } = decision;
+      if (type === "delete_comment" && payload.stream_id === streamId && payload.comment_id === commentId) return payload.client_id;
     }
     return null;
   }
@@ -59,10 +68,10 @@ export class Removals {
   }
 
   /** Those of a stream not yet sent on this connection; they count as sent from here on. */
-  takeUnsent(streamId: string): DeleteComment[] {
-    const unsent = [...this.entries.values()].filter((entry) => !entry.sent && entry.wire.stream_id === streamId);
+  takeUnsent(streamId: string): Decision[] {
+    const unsent = [...this.entries.values()].filter((entry) => !entry.sent && entry.decision.payload.stream_id === streamId);
     for (const entry of unsent) entry.sent = true;
-    return unsent.map((entry) => entry.wire);
+    return unsent.map((entry) => entry.decision);
   }
 
   /** Refused for want of a good token: it goes out again under its key. False when it is not under way. */
@@ -73,13 +82,13 @@ export class Removals {
   }
 
   /** Null for a receipt of something else, or one that is no outcome. */
-  applyReceipt(receipt: Receipt, nowMs: Millis): RemovalOutcome | null {
+  applyReceipt(receipt: Receipt, nowMs: Millis): DecisionOutcome | null {
     if (receipt.status === "applied") return this.settle(receipt.client_id, null);
     if (receipt.status !== "rejected") return null;
     return this.settle(receipt.client_id, receipt.reason ?? "invalid", null, laterMs(receipt, nowMs));
   }
 
-  applyError(error: ProtocolError, nowMs: Millis): RemovalOutcome | null {
+  applyError(error: ProtocolError, nowMs: Millis): DecisionOutcome | null {
     return this.settle(error.client_id ?? "", error.code, error.message, laterMs(error, nowMs));
   }
 
@@ -87,9 +96,9 @@ export class Removals {
    * Ends those, of one stream or of all, that will not be sent (again): with the reason where they are certainly not applied, else as
    * unconfirmed. `alsoSent`: also those whose answer can still come on this connection.
    */
-  end(reason: string, alsoSent: boolean, streamId?: string): RemovalOutcome[] {
+  end(reason: string, alsoSent: boolean, streamId?: string): DecisionOutcome[] {
     const ended = [...this.entries.values()].filter(
-      ({ wire, sent }) => (streamId === undefined || wire.stream_id === streamId) && (alsoSent || !sent),
+      ({ decision, sent }) => (streamId === undefined || decision.payload.stream_id === streamId) && (alsoSent || !sent),
     );
     return this.settleAll(ended, ({ sent, doubtful }) => (sent || doubtful ? "unconfirmed" : reason));
   }
@@ -101,22 +110,30 @@ export class Removals {
   }
 
   /** Those whose time is up. */
-  expire(nowMs: Millis): RemovalOutcome[] {
+  expire(nowMs: Millis): DecisionOutcome[] {
     return this.settleAll([...this.entries.values()].filter(({ deadlineMs }) => deadlineMs <= nowMs), () => "unconfirmed");
   }
 
-  private settleAll(entries: Entry[], code: (entry: Entry) => string): RemovalOutcome[] {
-    return entries.map((entry) => this.settle(entry.wire.client_id, code(entry))).filter((outcome) => outcome !== null);
+  private settleAll(entries: Entry[], code: (entry: Entry) => string): DecisionOutcome[] {
+    return entries.map((entry) => this.settle(entry.decision.payload.client_id, code(entry))).filter((outcome) => outcome !== null);
   }
 
-  private settle(clientId: string, code: string | null, message: string | null = null, retryAtMs: Millis | null = null): RemovalOutcome | null {
-    const wire = this.entries.get(clientId)?.wire;
-    if (!wire) return null;
+  private settle(clientId: string, code: string | null, message: string | null = null, retryAtMs: Millis | null = null): DecisionOutcome | null {
+    const decision = this.entries.get(clientId)?.decision;
+    if (!decision) return null;
     this.entries.delete(clientId);
-    return { streamId: wire.stream_id, commentId: wire.comment_id, clientId, code, message, retryAtMs };
+    const { payload } = decision;
+    const commentId = typeof payload.comment_id === "string" ? payload.comment_id : null;
+    const action = decision.type === "moderate" ? decision.payload.action : "delete";
+    return { streamId: payload.stream_id, action, commentId, clientId, code, message, retryAtMs };
   }
 }
 
 function laterMs(answer: { retry_after_ms?: Millis }, nowMs: Millis): Millis | null {
   return answer.retry_after_ms === undefined ? null : nowMs + answer.retry_after_ms;
+}
+
+/** Whether an outcome says that a comment is gone. */
+export function isRemoval({ action, code }: DecisionOutcome): boolean {
+  return code === null && (action === "delete" || action === "remove");
 }

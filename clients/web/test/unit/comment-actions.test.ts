@@ -1,46 +1,59 @@
-/** Taking a comment away on the page: who may, two presses, and what is shown meanwhile. */
+/** What a viewer may do about a comment on the page: who may, two presses, and what is shown meanwhile. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Backlog } from "../../src/page/backlog.js";
-import { Deletions, mayDelete } from "../../src/page/deleting.js";
+import { COMMENT_ACTIONS, CommentActions, failureWords, type CommentAction } from "../../src/page/comment-actions.js";
 import { Earlier } from "../../src/page/earlier.js";
 import { neighbour } from "../../src/page/roving.js";
-import { removalWords } from "../../src/page/words.js";
-import { RemovalError } from "../../src/sdk/index.js";
+import { DecisionError } from "../../src/sdk/index.js";
 import { comment } from "./support.js";
 
+const named = (name: string): CommentAction => {
+  const found = COMMENT_ACTIONS.find((action) => action.name === name);
+  assert.ok(found);
+  return found;
+};
+const remove = named("delete");
 const error = (code: string) =>
-  new RemovalError({ streamId: "demo", commentId: "7", clientId: "d1", code, message: null, retryAtMs: null });
+  new DecisionError({ streamId: "demo", action: "delete", commentId: "7", clientId: "d1", code, message: null, retryAtMs: null });
 
-/** Removals whose answers the test gives. */
-function deletions() {
+/** Actions whose answers the test gives. */
+function begun(action = remove) {
   const asked: { id: string; done: () => void; fail: (error: Error) => void }[] = [];
   const failures: string[] = [];
-  const made = new Deletions(
-    (id) => new Promise((done, fail) => asked.push({ id, done, fail })),
-    removalWords,
+  const actions = new CommentActions(
+    (_action, { id }) => new Promise((done, fail) => asked.push({ id, done, fail })),
     (failure) => failure !== undefined && failures.push(failure),
   );
+  const made = {
+    press: (id: string) => actions.press(action, comment(Number(id))),
+    of: (id: string) => actions.of(action, id),
+    gone: (ids: string[]) => actions.gone(ids),
+    cancel: () => actions.cancel(),
+    get asking() {
+      return actions.asking;
+    },
+  };
   return { made, asked, failures };
 }
 const settled = () => new Promise((done) => setImmediate(done));
 
 test("the author and the moderators may, nobody else", () => {
   const mine = comment(7, "mine", "u1");
-  assert.equal(mayDelete(mine, "u1", "user"), true);
-  assert.equal(mayDelete(mine, "u1", "anonymous"), true, "signed in after the join");
-  assert.equal(mayDelete(mine, "u2", "user"), false);
-  assert.equal(mayDelete(mine, null, "moderator"), false, "signed out since");
-  for (const role of ["moderator", "broadcaster", "admin"]) assert.equal(mayDelete(mine, "u2", role), true);
-  assert.equal(mayDelete(mine, "u2", "somebody-new"), false);
+  assert.equal(remove.may(mine, "u1", "user"), true);
+  assert.equal(remove.may(mine, "u1", "anonymous"), true, "signed in after the join");
+  assert.equal(remove.may(mine, "u2", "user"), false);
+  assert.equal(remove.may(mine, null, "moderator"), false, "signed out since");
+  for (const role of ["moderator", "broadcaster", "admin"]) assert.equal(remove.may(mine, "u2", role), true);
+  assert.equal(remove.may(mine, "u2", "somebody-new"), false);
 });
 
 test("the first press asks, the second takes it away, once", async () => {
-  const { made, asked } = deletions();
+  const { made, asked } = begun();
   made.press("7");
-  assert.deepEqual([made.of("7"), made.askedId, asked.length], ["asked", "7", 0]);
+  assert.deepEqual([made.of("7"), made.asking, asked.length], ["asked", true, 0]);
   made.press("7");
-  assert.deepEqual([made.of("7"), made.askedId, asked.length], ["waiting", null, 1]);
+  assert.deepEqual([made.of("7"), made.asking, asked.length], ["waiting", false, 1]);
   made.press("7");
   assert.equal(asked.length, 1);
   asked[0]?.done();
@@ -48,8 +61,18 @@ test("the first press asks, the second takes it away, once", async () => {
   assert.equal(made.of("7"), null);
 });
 
+test("an action that asks nothing is done by one press", async () => {
+  const { made, asked } = begun({ ...remove, name: "other", asks: null });
+  made.press("7");
+  made.press("7");
+  assert.deepEqual([made.of("7"), made.asking, asked.length], ["waiting", false, 1]);
+  asked[0]?.done();
+  await settled();
+  assert.equal(made.of("7"), null);
+});
+
 test("one question at a time, and it can be taken back", () => {
-  const { made, asked } = deletions();
+  const { made, asked } = begun();
   made.press("7");
   made.press("8");
   assert.deepEqual([made.of("7"), made.of("8")], [null, "asked"]);
@@ -60,7 +83,7 @@ test("one question at a time, and it can be taken back", () => {
 });
 
 test("a failure says why until it is tried again", async () => {
-  const { made, asked, failures } = deletions();
+  const { made, asked, failures } = begun();
   made.press("7");
   made.press("7");
   asked[0]?.fail(error("forbidden"));
@@ -72,19 +95,19 @@ test("a failure says why until it is tried again", async () => {
 });
 
 test("a comment that is gone has no more to say, however its own removal ends", async () => {
-  const { made, asked, failures } = deletions();
+  const { made, asked, failures } = begun();
   made.press("7");
   made.press("7");
   made.press("8");
   made.gone(["7", "8"]);
-  assert.deepEqual([made.of("7"), made.of("8"), made.askedId], [null, null, null]);
+  assert.deepEqual([made.of("7"), made.of("8"), made.asking], [null, null, false]);
   asked[0]?.fail(error("unconfirmed"));
   await settled();
   assert.deepEqual([made.of("7"), failures], [null, []]);
 });
 
 test("failures are bounded", async () => {
-  const { made, asked } = deletions();
+  const { made, asked } = begun();
   for (let id = 1; id <= 30; id += 1) {
     made.press(String(id));
     made.press(String(id));
@@ -95,10 +118,10 @@ test("failures are bounded", async () => {
 });
 
 test("every failure has words", () => {
-  assert.match(removalWords(error("unconfirmed")), /may or may not/);
-  assert.match(removalWords(error("not_joined")), /not connected/);
-  assert.equal(removalWords(error("of_a_later_version")), "not deleted: of_a_later_version");
-  assert.match(removalWords(new Error("odd")), /odd/);
+  assert.match(failureWords(remove, error("unconfirmed")), /may or may not/);
+  assert.match(failureWords(remove, error("not_joined")), /not connected/);
+  assert.equal(failureWords(remove, error("of_a_later_version")), "not deleted: of_a_later_version");
+  assert.match(failureWords(remove, new Error("odd")), /odd/);
 });
 
 test("a removed comment does not come back with a page of history, nor with a batch", async () => {
