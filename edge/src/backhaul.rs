@@ -6,7 +6,8 @@
 mod config;
 mod dial;
 mod frames;
-mod hub;
+#[doc(hidden)]
+pub mod hub;
 mod lanes;
 mod metrics;
 mod run;

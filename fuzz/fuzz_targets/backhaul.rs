@@ -8,7 +8,7 @@ use chorus_protocol::backhaul::{
     read_message, split_frame, split_quiet, write_frame, write_quiet,
 };
 use chorus_protocol::event::RemovalRecord;
-use chorus_protocol::session::{Control, Delivery, ReplayRange, Replayed};
+use chorus_protocol::session::{Control, Delivery, DeliveryView, ReplayRange, Replayed};
 use chorus_protocol::{CommentRecord, CommentView, Envelope, Event};
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
@@ -74,6 +74,8 @@ fuzz_target!(|bytes: &[u8]| {
     read_any::<Response>(bytes);
     read_any::<Datagram>(bytes);
     read::<Delivery>(bytes);
+    let view = DeliveryView::read(bytes);
+    assert_eq!(view.as_ref().ok(), read_frame(bytes).ok().as_ref());
     read::<Replayed>(bytes);
     read::<ReplayRange>(bytes);
     read_any::<Control>(bytes);

@@ -533,20 +533,29 @@ pub fn write_quiet(
     Ok(())
 }
 
-/// Whose delivery a message of the quiet lane is, and where in it the delivery begins.
+/// Whose delivery a message of the quiet lane is, as it says, and where in it the delivery begins.
 ///
 /// # Errors
-/// When it does not begin with the id of a stream.
-pub fn split_quiet(message: &[u8]) -> Result<(StreamId, usize), FrameError> {
+/// When it does not begin with a name.
+pub fn quiet_parts(message: &[u8]) -> Result<(&str, usize), FrameError> {
     let name = message
         .split_first()
         .and_then(|(length, rest)| rest.get(..usize::from(*length)))
         .and_then(|name| std::str::from_utf8(name).ok())
         .ok_or_else(|| FrameError::Malformed("no stream".to_owned()))?;
+    Ok((name, 1 + name.len()))
+}
+
+/// As [`quiet_parts`], with the id of the stream.
+///
+/// # Errors
+/// When it does not begin with the id of a stream.
+pub fn split_quiet(message: &[u8]) -> Result<(StreamId, usize), FrameError> {
+    let (name, at) = quiet_parts(message)?;
     let stream = name
         .parse()
         .map_err(|error| FrameError::Malformed(format!("no stream: {error}")))?;
-    Ok((stream, 1 + name.len()))
+    Ok((stream, at))
 }
 
 #[cfg(test)]

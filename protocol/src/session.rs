@@ -2,7 +2,11 @@
 //!
 //! MessagePack with named fields, so that neighbouring versions read each other; configuration is JSON.
 
+mod view;
+
 use serde::{Deserialize, Serialize};
+
+pub use view::{DeliveryView, EventView};
 
 use crate::backhaul::{RefusedReactions, StreamState};
 use crate::event::Event;

@@ -1,7 +1,7 @@
 //! What the backhaul decides, without a socket or a clock: shards' wishes and the gateway's messages in, messages to
 //! both out.
 //!
-//! Its parts each know when they want to be looked at again ([`Hub::next`]).
+//! Its parts each know when they want to be looked at again ([`Hub::next`]). Public for tests and benchmarks only.
 
 mod cache;
 mod counts;
@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chorus_protocol::backhaul::{
-    Datagram, Publish, Published, RefusedReactions, ToGateway, ToPop, write_bare, write_frame,
+    Datagram, FrameError, Publish, Published, RefusedReactions, ToGateway, ToPop, quiet_parts,
+    write_bare, write_frame,
 };
-use chorus_protocol::session::{Delivery, Replayed};
+use chorus_protocol::session::Replayed;
 use chorus_protocol::timing::Backoff;
-use chorus_protocol::{Millis, Outcome, StreamId};
+use chorus_protocol::{Millis, Outcome};
 
 use self::cache::CacheBounds;
 use self::counts::{CountBounds, Counts, Said};
@@ -32,22 +33,22 @@ use super::config::BackhaulBounds;
 use super::metrics::{Metrics, add, set};
 use crate::link::{ShardId, ToBackhaul, ToShard};
 
-pub(crate) use self::replays::Ask;
+pub use self::replays::Ask;
 
 /// The shortest wait before something is tried again.
 const RETRY_MS_MIN: u64 = 50;
 
 /// What is to be done now.
 #[derive(Debug, Default)]
-pub(crate) struct Out {
+pub struct Out {
     /// For each shard, in order.
-    pub(crate) shards: Vec<Vec<ToShard>>,
+    pub shards: Vec<Vec<ToShard>>,
     /// For the control lane.
-    pub(crate) control: Vec<u8>,
+    pub control: Vec<u8>,
     /// For the posts lane.
-    pub(crate) posts: Vec<u8>,
-    pub(crate) datagrams: Vec<Bytes>,
-    pub(crate) asks: Vec<Ask>,
+    pub posts: Vec<u8>,
+    pub datagrams: Vec<Bytes>,
+    pub asks: Vec<Ask>,
 }
 
 impl Out {
@@ -78,14 +79,14 @@ impl Out {
 
 /// The time, twice: the one that never jumps, and the one leases are made of.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    pub(crate) mono: Instant,
-    pub(crate) wall: Millis,
+pub struct Now {
+    pub mono: Instant,
+    pub wall: Millis,
 }
 
 /// The state of the backhaul.
 #[derive(Debug)]
-pub(crate) struct Hub {
+pub struct Hub {
     out: Out,
     streams: Streams,
     posts: Posts,
@@ -102,7 +103,7 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// `process` is a number nobody else draws.
-    pub(crate) fn new(
+    pub fn new(
         bounds: &BackhaulBounds,
         shards: usize,
         process: u64,
@@ -153,7 +154,7 @@ impl Hub {
     }
 
     /// A shard wants something.
-    pub(crate) fn shard(&mut self, now: Now, message: ToBackhaul) {
+    pub fn shard(&mut self, now: Now, message: ToBackhaul) {
         match message {
             ToBackhaul::Subscribe { shard, stream } => {
                 self.streams
@@ -241,7 +242,7 @@ impl Hub {
     }
 
     /// A gateway welcomed this process. `hello_at` is when it was greeted.
-    pub(crate) fn connected(
+    pub fn connected(
         &mut self,
         now: Now,
         hello_at: Millis,
@@ -263,7 +264,7 @@ impl Hub {
     }
 
     /// The gateway is gone.
-    pub(crate) fn disconnected(&mut self) {
+    pub fn disconnected(&mut self) {
         if !self.connected {
             return;
         }
@@ -280,7 +281,7 @@ impl Hub {
     }
 
     /// The gateway said something on the control lane.
-    pub(crate) fn control(&mut self, now: Now, message: ToPop) {
+    pub fn control(&mut self, now: Now, message: ToPop) {
         match message {
             ToPop::Welcome { .. } => {
                 add(&self.metrics.malformed, 1);
@@ -306,7 +307,7 @@ impl Hub {
     }
 
     /// The gateway answered a publication.
-    pub(crate) fn published(&mut self, now: Now, published: Published) {
+    pub fn published(&mut self, now: Now, published: Published) {
         let jitter = self.jitter();
         let Published { request, outcome } = published;
         let dropped = self.counts.answered(now.mono, request, &outcome, jitter);
@@ -322,26 +323,26 @@ impl Hub {
         }
     }
 
-    /// The gateway delivered something: `data` is `delivery` as it came.
-    pub(crate) fn delivered(
-        &mut self,
-        now: Now,
-        stream: &StreamId,
-        delivery: Delivery,
-        data: Bytes,
-    ) {
-        self.streams.delivered(
-            now.mono,
-            stream,
-            delivery,
-            data,
-            &mut self.out,
-            &self.metrics,
-        );
+    /// The gateway delivered something over a stream's own lane. Says how many events it brings.
+    ///
+    /// # Errors
+    /// When it cannot be read: what was meant did not arrive.
+    pub fn delivered(&mut self, now: Now, stream: &str, data: Bytes) -> Result<usize, FrameError> {
+        let (out, metrics) = (&mut self.out, &self.metrics);
+        self.streams.delivered(now.mono, stream, data, out, metrics)
+    }
+
+    /// The same over the quiet lane, where each message names its stream.
+    ///
+    /// # Errors
+    /// As [`Self::delivered`].
+    pub fn delivered_quietly(&mut self, now: Now, message: &Bytes) -> Result<usize, FrameError> {
+        let (stream, at) = quiet_parts(message)?;
+        self.delivered(now, stream, message.slice(at..))
     }
 
     /// The gateway sent a datagram.
-    pub(crate) fn datagram(&mut self, datagram: &Datagram) {
+    pub fn datagram(&mut self, datagram: &Datagram) {
         match datagram {
             Datagram::Totals {
                 stream,
@@ -355,7 +356,7 @@ impl Hub {
     }
 
     /// A replay asked for came out.
-    pub(crate) fn asked(&mut self, now: Now, number: u64, replayed: Option<&Replayed>) {
+    pub fn asked(&mut self, now: Now, number: u64, replayed: Option<&Replayed>) {
         match replayed {
             Some(replayed) => {
                 let waiters = self.replays.answered(number);
@@ -369,7 +370,7 @@ impl Hub {
     }
 
     /// Does what has become due and hands out all there is to do.
-    pub(crate) fn flush(&mut self, now: Now) -> &mut Out {
+    pub fn flush(&mut self, now: Now) -> &mut Out {
         let mut expired = Vec::new();
         self.posts.expire(now.mono, &mut expired);
         for answer in expired {
@@ -422,7 +423,7 @@ impl Hub {
     }
 
     /// When something becomes due.
-    pub(crate) fn next(&self) -> Option<Instant> {
+    pub fn next(&self) -> Option<Instant> {
         let always = [self.posts.next(), self.replays.next(), self.streams.next()];
         let connected = [self.counts.next(), self.lease.next()];
         let connected = connected.into_iter().filter(|_| self.connected);

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use chorus_protocol::StreamId;
 use chorus_protocol::backhaul::{
     CloseCode, Datagram, FrameError, Lane, Published, Request, Response, ToPop, read_frame,
-    read_message, split_quiet, write_frame,
+    read_message, write_frame,
 };
-use chorus_protocol::session::{Delivery, Replayed};
+use chorus_protocol::session::Replayed;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -31,35 +31,14 @@ pub(super) type Generation = u64;
 pub(super) enum Event {
     Control(Vec<ToPop>),
     Published(Vec<Published>),
-    Delivered(Vec<Delivered>),
+    /// Over a stream's own lane, or over the quiet one, where each message names its stream.
+    Delivered(Option<StreamId>, Vec<Bytes>),
     Datagram(Datagram),
     /// A replay's answer; `None` when there is none. Counts whatever connection it came by.
     Asked {
         number: u64,
         replayed: Option<Replayed>,
     },
-}
-
-impl Event {
-    /// How much of the log it brings: outcomes and events.
-    pub(super) fn messages(&self) -> usize {
-        match self {
-            Self::Published(outcomes) => outcomes.len(),
-            Self::Delivered(deliveries) => {
-                let events = deliveries.iter().map(|it| it.delivery.events.len());
-                events.sum()
-            }
-            Self::Control(_) | Self::Datagram(_) | Self::Asked { .. } => 0,
-        }
-    }
-}
-
-/// A delivery, and its bytes as they came.
-#[derive(Debug)]
-pub(super) struct Delivered {
-    pub(super) stream: StreamId,
-    pub(super) delivery: Delivery,
-    pub(super) data: Bytes,
 }
 
 /// Where a connection's tasks put what they read. The channel is bounded: lanes wait when it is full.
@@ -221,25 +200,9 @@ async fn read_deliveries(mut lane: Frames, sink: Sink) -> Result<(), LaneError> 
         }
     };
     loop {
-        let mut delivered = Vec::with_capacity(frames.len());
-        for mut data in frames.drain(..) {
-            let stream = match &own {
-                Some(stream) => stream.clone(),
-                None => {
-                    let (stream, at) = split_quiet(&data)?;
-                    data.advance(at);
-                    stream
-                }
-            };
-            let delivery = read_frame(&data)?;
-            delivered.push(Delivered {
-                stream,
-                delivery,
-                data,
-            });
-        }
-        if !delivered.is_empty() {
-            sink.put(Event::Delivered(delivered)).await;
+        if !frames.is_empty() {
+            let messages = std::mem::take(&mut frames);
+            sink.put(Event::Delivered(own.clone(), messages)).await;
         }
         if !lane.read(&mut frames).await? {
             return Ok(());

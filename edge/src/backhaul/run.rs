@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chorus_protocol::backhaul::CloseCode;
+use chorus_protocol::backhaul::{CloseCode, FrameError};
 use chorus_protocol::timing::Backoff;
 use chorus_quic::Pace;
 use quinn::Connection;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::config::BackhaulConfig;
 use super::dial::{Sockets, Up, dial, wall};
 use super::hub::{Hub, Now, Out};
-use super::lanes::{self, Delivered, Event, Generation, Sink, code};
+use super::lanes::{self, Event, Generation, Sink, code};
 use super::metrics::{Metrics, add, set};
 use super::{Gateway, ShardSender, Shared};
 use crate::link::{ToBackhaul, ToShard};
@@ -157,8 +157,17 @@ impl Runner {
             }
             let current = link.as_ref().map(|link| link.generation);
             for (generation, event) in happened.drain(..) {
-                self.pace.count(event.messages());
-                take(&mut hub, now, event, current == Some(generation));
+                match take(&mut hub, now, event, current == Some(generation)) {
+                    Ok(messages) => self.pace.count(messages),
+                    Err(error) => {
+                        add(&self.metrics.malformed, 1);
+                        tracing::error!(%error, "a delivery of the gateway cannot be read; connecting anew");
+                        if let Some(link) = &link {
+                            link.connection
+                                .close(code(CloseCode::Malformed), b"malformed");
+                        }
+                    }
+                }
             }
             for wish in wishes.drain(..) {
                 hub.shard(now, wish);
@@ -282,31 +291,35 @@ impl Runner {
     }
 }
 
-fn take(hub: &mut Hub, now: Now, event: Event, current: bool) {
+/// Hands an event to the hub: how many outcomes and events of the log it brought, or that it cannot be read.
+fn take(hub: &mut Hub, now: Now, event: Event, current: bool) -> Result<usize, FrameError> {
+    let mut messages = 0;
     match event {
         Event::Asked { number, replayed } => hub.asked(now, number, replayed.as_ref()),
         // What a dead connection said last: the next one says it again.
         _ if !current => {}
-        Event::Control(messages) => {
-            for message in messages {
+        Event::Control(said) => {
+            for message in said {
                 hub.control(now, message);
             }
         }
         Event::Published(answers) => {
+            messages = answers.len();
             for answer in answers {
                 hub.published(now, answer);
             }
         }
-        Event::Delivered(deliveries) => {
-            for Delivered {
-                stream,
-                delivery,
-                data,
-            } in deliveries
-            {
-                hub.delivered(now, &stream, delivery, data);
+        Event::Delivered(Some(stream), deliveries) => {
+            for data in deliveries {
+                messages += hub.delivered(now, stream.as_str(), data)?;
+            }
+        }
+        Event::Delivered(None, deliveries) => {
+            for message in &deliveries {
+                messages += hub.delivered_quietly(now, message)?;
             }
         }
         Event::Datagram(datagram) => hub.datagram(&datagram),
     }
+    Ok(messages)
 }

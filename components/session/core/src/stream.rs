@@ -1,7 +1,6 @@
 //! What a shard knows of a stream.
 
 pub(crate) mod batch;
-pub(crate) mod delivered;
 pub(crate) mod live;
 pub(crate) mod recent;
 pub(crate) mod removed;

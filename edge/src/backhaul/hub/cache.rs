@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::event::Removed;
-use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
+use chorus_protocol::session::{DeliveryView, ReplayRange, Replayed};
 use chorus_protocol::stream::{Life, Revision};
-use chorus_protocol::{CommentId, Event, Offset, Position};
+use chorus_protocol::{CommentId, Envelope, Event, Offset, Position, Region};
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -31,33 +31,43 @@ enum What {
 /// An event, its envelope read once.
 #[derive(Debug)]
 struct Kept {
-    event: Event,
+    region: Region,
+    at: Offset,
+    /// A copy: a slice of what came over a lane would keep all the packets alive that came with it.
+    body: Box<[u8]>,
     id: CommentId,
     what: What,
 }
 
 impl Kept {
     /// `None` when its body is none of an event.
-    fn read(event: Event) -> Option<Self> {
-        let envelope = event.envelope()?;
-        let id = envelope.id;
+    fn read(region: &Region, at: Offset, body: &[u8]) -> Option<Self> {
+        let envelope = Envelope::read(body)?;
         let what = match (envelope.is_comment(), envelope.removes(), envelope.target) {
             (true, ..) => What::Comment,
             (_, Some(target), _) => What::Removal(target),
             (_, _, Some(target)) => What::Decision(target),
             (false, None, None) => What::Other,
         };
-        Some(Self { event, id, what })
+        Some(Self {
+            region: region.clone(),
+            at,
+            id: envelope.id,
+            what,
+            body: body.into(),
+        })
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.event.body.len()
+        size_of::<Self>() + self.body.len()
     }
 
-    fn offset(&self) -> Offset {
-        Offset {
-            epoch: self.event.epoch,
-            seq: self.event.seq,
+    fn event(&self) -> Event {
+        Event {
+            region: self.region.clone(),
+            epoch: self.at.epoch,
+            seq: self.at.seq,
+            body: self.body.to_vec(),
         }
     }
 }
@@ -79,7 +89,11 @@ impl Known {
     /// `removed` is what was known before of the same stream.
     pub(super) fn new(mut state: StreamState, removed: Removed, bounds: CacheBounds) -> Self {
         let newest = std::mem::take(&mut state.newest);
-        let events: VecDeque<Kept> = newest.into_iter().filter_map(Kept::read).collect();
+        let read = |event: &Event| {
+            let (epoch, seq) = (event.epoch, event.seq);
+            Kept::read(&event.region, Offset { epoch, seq }, &event.body)
+        };
+        let events: VecDeque<Kept> = newest.iter().filter_map(read).collect();
         let mut known = Self {
             floor: state.at.clone(),
             bytes: events.iter().map(Kept::bytes).sum(),
@@ -117,15 +131,16 @@ impl Known {
     }
 
     /// Takes a delivery in that follows.
-    pub(super) fn take(&mut self, delivery: Delivery) {
-        for event in delivery.events {
-            let offset = Offset {
-                epoch: event.epoch,
+    pub(super) fn take(&mut self, region: &Region, delivery: &DeliveryView<'_>) {
+        let epoch = delivery.epoch;
+        for event in &delivery.events {
+            let at = Offset {
+                epoch,
                 seq: event.seq,
             };
-            let Some(kept) = Kept::read(event) else {
+            let Some(kept) = Kept::read(region, at, event.body) else {
                 // A replay over it is asked of the gateway.
-                self.forget_up_to(&delivery.region, offset);
+                self.forget_up_to(region, at);
                 continue;
             };
             let count = &mut self.state.comment_count;
@@ -141,10 +156,10 @@ impl Known {
             self.events.push_back(kept);
         }
         let to = Offset {
-            epoch: delivery.epoch,
+            epoch,
             seq: delivery.to,
         };
-        self.state.at.advance(&delivery.region, to);
+        self.state.at.advance(region, to);
         self.trim();
     }
 
@@ -154,11 +169,11 @@ impl Known {
                 break;
             };
             self.bytes -= kept.bytes();
-            self.forget_up_to(&kept.event.region, kept.offset());
+            self.forget_up_to(&kept.region, kept.at);
         }
     }
 
-    fn forget_up_to(&mut self, region: &chorus_protocol::Region, to: Offset) {
+    fn forget_up_to(&mut self, region: &Region, to: Offset) {
         let floor = self.floor.get(region);
         // What `newest` brought lies below the floor already.
         if floor.is_none_or(|floor| floor.epoch == to.epoch && floor.seq < to.seq) {
@@ -199,7 +214,7 @@ impl Known {
         let decisions = self.events.iter().filter(decided);
         let all = newest.iter().copied().chain(decisions);
         StreamState {
-            newest: all.map(|kept| kept.event.clone()).collect(),
+            newest: all.map(Kept::event).collect(),
             ..self.state.clone()
         }
     }
@@ -225,11 +240,11 @@ impl Known {
             }
         }
         let wanted = |kept: &&Kept| {
-            let event = &kept.event;
-            let after = range.from.get(&event.region).map_or(0, |from| from.seq);
-            let floor = self.floor.get(&event.region).map_or(0, |floor| floor.seq);
-            range.to.get(&event.region).is_some_and(|to| {
-                to.epoch == event.epoch && event.seq > after.max(floor) && event.seq <= to.seq
+            let (region, at) = (&kept.region, kept.at);
+            let after = range.from.get(region).map_or(0, |from| from.seq);
+            let floor = self.floor.get(region).map_or(0, |floor| floor.seq);
+            range.to.get(region).is_some_and(|to| {
+                to.epoch == at.epoch && at.seq > after.max(floor) && at.seq <= to.seq
             })
         };
         let most = (range.events_max as usize).saturating_add(1);
@@ -243,7 +258,7 @@ impl Known {
         found.sort_by_key(|kept| kept.id);
         Some(Replayed {
             gap: false,
-            events: found.iter().map(|kept| kept.event.clone()).collect(),
+            events: found.into_iter().map(Kept::event).collect(),
         })
     }
 }

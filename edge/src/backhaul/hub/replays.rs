@@ -14,10 +14,10 @@ const RETRY: Backoff = Backoff::new(RETRY_MS_MIN, 1_000);
 
 /// A replay to be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ask {
-    pub(crate) number: u64,
-    pub(crate) stream: StreamId,
-    pub(crate) range: ReplayRange,
+pub struct Ask {
+    pub number: u64,
+    pub stream: StreamId,
+    pub range: ReplayRange,
 }
 
 /// Who waits for an answer, and by which number.

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chorus_protocol::StreamId;
-use chorus_protocol::backhaul::{Held, ToGateway};
+use chorus_protocol::backhaul::{FrameError, Held, ToGateway};
 use chorus_protocol::event::Removed;
 use chorus_protocol::gap::Heard;
 use chorus_protocol::server::Reactions;
-use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
+use chorus_protocol::session::{DeliveryView, ReplayRange, Replayed};
 use chorus_protocol::stream::Life;
 use chorus_protocol::timing::{Backoff, Deadlines};
 
 use super::cache::{CacheBounds, Known};
-use super::order::{Arrived, Order, Wrong};
+use super::order::{Order, Wrong};
 use super::{Out, RETRY_MS_MIN};
 use crate::backhaul::metrics::{Metrics, add};
 use crate::link::{ShardId, ToShard};
@@ -29,7 +29,7 @@ enum Phase {
     /// No gateway.
     Away,
     /// Asked for; deliveries that come before the answer wait.
-    Asked { early: Vec<Arrived> },
+    Asked { early: Vec<Bytes> },
     /// Deliveries follow, or wait for those that precede them: they come over several lanes.
     Following { order: Order },
     /// To be asked for again then.
@@ -38,6 +38,7 @@ enum Phase {
 
 #[derive(Debug)]
 struct Hold {
+    stream: StreamId,
     /// A bit for each shard.
     shards: u16,
     phase: Phase,
@@ -125,6 +126,7 @@ impl Streams {
             return;
         }
         let mut hold = Hold {
+            stream: stream.clone(),
             shards: bit(shard),
             phase: Phase::Away,
             known: None,
@@ -133,7 +135,7 @@ impl Streams {
             release_at: None,
         };
         if self.connected {
-            ask(&stream, &mut hold, out);
+            ask(&mut hold, out);
         }
         self.holds.insert(stream, hold);
     }
@@ -161,9 +163,9 @@ impl Streams {
         self.connected = true;
         self.holds.retain(|_, hold| hold.shards != 0);
         self.due.clear();
-        for (stream, hold) in &mut self.holds {
+        for hold in self.holds.values_mut() {
             hold.broken = 0;
-            ask(stream, hold, out);
+            ask(hold, out);
         }
     }
 
@@ -206,7 +208,7 @@ impl Streams {
             Held::Resumed if hold.known.is_some() => None,
             // Resumed at a position we never had.
             Held::Resumed => {
-                self.broken(now, &stream, out, metrics);
+                self.broken(now, stream.as_str(), out, metrics);
                 return;
             }
             Held::Fresh(state) => Some(state),
@@ -236,8 +238,9 @@ impl Streams {
         let before = std::mem::replace(&mut hold.phase, Phase::Following { order });
         hold.early_until = None;
         if let Phase::Asked { early } = before {
-            for (delivery, data) in early {
-                self.delivered(now, &stream, delivery, data, out, metrics);
+            for data in early {
+                // It was read when it came.
+                let _ = self.delivered(now, stream.as_str(), data, out, metrics);
             }
         }
     }
@@ -270,36 +273,38 @@ impl Streams {
         }
     }
 
-    /// Takes a delivery, and what waited for it.
+    /// Takes a delivery, and what waited for it. Says how many events it brings.
     pub(super) fn delivered(
         &mut self,
         now: Instant,
-        stream: &StreamId,
-        delivery: Delivery,
+        stream: &str,
         data: Bytes,
         out: &mut Out,
         metrics: &Metrics,
-    ) {
+    ) -> Result<usize, FrameError> {
         let Some(hold) = self.holds.get_mut(stream) else {
-            return;
+            return Ok(0);
         };
+        let bytes = data.clone();
+        let delivery = DeliveryView::read(&bytes)?;
+        let events = delivery.events.len();
         let shards = hold.shards();
         let (order, known) = match (&mut hold.phase, &mut hold.known) {
             (Phase::Following { order }, Some(known)) => (order, known),
             (Phase::Asked { early }, _) => {
                 // One more is dropped: a hole that is seen when the rest is looked through.
                 if early.len() < self.early.max {
-                    early.push((delivery, data));
+                    early.push(data);
                 }
-                return;
+                return Ok(events);
             }
-            (Phase::Away | Phase::Broken { .. } | Phase::Following { .. }, _) => return,
+            (Phase::Away | Phase::Broken { .. } | Phase::Following { .. }, _) => return Ok(events),
         };
-        let heard = order.hear(delivery, data, |(delivery, data)| {
-            known.take(delivery);
+        let heard = order.hear(delivery, data, |region, delivery, data| {
+            known.take(region, delivery);
             add(&metrics.deliveries, 1);
             for shard in shards.clone() {
-                let (stream, data) = (stream.clone(), data.clone());
+                let (stream, data) = (hold.stream.clone(), data.clone());
                 out.shard(shard, ToShard::Delivered { stream, data });
             }
         });
@@ -321,19 +326,20 @@ impl Streams {
             }
             Ok(Heard::Hole) | Err(Wrong) => self.broken(now, stream, out, metrics),
         }
+        Ok(events)
     }
 
-    fn wait_until(&mut self, stream: &StreamId, until: Option<Instant>) {
+    fn wait_until(&mut self, stream: &str, until: Option<Instant>) {
         if let Some(hold) = self.holds.get_mut(stream)
             && hold.early_until != until
         {
             hold.early_until = until;
-            self.due.set(stream.clone(), hold.due());
+            self.due.set(hold.stream.clone(), hold.due());
         }
     }
 
     /// Something is missing: ask again from where all is known, at once the first time.
-    fn broken(&mut self, now: Instant, stream: &StreamId, out: &mut Out, metrics: &Metrics) {
+    fn broken(&mut self, now: Instant, stream: &str, out: &mut Out, metrics: &Metrics) {
         add(&metrics.holes, 1);
         let Some(hold) = self.holds.get_mut(stream) else {
             return;
@@ -341,12 +347,12 @@ impl Streams {
         tracing::warn!(%stream, times = hold.broken + 1, "a delivery does not follow; asking again");
         hold.broken += 1;
         if hold.broken == 1 {
-            ask(stream, hold, out);
+            ask(hold, out);
         } else {
             let wait = Duration::from_millis(REHOLD.ms(hold.broken, 0));
             hold.begin(Phase::Broken { again: now + wait });
         }
-        self.due.set(stream.clone(), hold.due());
+        self.due.set(hold.stream.clone(), hold.due());
     }
 
     fn forget(&mut self, stream: &StreamId) {
@@ -396,10 +402,10 @@ impl Streams {
                     out.control(&ToGateway::Release { stream });
                 }
             } else if matches!(hold.phase, Phase::Broken { again } if again <= now) {
-                ask(&stream, hold, out);
+                ask(hold, out);
                 self.due.set(stream, hold.due());
             } else if hold.early_until.is_some_and(|until| until <= now) {
-                self.broken(now, &stream, out, metrics);
+                self.broken(now, stream.as_str(), out, metrics);
             } else {
                 self.due.set(stream, hold.due());
             }
@@ -411,10 +417,10 @@ impl Streams {
     }
 }
 
-fn ask(stream: &StreamId, hold: &mut Hold, out: &mut Out) {
+fn ask(hold: &mut Hold, out: &mut Out) {
     hold.begin(Phase::Asked { early: Vec::new() });
     out.control(&ToGateway::Hold {
-        stream: stream.clone(),
+        stream: hold.stream.clone(),
         have: hold.known.as_ref().map(|known| known.at().clone()),
         full: false,
         knows: hold.known.as_ref().map(Known::revision),

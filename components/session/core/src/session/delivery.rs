@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use chorus_protocol::server::ServerMessage;
-use chorus_protocol::session::ReplayRange;
+use chorus_protocol::session::{DeliveryView, EventView, ReplayRange};
 use chorus_protocol::{CommentId, Offset, Position, Region};
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 
 use super::Session;
 use crate::io::{Output, RequestId, TopicId};
-use crate::stream::delivered::{DeliveryView, EventView};
 use crate::stream::live::Decided;
 use crate::stream::resume::{Hole, REPLAY_MS_MAX, STASH_MAX};
 
@@ -30,8 +29,9 @@ impl Session {
         let (members, Some(live)) = (stream.members, stream.live.as_mut()) else {
             return;
         };
-        let Some((delivery, region)) =
-            DeliveryView::read(data).and_then(|d| live.region(d.region).map(|region| (d, region)))
+        let Some((delivery, region)) = DeliveryView::read(data)
+            .ok()
+            .and_then(|d| live.region(d.region).map(|region| (d, region)))
         else {
             // What it brought is missing from now on, which the next one shows.
             self.stats.deliveries_malformed += 1;

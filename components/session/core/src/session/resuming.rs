@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chorus_protocol::codes::CloseCode;
 use chorus_protocol::server::ServerMessage;
-use chorus_protocol::session::ReplayRange;
+use chorus_protocol::session::{EventView, ReplayRange};
 use chorus_protocol::{CommentId, CommentView, Encoding, Envelope, Position};
 
 use super::Session;
@@ -12,7 +12,6 @@ use super::replies::send;
 use crate::conn::Phase;
 use crate::encode::{JoinedTail, array, comments_batch, joined_head, joined_tail, write_comment};
 use crate::io::{BlobId, ConnectionId, Output, RequestId, TopicId};
-use crate::stream::delivered::EventView;
 use crate::stream::live::{Decided, Flushing};
 use crate::stream::recent::Entry;
 use crate::stream::resume::{

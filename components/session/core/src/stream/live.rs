@@ -7,6 +7,7 @@ use chorus_protocol::codes::RemovalReason;
 use chorus_protocol::event::{RemovalRecord, kind};
 use chorus_protocol::limits::{Batching, Limits};
 use chorus_protocol::server::Reactions;
+use chorus_protocol::session::EventView;
 use chorus_protocol::stream::{Life, Revision, StreamInfo};
 use chorus_protocol::subject::is_reaction_type;
 use chorus_protocol::{
@@ -15,7 +16,6 @@ use chorus_protocol::{
 use serde::{Deserialize, Serialize};
 
 use super::batch::window_ms;
-use super::delivered::EventView;
 use super::recent::{Entry, Recent};
 use super::removed::{Removal, Removed};
 use super::resume::{Ahead, Hole, Job};

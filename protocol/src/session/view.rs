@@ -1,33 +1,50 @@
-//! What the logs say, read without a copy.
+//! Deliveries read without a copy: by hubs and sessions, for every comment.
 
-use chorus_protocol::codec::msgpack::Reader;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-/// A `Delivery` without a copy of its texts.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct DeliveryView<'a> {
-    pub(crate) region: &'a str,
-    pub(crate) epoch: u64,
-    pub(crate) from: u64,
-    pub(crate) to: u64,
+use crate::backhaul::{FrameError, read_frame};
+use crate::codec::msgpack::Reader;
+
+/// A [`super::Delivery`] that borrows from its bytes. The region is not checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryView<'a> {
+    /// Whose log.
+    pub region: &'a str,
+    /// Which incarnation of it.
+    pub epoch: u64,
+    /// The sequence after which this begins.
+    pub from: u64,
+    /// The sequence up to which nothing is missing after this.
+    pub to: u64,
+    /// What there is in `(from, to]`.
     #[serde(borrow)]
-    pub(crate) events: Vec<EventView<'a>>,
+    pub events: Vec<EventView<'a>>,
 }
 
-/// An `Event` without a copy of its body.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct EventView<'a> {
-    pub(crate) region: &'a str,
-    pub(crate) epoch: u64,
-    pub(crate) seq: u64,
+/// A [`crate::Event`] that borrows from its bytes. The region is not checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventView<'a> {
+    /// Whose log.
+    pub region: &'a str,
+    /// Which incarnation of it.
+    pub epoch: u64,
+    /// Its sequence there.
+    pub seq: u64,
+    /// The envelope and the record, as published.
     #[serde(borrow, with = "serde_bytes")]
-    pub(crate) body: &'a [u8],
+    pub body: &'a [u8],
 }
 
 impl<'a> DeliveryView<'a> {
-    /// Reads a [`chorus_protocol::session::Delivery`].
-    pub(crate) fn read(data: &'a [u8]) -> Option<Self> {
-        Self::read_ours(data).or_else(|| rmp_serde::from_slice(data).ok())
+    /// Reads the bytes of a [`super::Delivery`], in the form that gateways write or in any other.
+    ///
+    /// # Errors
+    /// When they are none.
+    pub fn read(data: &'a [u8]) -> Result<Self, FrameError> {
+        match Self::read_ours(data) {
+            Some(ours) => Ok(ours),
+            None => read_frame(data),
+        }
     }
 
     /// Reads one whose fields are in the order in which we write them.
@@ -85,10 +102,9 @@ fn named(reader: &mut Reader<'_>, name: &[u8]) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use chorus_protocol::Event;
-    use chorus_protocol::session::Delivery;
-
     use super::*;
+    use crate::Event;
+    use crate::session::Delivery;
 
     fn delivery(events: u64) -> Delivery {
         let event = |i: u64| Event {
@@ -114,6 +130,7 @@ mod tests {
             let general: DeliveryView<'_> = rmp_serde::from_slice(&data).expect("reads");
             assert_eq!(ours, general);
             assert_eq!(ours.events.len() as u64, events);
+            assert_eq!(rmp_serde::to_vec_named(&ours).expect("writes"), data);
         }
     }
 
@@ -136,12 +153,12 @@ mod tests {
     fn what_is_cut_short_is_refused() {
         let data = rmp_serde::to_vec_named(&delivery(2)).expect("writes");
         for len in 0..data.len() {
-            assert_eq!(DeliveryView::read(&data[..len]), None, "{len}");
+            assert!(DeliveryView::read(&data[..len]).is_err(), "{len}");
         }
         // An array that claims more than there is.
         let mut data = rmp_serde::to_vec_named(&delivery(0)).expect("writes");
         data.pop();
         data.extend_from_slice(&[0xdc, 0xff, 0xff]);
-        assert_eq!(DeliveryView::read(&data), None);
+        assert!(DeliveryView::read(&data).is_err());
     }
 }
