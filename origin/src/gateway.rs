@@ -82,7 +82,6 @@ struct GatewayShared {
     log: Log,
     admission: Admission,
     directory: Directory,
-    history: History,
     followers: Arc<Followers>,
     metrics: Arc<Metrics>,
     pace: Arc<Pace>,
@@ -127,10 +126,11 @@ impl Gateway {
             id,
             newest_max: config.newest_max,
         }));
+        let directory = Directory::new(log.clone(), Arc::clone(&metrics));
+        let admission = Admission::new(limits, directory.clone(), history, Arc::clone(&metrics));
         let shared = Arc::new(GatewayShared {
-            admission: Admission::new(limits, Arc::clone(&metrics)),
-            directory: Directory::new(log.clone(), Arc::clone(&metrics)),
-            history,
+            admission,
+            directory,
             followers: Arc::new(followers),
             log,
             metrics,

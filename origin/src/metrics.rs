@@ -86,6 +86,10 @@ pub struct Metrics {
     pub users_remembered: Gauge,
     /// Users forgotten while something of them still counted.
     pub users_evicted: Counter,
+    /// Publications that wait for a look-up before they are let in or refused.
+    pub admission_waiting: Gauge,
+    /// Publications that found no room to wait: their PoPs send them again.
+    pub admission_shed: Counter,
     /// Worker numbers leased by this process's connections.
     pub leases: Gauge,
     /// Comments written to the store.
@@ -190,6 +194,16 @@ impl Metrics {
                 r,
                 "users_evicted",
                 "Users forgotten while something of them still counted",
+            ),
+            admission_waiting: gauge(
+                r,
+                "admission_waiting",
+                "Publications that wait for a look-up before they are let in or refused",
+            ),
+            admission_shed: counter(
+                r,
+                "admission_shed",
+                "Publications that found no room to wait; their PoPs send them again",
             ),
             leases: gauge(
                 r,

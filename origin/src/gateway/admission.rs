@@ -1,10 +1,13 @@
 //! The one place before the log where a publication is let in or refused, for all PoPs of this gateway.
 //!
-//! Limits of users hold here: a session sees one shard, a PoP one machine. Today in memory, so a gateway decides for
-//! the PoPs that are connected to it.
+//! [`rules`] says what is asked of each kind of event, [`checks`] asks it in order, [`ledger`] holds what users have used
+//! of their limits: a session sees one shard, a PoP one machine. Today in memory, so a gateway decides for the PoPs that
+//! are connected to it.
 
+mod checks;
 mod ledger;
-mod removal;
+mod publication;
+mod rules;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -12,57 +15,61 @@ use std::time::Instant;
 use chorus_protocol::backhaul::UserReactions;
 use chorus_protocol::rate::{CommentRefusal, UserLimits};
 use chorus_protocol::server::Reactions;
+use chorus_protocol::stream::Life;
 use chorus_protocol::{StreamId, UserId};
 
-use self::ledger::Ledger;
-pub(super) use self::ledger::{Comment, Decision};
-pub(super) use self::removal::Removal;
+pub(super) use self::checks::{Admitted, Checks, Found, LookUp};
+use self::checks::{Away, Known};
+use self::ledger::{Comment, Decision, Ledger};
+pub(super) use self::publication::{Publication, What};
+use super::directory::Directory;
 use crate::config;
+use crate::history::History;
 use crate::metrics::Metrics;
 
-/// The ledger with a clock, for all lanes.
+/// What the checks of all lanes ask.
 pub(super) struct Admission {
     ledger: Mutex<Ledger>,
     since: Instant,
+    directory: Directory,
+    history: History,
     metrics: Arc<Metrics>,
 }
 
 impl Admission {
-    pub(super) fn new(limits: &config::Limits, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        limits: &config::Limits,
+        directory: Directory,
+        history: History,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let users_max = limits.remembered_users_max;
         Self {
             ledger: Mutex::new(Ledger::new(UserLimits::from(limits), users_max)),
             since: Instant::now(),
+            directory,
+            history,
             metrics,
         }
     }
 
-    /// Lets a comment in; true when it was counted, which [`Admission::comment_not_stored`] takes back.
-    ///
-    /// # Errors
-    /// Why it is refused.
-    pub(super) fn comment(&self, written: &Comment<'_>) -> Result<bool, CommentRefusal> {
-        let let_in = self.with(|ledger, now_ms| ledger.comment(now_ms, written));
-        if let Err(refusal) = &let_in {
-            self.metrics.refuse(refusal.reason().as_str());
+    /// Looks up what a check waits for.
+    pub(super) async fn look_up(&self, what: &LookUp) -> Found {
+        match what {
+            LookUp::Stream(stream) => {
+                let found = self.directory.find(stream).await;
+                Found::Stream(found.map_err(|error| away(&error)))
+            }
+            LookUp::Author(stream, comment) => {
+                let found = self.history.author(stream, *comment).await;
+                Found::Author(found.map_err(|error| away(&error)))
+            }
         }
-        let_in
     }
 
     /// A comment that was counted is certainly not stored, or was stored before.
     pub(super) fn comment_not_stored(&self, user: &UserId, key: u128) {
         self.with(|ledger, _| ledger.comment_not_stored(user, key));
-    }
-
-    /// What of a group of reactions is let in: `by` whatever the limits, of `users` what theirs let in.
-    pub(super) fn reactions(
-        &self,
-        stream: &StreamId,
-        key: u128,
-        by: Reactions,
-        users: Vec<UserReactions>,
-    ) -> Arc<Decision> {
-        self.with(|ledger, now_ms| ledger.reactions(now_ms, stream, key, by, users))
     }
 
     /// A group of reactions that was counted is certainly not stored.
@@ -91,4 +98,33 @@ impl Admission {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+impl Known for Admission {
+    fn stream(&self, stream: &StreamId) -> Option<Option<Arc<Life>>> {
+        self.directory.known(stream)
+    }
+
+    fn comment(&self, comment: &Comment<'_>) -> Result<bool, CommentRefusal> {
+        let counted = self.with(|ledger, now_ms| ledger.comment(now_ms, comment));
+        if let Err(refusal) = &counted {
+            self.metrics.refuse(refusal.reason().as_str());
+        }
+        counted
+    }
+
+    fn reactions(
+        &self,
+        stream: &StreamId,
+        key: u128,
+        by: Reactions,
+        users: Vec<UserReactions>,
+    ) -> Arc<Decision> {
+        self.with(|ledger, now_ms| ledger.reactions(now_ms, stream, key, by, users))
+    }
+}
+
+fn away(error: &dyn std::error::Error) -> Away {
+    tracing::debug!(%error, "a look-up for admission came to nothing");
+    Away
 }

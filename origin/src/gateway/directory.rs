@@ -52,6 +52,12 @@ impl Directory {
         }
     }
 
+    /// The stream as it is remembered; `None` when it must be looked up.
+    pub(super) fn known(&self, stream: &StreamId) -> Option<Found> {
+        let (remembered, lasts) = self.lock().remembered(stream);
+        lasts.then_some(remembered)
+    }
+
     /// The stream, or `None` when there is none.
     pub(super) async fn find(&self, stream: &StreamId) -> Result<Found, LogError> {
         let (remembered, lasts) = self.lock().remembered(stream);

@@ -28,7 +28,7 @@ type Partly = HashMap<u64, (usize, Ack)>;
 pub(super) async fn write(
     shared: Arc<GatewayShared>,
     mut send: SendStream,
-    mut refused: mpsc::UnboundedReceiver<Published>,
+    mut answers: mpsc::UnboundedReceiver<Published>,
     mut acked: mpsc::UnboundedReceiver<(Tag, Ack)>,
     room: Arc<Semaphore>,
 ) {
@@ -37,11 +37,11 @@ pub(super) async fn write(
     let mut known = Vec::new();
     let mut acks = Vec::new();
     let mut bytes = Vec::new();
-    // Refusals come until the lane is read to its end, acknowledgements until all that is under way has one.
+    // Answers without the log come until the lane is read to its end, acknowledgements until all that is under way has one.
     let (mut open, mut under) = (true, true);
     while open || under || !look_ups.is_empty() {
         tokio::select! {
-            count = refused.recv_many(&mut known, GROUP_MAX), if open => open = count > 0,
+            count = answers.recv_many(&mut known, GROUP_MAX), if open => open = count > 0,
             count = acked.recv_many(&mut acks, GROUP_MAX), if under && look_ups.len() < LOOK_UPS_MAX => {
                 under = count > 0;
             }
@@ -50,7 +50,7 @@ pub(super) async fn write(
         if !acks.is_empty() {
             shared.pace.count(acks.len());
         }
-        while let Ok(published) = refused.try_recv() {
+        while let Ok(published) = answers.try_recv() {
             known.push(published);
         }
         for (tag, ack) in acks.drain(..) {
