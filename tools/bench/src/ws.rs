@@ -87,7 +87,7 @@ pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     for chunk in chunks {
         *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
     }
-    for (byte, mask) in rest.iter_mut().zip(mask) {
+    for (byte, mask) in rest.iter_mut().zip(mask.into_iter().cycle()) {
         *byte ^= mask;
     }
 }
@@ -133,6 +133,12 @@ mod tests {
             assert_eq!(
                 (head.opcode, head.payload_len, head.len()),
                 (BINARY, len, frame.len())
+            );
+            let masked = frame[head.head_len..].iter().zip(MASK.iter().cycle());
+            assert!(
+                masked
+                    .map(|(byte, mask)| byte ^ mask)
+                    .eq(payload.iter().copied())
             );
             unmask(&mut frame[head.head_len..], head.mask.expect("masked"));
             assert_eq!(&frame[head.head_len..], &payload[..]);
