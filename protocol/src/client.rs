@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use crate::codec::{Fields, ReadError};
 use crate::id::{ClientId, CommentId, StreamId};
 
-/// A client's message: `{"type": …, "payload": {…}}`. It is read by [`crate::codec::decode_client`], with an [`Echo`] in
-/// its ping.
+/// A client's message, as a client of ours writes it: `{"type": …, "payload": {…}}`. A server reads it as
+/// [`crate::codec::Incoming`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
-pub enum ClientMessage<P = serde_json::Value> {
+pub enum ClientMessage {
     /// Who the viewer is, or still is.
     Authenticate {
         /// A JWT.
@@ -21,7 +22,7 @@ pub enum ClientMessage<P = serde_json::Value> {
         /// Which.
         stream_id: StreamId,
         /// Where the viewer was: opaque, from `joined` or `comments_batch`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         resume: Option<String>,
     },
     /// Stop watching it.
@@ -32,27 +33,7 @@ pub enum ClientMessage<P = serde_json::Value> {
     /// Write a comment.
     PostComment(PostComment),
     /// React to a stream or a comment.
-    React {
-        /// The stream.
-        stream_id: StreamId,
-        /// `like love haha wow sad angry`, or an emote of the stream.
-        reaction_type: String,
-        /// A comment of it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        comment_id: Option<CommentId>,
-        /// 1 to 20, stream reactions only; 1 when absent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        count: Option<u32>,
-    },
-    /// Take back a reaction to a comment.
-    Unreact {
-        /// The stream.
-        stream_id: StreamId,
-        /// The comment.
-        comment_id: CommentId,
-        /// Which reaction.
-        reaction_type: String,
-    },
+    React(React),
     /// Take a comment away.
     DeleteComment {
         /// The stream.
@@ -60,7 +41,7 @@ pub enum ClientMessage<P = serde_json::Value> {
         /// The comment.
         comment_id: CommentId,
         /// The sender's idempotency key; with one there is a receipt.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         client_id: Option<ClientId>,
     },
     /// Act as a moderator.
@@ -71,80 +52,12 @@ pub enum ClientMessage<P = serde_json::Value> {
         client_id: ClientId,
         /// What to do.
         action: String,
-    },
-    /// Tell the moderators of a comment.
-    Report {
-        /// The stream.
-        stream_id: StreamId,
-        /// The comment.
-        comment_id: CommentId,
-        /// Why.
-        reason: String,
+        /// The comment it is about.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        comment_id: Option<CommentId>,
     },
     /// Anything; it comes back in `pong`.
-    Ping(Option<P>),
-}
-
-impl<P> ClientMessage<P> {
-    /// The same message, with something else in its ping.
-    pub fn map_ping<Q>(self, map: impl FnOnce(P) -> Q) -> ClientMessage<Q> {
-        match self {
-            Self::Authenticate { token } => ClientMessage::Authenticate { token },
-            Self::JoinStream { stream_id, resume } => {
-                ClientMessage::JoinStream { stream_id, resume }
-            }
-            Self::LeaveStream { stream_id } => ClientMessage::LeaveStream { stream_id },
-            Self::PostComment(post) => ClientMessage::PostComment(post),
-            Self::React {
-                stream_id,
-                reaction_type,
-                comment_id,
-                count,
-            } => ClientMessage::React {
-                stream_id,
-                reaction_type,
-                comment_id,
-                count,
-            },
-            Self::Unreact {
-                stream_id,
-                comment_id,
-                reaction_type,
-            } => ClientMessage::Unreact {
-                stream_id,
-                comment_id,
-                reaction_type,
-            },
-            Self::DeleteComment {
-                stream_id,
-                comment_id,
-                client_id,
-            } => ClientMessage::DeleteComment {
-                stream_id,
-                comment_id,
-                client_id,
-            },
-            Self::Moderate {
-                stream_id,
-                client_id,
-                action,
-            } => ClientMessage::Moderate {
-                stream_id,
-                client_id,
-                action,
-            },
-            Self::Report {
-                stream_id,
-                comment_id,
-                reason,
-            } => ClientMessage::Report {
-                stream_id,
-                comment_id,
-                reason,
-            },
-            Self::Ping(value) => ClientMessage::Ping(value.map(map)),
-        }
-    }
+    Ping(Option<serde_json::Value>),
 }
 
 /// What a ping carries, as it lies in the message: one whole value in the connection's encoding. A `pong` gives back the
@@ -153,7 +66,7 @@ impl<P> ClientMessage<P> {
 pub struct Echo<'a>(pub &'a [u8]);
 
 /// A comment to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PostComment {
     /// The stream.
     pub stream_id: StreamId,
@@ -162,11 +75,57 @@ pub struct PostComment {
     /// 1 to 500 Unicode scalar values after trimming.
     pub content: String,
     /// The comment it answers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<CommentId>,
     /// Where in the video it was written, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub media_ms: Option<u64>,
+}
+
+impl PostComment {
+    /// Reads one in any form; [`crate::codec::decode_hot`] must say the same of the usual one.
+    ///
+    /// # Errors
+    /// A field that cannot be read.
+    pub fn read(fields: &Fields<'_>) -> Result<Self, ReadError> {
+        Ok(Self {
+            stream_id: fields.id("stream_id")?,
+            client_id: fields.id("client_id")?,
+            content: fields.text("content")?.into_owned(),
+            parent_id: fields.optional("parent_id", Fields::id)?,
+            media_ms: fields.optional("media_ms", Fields::number)?,
+        })
+    }
+}
+
+/// A reaction to a stream or to a comment of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct React {
+    /// The stream.
+    pub stream_id: StreamId,
+    /// `like love haha wow sad angry`, or an emote of the stream.
+    pub reaction_type: String,
+    /// A comment of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment_id: Option<CommentId>,
+    /// 1 to 20, stream reactions only; 1 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+}
+
+impl React {
+    /// Reads one in any form; [`crate::codec::decode_hot`] must say the same of the usual one.
+    ///
+    /// # Errors
+    /// A field that cannot be read.
+    pub fn read(fields: &Fields<'_>) -> Result<Self, ReadError> {
+        Ok(Self {
+            stream_id: fields.id("stream_id")?,
+            reaction_type: fields.text("reaction_type")?.into_owned(),
+            comment_id: fields.optional("comment_id", Fields::id)?,
+            count: fields.optional("count", Fields::number)?,
+        })
+    }
 }
 
 /// A [`PostComment`] whose texts lie elsewhere; the ids were checked.
@@ -196,7 +155,7 @@ impl<'a> From<&'a PostComment> for PostView<'a> {
     }
 }
 
-/// A [`ClientMessage::React`] to a stream, whose texts lie elsewhere; the stream's id was checked.
+/// A [`React`] to a stream, whose texts lie elsewhere; the stream's id was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReactView<'a> {
     /// A [`StreamId`].

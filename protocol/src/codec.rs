@@ -8,7 +8,7 @@ pub mod msgpack;
 use serde::{Deserialize, Serialize};
 
 use crate::server::ServerMessage;
-pub use client::decode_client;
+pub use client::{Fields, Incoming, ReadError};
 pub use hot::{Hot, decode_hot};
 
 /// How a connection encodes its messages; the structure is the same.
@@ -36,22 +36,6 @@ impl Encoding {
             Self::MsgPack => "chorus.v1.msgpack",
         }
     }
-}
-
-/// Why a client's message cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// Its `type` is none of ours.
-    #[error("unknown message type `{0}`")]
-    UnknownType(String),
-    /// Its body cannot be decoded.
-    #[error("{message}")]
-    Malformed {
-        /// What is wrong with it.
-        message: String,
-        /// The sender's key, where one can be read.
-        client_id: Option<String>,
-    },
 }
 
 /// Deeper nesting is refused before it costs stack.

@@ -25,7 +25,7 @@ pub mod time;
 pub mod timing;
 pub mod tokens;
 
-pub use codec::{DecodeError, Encoding};
+pub use codec::Encoding;
 pub use comment::{Comment, CommentRecord, CommentView};
 pub use event::{Envelope, Event};
 pub use id::{ClientId, CommentId, IdError, PopId, Region, StreamId, UserId};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use chorus_protocol::client::{ClientMessage, PostComment};
+use chorus_protocol::client::{ClientMessage, PostComment, React};
 use chorus_protocol::codec;
 use chorus_protocol::server::ServerMessage;
 use chorus_protocol::{ClientId, CommentId, Encoding, StreamId};
@@ -299,12 +299,12 @@ impl Client {
         count: Option<u32>,
         comment: Option<CommentId>,
     ) -> Result<(), SendError> {
-        self.send(&ClientMessage::React {
+        self.send(&ClientMessage::React(React {
             stream_id: stream.clone(),
             reaction_type: reaction_type.to_owned(),
             comment_id: comment,
             count,
-        })
+        }))
         .await
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
 
-use chorus_protocol::client::ClientMessage;
+use chorus_protocol::client::{ClientMessage, React};
 use chorus_protocol::server::{Joined, Reactions, Receipt, ReceiptStatus, Refusal, ServerMessage};
 use chorus_protocol::{ClientId, Comment, CommentId, StreamId};
 use tokio::time::Instant;
@@ -274,12 +274,12 @@ impl Viewer {
     /// When the connection is gone.
     pub async fn react(&mut self, reaction_type: &str, count: u32) -> Result<(), SendError> {
         self.client
-            .send(&ClientMessage::React {
+            .send(&ClientMessage::React(React {
                 stream_id: self.stream.clone(),
                 reaction_type: reaction_type.to_owned(),
                 comment_id: None,
                 count: Some(count),
-            })
+            }))
             .await
     }
 

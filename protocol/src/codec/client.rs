@@ -2,7 +2,8 @@
 //!
 //! A message is one map, as is its payload; what is in them is a text, a whole number from 0 or null. What one encoding
 //! could say besides (an array in a map's place, a number or bytes in a text's) is refused. Only what nobody reads
-//! here – unknown fields, what a ping carries – may be anything well-formed.
+//! – unknown fields, what a ping carries – may be anything well-formed. Which types there are, and which fields each has,
+//! is not known here: whoever carries a message out asks for its fields by name.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,211 +11,164 @@ use std::fmt;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{DecodeError, Encoding, msgpack};
-use crate::client::{ClientMessage, Echo, PostComment};
+use super::{Encoding, msgpack};
+use crate::client::Echo;
 use crate::id::IdError;
 
 /// Deeper nesting is refused in both encodings. Reading costs no stack; whoever reads the `pong` may need some.
 const DEPTH_MAX: usize = 128;
-/// How much of a peer's own text an error repeats.
-const ECHO_CHARS_MAX: usize = 64;
 
-/// Reads a client's message, whichever it is; [`super::decode_hot`] may be tried first.
-///
-/// # Errors
-/// [`DecodeError`] says whether the type is unknown or the body is wrong, and whose post it was.
-pub fn decode_client(
-    encoding: Encoding,
-    bytes: &[u8],
-) -> Result<ClientMessage<Echo<'_>>, DecodeError> {
-    let malformed = |message| DecodeError::Malformed {
-        message,
-        client_id: None,
-    };
-    let envelope = Fields::read(ENVELOPE, Raw::whole(encoding, bytes).map_err(malformed)?)
-        .map_err(|_| malformed("the message must be a map with `type` and `payload`".to_owned()))?;
-    let kind = envelope.text(TYPE).map_err(malformed)?;
-    let payload = envelope.optional(PAYLOAD).map_err(malformed)?;
-    if kind == "ping" {
-        return Ok(ClientMessage::Ping(payload.map(Raw::echo)));
+/// Why a client's message, or a field of it, cannot be read. The texts are for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Its bytes are not of its encoding.
+    #[error("{0}")]
+    Malformed(String),
+    /// It is not a map with names.
+    #[error("the message must be a map with `type` and `payload`")]
+    NoMap,
+    /// A field is not there, or null.
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    /// A field that is asked for comes more than once.
+    #[error("`{0}` is there twice")]
+    Twice(&'static str),
+    /// A field is of another kind.
+    #[error("`{name}` must be {what}")]
+    Wrong {
+        /// Which.
+        name: &'static str,
+        /// What it should be.
+        what: &'static str,
+    },
+    /// A field is no id.
+    #[error("`{name}` {error}")]
+    Id {
+        /// Which.
+        name: &'static str,
+        /// Why not.
+        error: IdError,
+    },
+}
+
+/// A client's message: its type and, not yet looked at, its payload. [`super::decode_hot`] may be tried first.
+pub struct Incoming<'a> {
+    kind: Cow<'a, str>,
+    payload: Option<Raw<'a>>,
+}
+
+impl<'a> Incoming<'a> {
+    /// Reads a whole message.
+    ///
+    /// # Errors
+    /// [`ReadError`] says what is wrong with it; whether its type is known is not looked at.
+    pub fn read(encoding: Encoding, bytes: &'a [u8]) -> Result<Self, ReadError> {
+        let whole = Raw::whole(encoding, bytes).map_err(ReadError::Malformed)?;
+        let envelope = Fields::read(whole).ok_or(ReadError::NoMap)?;
+        Ok(Self {
+            kind: envelope.text("type")?,
+            payload: envelope.find("payload")?,
+        })
     }
-    if !TYPES.contains(&&*kind) {
-        return Err(DecodeError::UnknownType(
-            kind.chars().take(ECHO_CHARS_MAX).collect(),
-        ));
+
+    /// Its type.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
     }
-    let payload = payload.ok_or_else(|| malformed("`payload` is missing".to_owned()))?;
-    let fields = Fields::read(FIELDS, payload)
-        .map_err(|_| malformed("`payload` must be a map".to_owned()))?;
-    message(&kind, &fields).map_err(|message| DecodeError::Malformed {
-        message,
-        client_id: fields.text(CLIENT_ID).ok().map(Cow::into_owned),
-    })
+
+    /// The fields of its payload.
+    ///
+    /// # Errors
+    /// When it has none, or it is no map.
+    pub fn fields(&self) -> Result<Fields<'a>, ReadError> {
+        let payload = self.payload.ok_or(ReadError::Missing("payload"))?;
+        Fields::read(payload).ok_or(ReadError::Wrong {
+            name: "payload",
+            what: "a map",
+        })
+    }
+
+    /// Its payload as it lies there; `None` when there is none, or null.
+    #[must_use]
+    pub fn echo(&self) -> Option<Echo<'a>> {
+        self.payload.map(Raw::echo)
+    }
 }
 
-/// All but `ping`.
-const TYPES: [&str; 9] = [
-    "authenticate",
-    "join_stream",
-    "leave_stream",
-    "post_comment",
-    "react",
-    "unreact",
-    "delete_comment",
-    "moderate",
-    "report",
-];
-
-const ENVELOPE: &[&str] = &["type", "payload"];
-const TYPE: usize = 0;
-const PAYLOAD: usize = 1;
-
-const FIELDS: &[&str] = &[
-    "stream_id",
-    "client_id",
-    "content",
-    "parent_id",
-    "media_ms",
-    "reaction_type",
-    "comment_id",
-    "count",
-    "token",
-    "resume",
-    "action",
-    "reason",
-];
-const STREAM_ID: usize = 0;
-const CLIENT_ID: usize = 1;
-const CONTENT: usize = 2;
-const PARENT_ID: usize = 3;
-const MEDIA_MS: usize = 4;
-const REACTION_TYPE: usize = 5;
-const COMMENT_ID: usize = 6;
-const COUNT: usize = 7;
-const TOKEN: usize = 8;
-const RESUME: usize = 9;
-const ACTION: usize = 10;
-const REASON: usize = 11;
-
-fn message<'a>(kind: &str, fields: &Fields<'a>) -> Result<ClientMessage<Echo<'a>>, String> {
-    let text = |at| fields.text(at).map(Cow::into_owned);
-    Ok(match kind {
-        "authenticate" => ClientMessage::Authenticate {
-            token: text(TOKEN)?,
-        },
-        "join_stream" => ClientMessage::JoinStream {
-            stream_id: fields.id(STREAM_ID)?,
-            resume: fields.some(RESUME, Fields::text)?.map(Cow::into_owned),
-        },
-        "leave_stream" => ClientMessage::LeaveStream {
-            stream_id: fields.id(STREAM_ID)?,
-        },
-        "post_comment" => ClientMessage::PostComment(PostComment {
-            stream_id: fields.id(STREAM_ID)?,
-            client_id: fields.id(CLIENT_ID)?,
-            content: text(CONTENT)?,
-            parent_id: fields.some(PARENT_ID, Fields::id)?,
-            media_ms: fields.some(MEDIA_MS, Fields::number)?,
-        }),
-        "react" => ClientMessage::React {
-            stream_id: fields.id(STREAM_ID)?,
-            reaction_type: text(REACTION_TYPE)?,
-            comment_id: fields.some(COMMENT_ID, Fields::id)?,
-            count: fields.some(COUNT, Fields::number)?,
-        },
-        "unreact" => ClientMessage::Unreact {
-            stream_id: fields.id(STREAM_ID)?,
-            comment_id: fields.id(COMMENT_ID)?,
-            reaction_type: text(REACTION_TYPE)?,
-        },
-        "delete_comment" => ClientMessage::DeleteComment {
-            stream_id: fields.id(STREAM_ID)?,
-            comment_id: fields.id(COMMENT_ID)?,
-            client_id: fields.some(CLIENT_ID, Fields::id)?,
-        },
-        "moderate" => ClientMessage::Moderate {
-            stream_id: fields.id(STREAM_ID)?,
-            client_id: fields.id(CLIENT_ID)?,
-            action: text(ACTION)?,
-        },
-        // The types were looked at.
-        _ => ClientMessage::Report {
-            stream_id: fields.id(STREAM_ID)?,
-            comment_id: fields.id(COMMENT_ID)?,
-            reason: text(REASON)?,
-        },
-    })
-}
-
-/// The fields of a map that are known, each as it lies there.
-struct Fields<'a> {
-    names: &'static [&'static str],
-    values: [Option<Raw<'a>>; FIELDS.len()],
-    /// A bit for each that came twice, which is wrong only for a message that has it.
-    twice: u16,
-}
+/// The fields of a map, each as it lies there; as many as the message has bytes for.
+pub struct Fields<'a>(Vec<(Cow<'a, str>, Raw<'a>)>);
 
 impl<'a> Fields<'a> {
-    fn read(names: &'static [&'static str], map: Raw<'a>) -> Result<Self, NotThat> {
-        let mut fields = Self {
-            names,
-            values: [None; FIELDS.len()],
-            twice: 0,
-        };
-        map.each(&mut |name, value| {
-            if let Some(at) = names.iter().position(|&known| known == name)
-                && fields.values[at].replace(value).is_some()
-            {
-                fields.twice |= 1 << at;
-            }
-        })?;
-        Ok(fields)
+    fn read(map: Raw<'a>) -> Option<Self> {
+        let mut fields = Vec::with_capacity(8);
+        map.each(&mut |name, value| fields.push((name, value)))
+            .ok()?;
+        Some(Self(fields))
     }
 
     /// What is there and not null.
-    fn optional(&self, at: usize) -> Result<Option<Raw<'a>>, String> {
-        if self.twice & 1 << at != 0 {
-            return Err(format!("`{}` is there twice", self.names[at]));
+    fn find(&self, name: &'static str) -> Result<Option<Raw<'a>>, ReadError> {
+        let mut named = self.0.iter().filter(|(known, _)| known == name);
+        let found = named.next().map(|&(_, value)| value);
+        if named.next().is_some() {
+            return Err(ReadError::Twice(name));
         }
-        Ok(self.values[at].filter(|value| !value.is_null()))
+        Ok(found.filter(|value| !value.is_null()))
     }
 
     fn required<T>(
         &self,
-        at: usize,
-        what: &str,
+        name: &'static str,
+        what: &'static str,
         read: impl Fn(Raw<'a>) -> Option<T>,
-    ) -> Result<T, String> {
-        let name = self.names[at];
-        let value = self
-            .optional(at)?
-            .ok_or_else(|| format!("`{name}` is missing"))?;
-        read(value).ok_or_else(|| format!("`{name}` must be {what}"))
+    ) -> Result<T, ReadError> {
+        let value = self.find(name)?.ok_or(ReadError::Missing(name))?;
+        read(value).ok_or(ReadError::Wrong { name, what })
     }
 
-    fn some<T>(
+    /// A field that may be missing or null, read by one of the others: `optional("count", Fields::number)`.
+    ///
+    /// # Errors
+    /// What `read` says of a field that is there, or that it comes twice.
+    pub fn optional<T>(
         &self,
-        at: usize,
-        read: impl Fn(&Self, usize) -> Result<T, String>,
-    ) -> Result<Option<T>, String> {
-        match self.optional(at)? {
-            Some(_) => read(self, at).map(Some),
+        name: &'static str,
+        read: impl Fn(&Self, &'static str) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
+        match self.find(name)? {
+            Some(_) => read(self, name).map(Some),
             None => Ok(None),
         }
     }
 
-    fn text(&self, at: usize) -> Result<Cow<'a, str>, String> {
-        self.required(at, "a text", Raw::text)
+    /// A text.
+    ///
+    /// # Errors
+    /// When it is missing, comes twice or is none.
+    pub fn text(&self, name: &'static str) -> Result<Cow<'a, str>, ReadError> {
+        self.required(name, "a text", Raw::text)
     }
 
-    fn id<T: std::str::FromStr<Err = IdError>>(&self, at: usize) -> Result<T, String> {
-        let parsed = self.text(at)?.parse();
-        parsed.map_err(|error| format!("`{}` {error}", self.names[at]))
+    /// An id.
+    ///
+    /// # Errors
+    /// When it is missing, comes twice or is none.
+    pub fn id<T: std::str::FromStr<Err = IdError>>(
+        &self,
+        name: &'static str,
+    ) -> Result<T, ReadError> {
+        let parsed = self.text(name)?.parse();
+        parsed.map_err(|error| ReadError::Id { name, error })
     }
 
-    fn number<T: TryFrom<u64>>(&self, at: usize) -> Result<T, String> {
+    /// A whole number from 0 that its type can hold.
+    ///
+    /// # Errors
+    /// When it is missing, comes twice or is none.
+    pub fn number<T: TryFrom<u64>>(&self, name: &'static str) -> Result<T, ReadError> {
         let read = |value: Raw<'_>| value.number().and_then(|number| T::try_from(number).ok());
-        self.required(at, "a whole number in its range", read)
+        self.required(name, "a whole number in its range", read)
     }
 }
 
@@ -260,7 +214,7 @@ impl<'a> Raw<'a> {
     }
 
     /// Calls `take` with each entry of a map.
-    fn each(self, take: &mut dyn FnMut(&str, Self)) -> Result<(), NotThat> {
+    fn each(self, take: &mut dyn FnMut(Cow<'a, str>, Self)) -> Result<(), NotThat> {
         match self {
             Self::Json(raw) => serde_json::Deserializer::from_str(raw.get())
                 .deserialize_map(Each(take))
@@ -270,7 +224,7 @@ impl<'a> Raw<'a> {
                 let mut read = |reader: &mut msgpack::Reader<'a>| {
                     for _ in 0..reader.map()? {
                         let name = reader.text()?;
-                        take(name, Self::MsgPack(reader.value(DEPTH_MAX)?));
+                        take(Cow::Borrowed(name), Self::MsgPack(reader.value(DEPTH_MAX)?));
                     }
                     Some(())
                 };
@@ -331,7 +285,7 @@ fn is_deep(text: &str) -> bool {
 }
 
 /// Reads the entries of a JSON object and nothing else.
-struct Each<'f, 'a>(&'f mut dyn FnMut(&str, Raw<'a>));
+struct Each<'f, 'a>(&'f mut dyn FnMut(Cow<'a, str>, Raw<'a>));
 
 impl<'de> Visitor<'de> for Each<'_, 'de> {
     type Value = ();
@@ -342,7 +296,7 @@ impl<'de> Visitor<'de> for Each<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<Name<'de>>()? {
-            (self.0)(&name.0, Raw::Json(map.next_value()?));
+            (self.0)(name.0, Raw::Json(map.next_value()?));
         }
         Ok(())
     }

@@ -2,13 +2,13 @@
 //!
 //! Only the usual form of a post and of a reaction to a stream is read here. Whatever is out of the ordinary – another
 //! type, a field unknown or twice, a number that is none, anything malformed – is `None` and left to
-//! [`super::decode_client`], whose word on what is accepted and what is wrong with it counts. So this reader may give
+//! [`super::Incoming`], whose word on what is accepted and what is wrong with it counts. So this reader may give
 //! up freely, but must never take what that one refuses or reads otherwise: a property test holds them together.
 
 use std::borrow::Cow;
 
 use super::{Encoding, json, msgpack};
-use crate::client::{ClientMessage, PostComment, PostView, ReactView};
+use crate::client::{ClientMessage, PostComment, PostView, React, ReactView};
 use crate::id::{ClientId, CommentId, IdError, StreamId};
 
 /// A message whose texts lie in its bytes.
@@ -21,11 +21,11 @@ pub enum Hot<'a> {
 }
 
 impl Hot<'_> {
-    /// The same as [`super::decode_client`] says it.
+    /// The same as the strict readers say it.
     ///
     /// # Errors
     /// An id that is none; `decode_hot` reads only ids that are.
-    pub fn message<P>(&self) -> Result<ClientMessage<P>, IdError> {
+    pub fn message(&self) -> Result<ClientMessage, IdError> {
         Ok(match self {
             Self::PostComment(post) => ClientMessage::PostComment(PostComment {
                 stream_id: post.stream_id.parse()?,
@@ -34,18 +34,18 @@ impl Hot<'_> {
                 parent_id: post.parent_id,
                 media_ms: post.media_ms,
             }),
-            Self::React(react) => ClientMessage::React {
+            Self::React(react) => ClientMessage::React(React {
                 stream_id: react.stream_id.parse()?,
                 reaction_type: react.reaction_type.to_owned(),
                 comment_id: None,
                 count: react.count,
-            },
+            }),
         })
     }
 }
 
 /// Reads a post or a reaction in its usual form; `None` says nothing about the message: see
-/// [`super::decode_client`].
+/// [`super::Incoming`].
 #[must_use]
 pub fn decode_hot(encoding: Encoding, bytes: &[u8]) -> Option<Hot<'_>> {
     match encoding {

@@ -6,19 +6,21 @@
 //! **Invariant**: no clock, no randomness, no environment. The same inputs always give the same outputs, also
 //! after [`Session::snapshot`] and [`Session::restore`]. No iteration order of a hash table reaches an output.
 
-mod commands;
 mod config;
 mod conn;
+mod conns;
 mod encode;
 mod io;
 mod keyed;
 mod mint;
+mod pending;
 mod posts;
 mod rate;
 mod session;
 mod snapshot;
 mod stats;
 mod stream;
+mod streams;
 mod timers;
 mod users;
 

@@ -1,4 +1,5 @@
-//! Posts on their way to the log, and those that arrived, so that a repeat is answered and not written again.
+//! What is on its way to the log, posts and decisions, under ids minted here; and the posts that arrived, so that a repeat is
+//! answered and not written again.
 
 use std::collections::VecDeque;
 
@@ -8,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::io::{ConnectionId, RequestId, TopicId};
 use crate::keyed::{Keyed, Map};
+use crate::mint::Mint;
+use crate::pending::PendingDecisions;
 
 /// How long an answered post is remembered: as long as the log's own window of repeats, in milliseconds.
 const REMEMBERED_MS: u64 = 600_000;
@@ -156,18 +159,29 @@ impl TryFrom<Vec<ConnectionId>> for Tell {
     }
 }
 
+/// See [`Posts::parts`].
+pub(crate) struct Parts<'a> {
+    pub(crate) open: Vec<(u128, &'a Post)>,
+    pub(crate) requests: Vec<(RequestId, u128)>,
+    pub(crate) queue: &'a VecDeque<(Millis, u128)>,
+    pub(crate) decisions: &'a PendingDecisions,
+    pub(crate) mint: &'a Mint,
+}
+
 /// The posts a shard remembers, by `post_key`.
 #[derive(Clone, Debug)]
 pub(crate) struct Posts {
-    pub(crate) by_key: Map<u128, Post>,
-    pub(crate) durable: Map<u128, Durable>,
-    pub(crate) by_request: Map<RequestId, u128>,
+    by_key: Map<u128, Post>,
+    durable: Map<u128, Durable>,
+    by_request: Map<RequestId, u128>,
     /// In the order in which they will have waited too long.
-    pub(crate) waiting: VecDeque<(Millis, u128)>,
+    waiting: VecDeque<(Millis, u128)>,
     /// In the order in which they may be forgotten.
     answered: VecDeque<Place>,
     /// How many are `Waiting`.
-    pub(crate) waiting_count: u32,
+    waiting_count: u32,
+    decisions: PendingDecisions,
+    mint: Mint,
 }
 
 impl Posts {
@@ -179,7 +193,29 @@ impl Posts {
             waiting: VecDeque::new(),
             answered: VecDeque::new(),
             waiting_count: 0,
+            decisions: PendingDecisions::default(),
+            mint: Mint::default(),
         }
+    }
+
+    /// Ids may be minted as this worker until then.
+    pub(crate) fn lease(&mut self, worker: u16, until: Millis) {
+        self.mint.lease(worker, until);
+    }
+
+    /// A new id, see [`Mint::next`].
+    pub(crate) fn mint(&mut self, now: Millis, shard: u8) -> Option<CommentId> {
+        self.mint.next(now, shard)
+    }
+
+    /// The decisions that wait for the log.
+    pub(crate) fn decisions(&mut self) -> &mut PendingDecisions {
+        &mut self.decisions
+    }
+
+    /// How many publications wait for the log.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting_count.saturating_add(self.decisions.len())
     }
 
     /// Looks whether a post came before; if its answer is still to come, this connection is told too.
@@ -320,6 +356,39 @@ impl Posts {
         }
     }
 
+    /// What a snapshot holds besides, in no order but for the queue.
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        Parts {
+            open: self.by_key.iter().map(|(&key, post)| (key, post)).collect(),
+            requests: self
+                .by_request
+                .iter()
+                .map(|(&id, &key)| (id, key))
+                .collect(),
+            queue: &self.waiting,
+            decisions: &self.decisions,
+            mint: &self.mint,
+        }
+    }
+
+    /// Takes back what [`Self::parts`] gave.
+    pub(crate) fn restore(
+        &mut self,
+        open: impl Iterator<Item = (u128, Post)>,
+        requests: impl Iterator<Item = (RequestId, u128)>,
+        queue: VecDeque<(Millis, u128)>,
+        decisions: PendingDecisions,
+        mint: Mint,
+    ) {
+        self.by_key.extend(open);
+        let waits = |post: &&Post| matches!(post.state, PostState::Waiting { .. });
+        self.waiting_count = self.by_key.values().filter(waits).count() as u32;
+        self.by_request.extend(requests);
+        self.waiting = queue;
+        self.decisions = decisions;
+        self.mint = mint;
+    }
+
     fn waits_since(&self, key: u128, at: Millis) -> bool {
         self.by_key
             .get(&key)
@@ -343,10 +412,13 @@ impl Posts {
         None
     }
 
-    /// When the first post will have waited too long.
+    /// When the first publication will have waited too long.
     pub(crate) fn deadline(&self, unconfirmed_ms: u64) -> Option<u64> {
-        self.waiting
+        let posts = self
+            .waiting
             .front()
-            .map(|&(at, _)| at.plus(unconfirmed_ms).0)
+            .map(|&(at, _)| at.plus(unconfirmed_ms).0);
+        let decisions = self.decisions.deadline(unconfirmed_ms);
+        posts.into_iter().chain(decisions).min()
     }
 }

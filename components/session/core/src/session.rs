@@ -1,32 +1,28 @@
 //! The state machine of a shard: inputs are taken in order, then what they left to be done is settled.
 
 mod accounts;
-mod delete_comment;
+mod commands;
+mod decisions;
 mod delivery;
 mod frames;
-mod joins;
 mod life;
-mod posting;
-mod reacting;
+mod published;
 mod replies;
 mod resuming;
 mod settle;
+mod state;
 
-use std::collections::{BTreeSet, VecDeque};
-
+use chorus_protocol::Millis;
 use chorus_protocol::session::Control;
-use chorus_protocol::{Millis, StreamId};
 
-use crate::commands::Commands;
 use crate::config::{Config, ConfigError};
-use crate::conn::Conn;
-use crate::io::{BlobId, ConnectionId, Input, Output, RequestId, TopicId};
-use crate::keyed::{Keyed, Map};
-use crate::mint::Mint;
+use crate::conns::Conns;
+use crate::io::{BlobId, Input, Output, RequestId, TopicId};
+use crate::keyed::Keyed;
 use crate::posts::Posts;
 use crate::rate::Meter;
 use crate::stats::Stats;
-use crate::stream::Stream;
+use crate::streams::Streams;
 use crate::timers::{Timer, Timers};
 use crate::users::Users;
 
@@ -36,28 +32,35 @@ pub struct Session {
     pub(crate) keyed: Keyed,
     pub(crate) config: Config,
     pub(crate) now: Millis,
-    pub(crate) conns: Map<ConnectionId, Conn>,
-    pub(crate) streams: Map<TopicId, Stream>,
-    pub(crate) topics: Map<StreamId, TopicId>,
-    /// What was asked of the logs, and for which stream.
-    pub(crate) asked: Map<RequestId, TopicId>,
+    pub(crate) conns: Conns,
+    pub(crate) streams: Streams,
     pub(crate) users: Users,
     pub(crate) posts: Posts,
-    pub(crate) commands: Commands,
-    pub(crate) mint: Mint,
     pub(crate) timers: Timers,
-    /// Streams that were found not to exist, the last ones.
-    pub(crate) missing: VecDeque<(Millis, StreamId)>,
     /// Frames × members: what the host has to send.
     pub(crate) sends: Meter,
     pub(crate) connected: bool,
-    pub(crate) next_topic: TopicId,
-    pub(crate) next_request: RequestId,
-    pub(crate) next_blob: BlobId,
-    pub(crate) next_ticket: u32,
-    pub(crate) stats: Stats,
-    /// Streams to be settled before `handle` returns.
-    pub(crate) touched: BTreeSet<TopicId>,
+    pub(crate) numbers: Numbers,
+    stats: Stats,
+}
+
+/// The last numbers given to what is asked of the host.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    pub(crate) request: RequestId,
+    pub(crate) blob: BlobId,
+}
+
+impl Numbers {
+    fn request(&mut self) -> RequestId {
+        self.request += 1;
+        self.request
+    }
+
+    fn blob(&mut self) -> BlobId {
+        self.blob += 1;
+        self.blob
+    }
 }
 
 impl Session {
@@ -73,24 +76,15 @@ impl Session {
         let keyed = Keyed::new(seed);
         Self {
             now: Millis(0),
-            conns: keyed.map(),
-            streams: keyed.map(),
-            topics: keyed.map(),
-            asked: keyed.map(),
+            conns: Conns::new(&keyed),
+            streams: Streams::new(&keyed),
             users: Users::new(&keyed),
             posts: Posts::new(&keyed),
-            commands: Commands::default(),
-            mint: Mint::default(),
             timers: Timers::new(&keyed),
-            missing: VecDeque::new(),
             sends: Meter::default(),
             connected: false,
-            next_topic: 1,
-            next_request: 1,
-            next_blob: 1,
-            next_ticket: 1,
+            numbers: Numbers::default(),
             stats: Stats::default(),
-            touched: BTreeSet::new(),
             keyed,
             config,
         }
@@ -144,13 +138,9 @@ impl Session {
                 reactions,
                 viewers,
             } => {
-                if let Some(live) = self
-                    .streams
-                    .get_mut(&topic)
-                    .and_then(|stream| stream.live.as_mut())
-                {
+                if let Some(live) = self.streams.live_mut(topic) {
                     live.count(reactions, viewers);
-                    self.touched.insert(topic);
+                    self.streams.touch(topic);
                 }
             }
             Input::Timer => self.timers.announced = None,
@@ -159,7 +149,7 @@ impl Session {
 
     fn control(&mut self, topic: Option<TopicId>, control: Control, out: &mut Vec<Output>) {
         match control {
-            Control::Lease { worker, until_ms } => self.mint.lease(worker, until_ms),
+            Control::Lease { worker, until_ms } => self.posts.lease(worker, until_ms),
             Control::Backhaul { connected } => self.connected = connected,
             Control::ReactionsRefused(refused) => self.reactions_refused(&refused, out),
             Control::State(Some(state)) => match topic {
@@ -180,7 +170,7 @@ impl Session {
     /// Does what the inputs left to be done and what is due.
     fn settle(&mut self, out: &mut Vec<Output>) {
         loop {
-            if let Some(topic) = self.touched.pop_first() {
+            if let Some(topic) = self.streams.next_touched() {
                 self.settle_stream(topic, out);
                 continue;
             }

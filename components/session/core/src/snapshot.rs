@@ -1,18 +1,18 @@
 //! Everything a session knows, as MessagePack with named fields: a neighbouring version passes over what it does
 //! not know and fills in what is missing.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use chorus_protocol::rate::UserUses;
 use chorus_protocol::{ClientId, CommentId, Millis, StreamId, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::commands::Commands;
 use crate::config::{Config, ConfigError};
 use crate::conn::Conn;
 use crate::io::{BlobId, ConnectionId, RequestId, TopicId};
 use crate::mint::Mint;
-use crate::posts::{Answered, Charge, Durable, Halves, Post, PostState, Tell, halves, whole};
+use crate::pending::PendingDecisions;
+use crate::posts::{Answered, Charge, Halves, Post, PostState, Tell, halves, whole};
 use crate::rate::Meter;
 use crate::session::Session;
 use crate::stream::Stream;
@@ -57,7 +57,7 @@ struct Written<'a> {
     /// Many: packed, see [`pack`].
     #[serde(with = "serde_bytes")]
     answered: Vec<u8>,
-    commands: &'a Commands,
+    commands: &'a PendingDecisions,
     mint: &'a Mint,
     timers: Vec<(u64, Timer)>,
     announced: Option<u64>,
@@ -95,7 +95,7 @@ struct Read {
     #[serde(default, with = "serde_bytes")]
     answered: Vec<u8>,
     #[serde(default)]
-    commands: Commands,
+    commands: PendingDecisions,
     #[serde(default)]
     mint: Mint,
     #[serde(default)]
@@ -130,6 +130,26 @@ enum ReadState {
     Waiting { client_id: ClientId, tell: Tell },
     Unconfirmed { client_id: ClientId, tell: Tell },
     Durable,
+}
+
+impl ReadPost {
+    /// The post, or when which comment was found durable.
+    fn open(self) -> Result<Post, (Millis, CommentId)> {
+        let state = match self.state {
+            ReadState::Waiting { client_id, tell } => PostState::Waiting { client_id, tell },
+            ReadState::Unconfirmed { client_id, tell } => {
+                PostState::Unconfirmed { client_id, tell }
+            }
+            ReadState::Durable => return Err((self.at, self.id)),
+        };
+        Ok(Post {
+            id: self.id,
+            request: self.request,
+            state,
+            at: self.at,
+            charge: self.charge,
+        })
+    }
 }
 
 /// A [`Used`], or what forms 1 and 2 made of one: buckets, each as the time (µs) at which it is full again.
@@ -209,42 +229,40 @@ impl Session {
             pairs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
             pairs
         }
+        let (conns, next_ticket) = self.conns.parts();
+        let (streams, missing, next_topic) = self.streams.parts();
+        let posts = self.posts.parts();
         let written = Written {
             form: FORM,
             readable_by: READABLE_BY,
             seed: self.keyed.seed(),
             config: serde_json::to_vec(&self.config.values).unwrap_or_default(),
             now: self.now,
-            conns: sorted(self.conns.iter().map(|(&id, conn)| (id, conn))),
-            streams: sorted(self.streams.iter().map(|(&topic, stream)| (topic, stream))),
-            users: sorted(self.users.by_id.iter()),
-            posts: sorted(
-                self.posts
-                    .by_key
-                    .iter()
-                    .map(|(&key, post)| (halves(key), post)),
-            ),
+            conns: sorted(conns),
+            streams: sorted(streams),
+            users: sorted(self.users.all()),
+            posts: sorted(posts.open.into_iter().map(|(key, it)| (halves(key), it))),
             requests: sorted(
-                self.posts
-                    .by_request
-                    .iter()
-                    .map(|(&request, &key)| (request, halves(key))),
+                posts
+                    .requests
+                    .into_iter()
+                    .map(|(id, key)| (id, halves(key))),
             ),
-            posts_waiting: (self.posts.waiting.iter())
+            posts_waiting: (posts.queue.iter())
                 .map(|&(at, key)| (at, halves(key)))
                 .collect(),
             answered: pack(self.posts.all_answered()),
-            commands: &self.commands,
-            mint: &self.mint,
+            commands: posts.decisions,
+            mint: posts.mint,
             timers: self.timers.all(),
             announced: self.timers.announced,
-            missing: &self.missing,
+            missing,
             sends: &self.sends,
             connected: self.connected,
-            next_topic: self.next_topic,
-            next_request: self.next_request,
-            next_blob: self.next_blob,
-            next_ticket: self.next_ticket,
+            next_topic,
+            next_request: self.numbers.request + 1,
+            next_blob: self.numbers.blob + 1,
+            next_ticket,
         };
         // Nothing in it is of a kind that MessagePack lacks.
         rmp_serde::to_vec_named(&written).unwrap_or_default()
@@ -262,80 +280,47 @@ impl Session {
         }
         let mut session = Self::empty(Config::read(&read.config)?, read.seed);
         session.now = read.now;
-        session.conns.extend(read.conns);
-        for (topic, mut stream) in read.streams {
-            if let Some(live) = &mut stream.live {
-                let entries = live.recent.entries.iter().chain(&live.pending);
-                live.ids = entries.map(|entry| entry.id.0).collect();
-                live.removed.restored();
-                let jobs = live.jobs.iter().map(|job| job.request);
-                let asked = jobs.chain(live.holes.iter().map(|hole| hole.request));
-                session.asked.extend(asked.map(|request| (request, topic)));
-            }
-            session.topics.insert(stream.id.clone(), topic);
-            session.streams.insert(topic, stream);
-        }
+        session.conns.restore(read.conns, read.next_ticket);
+        let streams = &mut session.streams;
+        streams.restore(read.streams, read.missing, read.next_topic);
         let used = read.users.into_iter().map(|(user, read)| {
             let used = read.used(&session.config, session.now);
             (user, used)
         });
-        session.users.by_id.extend(used);
-        let posts = &mut session.posts;
+        session.users.restore(used);
+        let mut open = Vec::with_capacity(read.posts.len());
+        let mut durable = BTreeMap::new();
         for (key, post) in read.posts {
-            let ReadPost {
-                id,
-                request,
-                state,
-                at,
-                charge,
-            } = post;
-            let state = match state {
-                ReadState::Waiting { client_id, tell } => {
-                    posts.waiting_count += 1;
-                    PostState::Waiting { client_id, tell }
-                }
-                ReadState::Unconfirmed { client_id, tell } => {
-                    PostState::Unconfirmed { client_id, tell }
-                }
-                ReadState::Durable => {
-                    posts.durable.insert(whole(key), Durable { id, at });
-                    continue;
-                }
-            };
-            let post = Post {
-                id,
-                request,
-                state,
-                at,
-                charge,
-            };
-            posts.by_key.insert(whole(key), post);
+            match post.open() {
+                Ok(post) => open.push((whole(key), post)),
+                Err(place) => drop(durable.insert(whole(key), place)),
+            }
         }
         let requests = read.requests.into_iter();
-        (posts.by_request).extend(requests.map(|(request, key)| (request, whole(key))));
-        let places = |(at, key)| (at, whole(key));
-        posts.waiting = read.posts_waiting.into_iter().map(places).collect();
-        let with_id = |(at, key)| {
-            let durable = posts.durable.get(&key).filter(|it| it.at == at);
-            (at, key, durable.map(|it| it.id))
-        };
-        let of_form_1 = read.posts_answered.into_iter().map(places).map(with_id);
-        let of_form_1: Vec<Answered> = of_form_1.collect();
-        posts.restore_answered(of_form_1.into_iter());
-        posts.restore_answered(unpack(&read.answered));
-        session.commands = read.commands;
-        session.mint = read.mint;
+        session.posts.restore(
+            open.into_iter(),
+            requests.map(|(request, key)| (request, whole(key))),
+            (read.posts_waiting.into_iter())
+                .map(|(at, key)| (at, whole(key)))
+                .collect(),
+            read.commands,
+            read.mint,
+        );
+        let of_form_1 = read.posts_answered.into_iter().map(|(at, key)| {
+            let key = whole(key);
+            let id = durable.get(&key).filter(|(of, _)| *of == at);
+            (at, key, id.map(|&(_, id)| id))
+        });
+        session.posts.restore_answered(of_form_1);
+        session.posts.restore_answered(unpack(&read.answered));
         for (at, timer) in read.timers {
             session.timers.set(timer, Some(at));
         }
         session.timers.announced = read.announced;
-        session.missing = read.missing;
         session.sends = read.sends;
         session.connected = read.connected;
-        session.next_topic = read.next_topic;
-        session.next_request = read.next_request;
-        session.next_blob = read.next_blob;
-        session.next_ticket = read.next_ticket;
+        session.numbers.request = read.next_request.saturating_sub(1);
+        session.numbers.blob = read.next_blob.saturating_sub(1);
         Ok(session)
     }
 }

@@ -18,12 +18,30 @@ pub(crate) struct Used {
 /// The users a shard remembers.
 #[derive(Clone, Debug)]
 pub(crate) struct Users {
-    pub(crate) by_id: Map<UserId, Used>,
+    by_id: Map<UserId, Used>,
 }
 
 impl Users {
     pub(crate) fn new(keyed: &Keyed) -> Self {
         Self { by_id: keyed.map() }
+    }
+
+    pub(crate) fn get(&self, user: &UserId) -> Option<&Used> {
+        self.by_id.get(user)
+    }
+
+    pub(crate) fn get_mut(&mut self, user: &UserId) -> Option<&mut Used> {
+        self.by_id.get_mut(user)
+    }
+
+    /// All, in no order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&UserId, &Used)> {
+        self.by_id.iter()
+    }
+
+    /// Takes back what [`Self::all`] gave.
+    pub(crate) fn restore(&mut self, all: impl Iterator<Item = (UserId, Used)>) {
+        self.by_id.extend(all);
     }
 
     /// What a user used, to be changed. Says how many others had to be forgotten early.

@@ -1,6 +1,5 @@
 //! Connections and who is behind them.
 
-use chorus_protocol::Encoding;
 use chorus_protocol::codes::{CloseCode, ErrorCode};
 
 use super::Session;
@@ -46,52 +45,10 @@ impl Session {
         self.conns.insert(connection, conn);
     }
 
-    pub(crate) fn authenticate(
-        &mut self,
-        connection: ConnectionId,
-        token: &str,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(conn) = self.conns.get_mut(&connection) else {
-            return;
-        };
-        let identity = match self.config.verifier.verify(token, self.now) {
-            Ok(identity) => identity,
-            Err(error) => {
-                self.stats.tokens_refused += 1;
-                let text = error.to_string();
-                self.refuse(
-                    connection,
-                    Refusal::new(ErrorCode::InvalidToken, &text),
-                    out,
-                );
-                return;
-            }
-        };
-        if conn
-            .identity
-            .as_ref()
-            .is_some_and(|before| before.user != identity.user)
-        {
-            let refusal = Refusal::new(
-                ErrorCode::WrongUser,
-                "the connection belongs to another user; open a new one",
-            );
-            self.refuse(connection, refusal, out);
-            return;
-        }
-        conn.identity = Some(Box::new(identity));
-        conn.expiry_told = false;
-        conn.silent_until = None;
-        self.timers
-            .set(Timer::Connection(connection), conn.deadline());
-        self.regroup(connection, out);
-    }
-
     /// The connection did not speak in time, or its token has ended.
     pub(crate) fn connection_due(&mut self, connection: ConnectionId, out: &mut Vec<Output>) {
         let now = self.now;
-        let Some(conn) = self.conns.get_mut(&connection) else {
+        let Some(conn) = self.conns.get_mut(connection) else {
             return;
         };
         if conn.silent_until.is_some_and(|until| until <= now) {
@@ -124,16 +81,12 @@ impl Session {
     }
 
     /// Puts a connection among the members that its token lets it be among.
-    fn regroup(&self, connection: ConnectionId, out: &mut Vec<Output>) {
-        let Some(conn) = self.conns.get(&connection) else {
+    pub(super) fn regroup(&self, connection: ConnectionId, out: &mut Vec<Output>) {
+        let Some(conn) = self.conns.get(connection) else {
             return;
         };
         for join in conn.joins.iter().filter(|join| join.phase == Phase::Joined) {
-            if let Some(live) = self
-                .streams
-                .get(&join.topic)
-                .and_then(|stream| stream.live.as_ref())
-            {
+            if let Some(live) = self.streams.live(join.topic) {
                 let audience = conn
                     .standing(&live.info.broadcaster_id, self.now)
                     .audience();
@@ -144,10 +97,5 @@ impl Session {
                 });
             }
         }
-    }
-
-    /// The members of a stream by encoding.
-    pub(crate) fn member_index(encoding: Encoding) -> usize {
-        encoding as usize
     }
 }

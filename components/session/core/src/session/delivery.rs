@@ -23,7 +23,7 @@ struct ReplayedView<'a> {
 
 impl Session {
     pub(crate) fn delivered(&mut self, topic: TopicId, data: &[u8], out: &mut Vec<Output>) {
-        let Some(stream) = self.streams.get_mut(&topic) else {
+        let Some(stream) = self.streams.get_mut(topic) else {
             return;
         };
         let (members, Some(live)) = (stream.members, stream.live.as_mut()) else {
@@ -84,12 +84,8 @@ impl Session {
             };
             self.remove(topic, &region, to, early, decided, out);
         }
-        self.touched.insert(topic);
-        let Some(live) = self
-            .streams
-            .get(&topic)
-            .and_then(|stream| stream.live.as_ref())
-        else {
+        self.streams.touch(topic);
+        let Some(live) = self.streams.live(topic) else {
             return;
         };
         let frame_max = self.config.values.batching.comments_max as usize;
@@ -109,20 +105,12 @@ impl Session {
         mut decided: Vec<Decided>,
         out: &mut Vec<Output>,
     ) {
-        let Some(live) = self
-            .streams
-            .get_mut(&topic)
-            .and_then(|stream| stream.live.as_mut())
-        else {
+        let Some(live) = self.streams.live_mut(topic) else {
             return;
         };
         let early = live.remove(region, to.epoch, &mut decided, early, &mut self.stats);
         self.flush_first(topic, early, out);
-        if let Some(live) = self
-            .streams
-            .get_mut(&topic)
-            .and_then(|stream| stream.live.as_mut())
-        {
+        if let Some(live) = self.streams.live_mut(topic) {
             live.reach(region, to.epoch, to.seq);
         }
         let mut by_reason: BTreeMap<String, Vec<CommentId>> = BTreeMap::new();
@@ -139,7 +127,7 @@ impl Session {
         by_reason: BTreeMap<String, Vec<CommentId>>,
         out: &mut Vec<Output>,
     ) {
-        let Some(stream) = self.streams.get(&topic) else {
+        let Some(stream) = self.streams.get(topic) else {
             return;
         };
         for (reason, comment_ids) in by_reason {
@@ -163,16 +151,11 @@ impl Session {
         data: &[u8],
         out: &mut Vec<Output>,
     ) {
-        let Some(live) = self
-            .streams
-            .get_mut(&topic)
-            .and_then(|stream| stream.live.as_mut())
-        else {
+        let Some(live) = self.streams.live_mut(topic) else {
             return;
         };
         self.stats.holes += 1;
-        let request = self.next_request;
-        self.next_request += 1;
+        let request = self.numbers.request();
         let place = |seq| Position([(region.clone(), Offset { epoch, seq })].into());
         let range = ReplayRange {
             from: place(from),
@@ -194,12 +177,11 @@ impl Session {
             stash,
             until,
         });
-        self.asked.insert(request, topic);
-        self.touched.insert(topic);
+        self.streams.ask(request, topic);
     }
 
     pub(crate) fn replayed(&mut self, request: RequestId, data: &[u8], out: &mut Vec<Output>) {
-        let Some(topic) = self.asked.remove(&request) else {
+        let Some(topic) = self.streams.take_asked(request) else {
             return;
         };
         let read = rmp_serde::from_slice::<ReplayedView<'_>>(data).ok();
@@ -220,10 +202,7 @@ impl Session {
         events: Option<&[EventView<'_>]>,
         out: &mut Vec<Output>,
     ) {
-        let live = self
-            .streams
-            .get(&topic)
-            .and_then(|stream| stream.live.as_ref());
+        let live = self.streams.live(topic);
         if live.is_some_and(|live| live.holes.iter().any(|hole| hole.request == request)) {
             self.hole_answered(topic, request, events, out);
         } else {
@@ -238,8 +217,8 @@ impl Session {
         events: Option<&[EventView<'_>]>,
         out: &mut Vec<Output>,
     ) {
-        self.asked.remove(&request);
-        let Some(stream) = self.streams.get_mut(&topic) else {
+        self.streams.take_asked(request);
+        let Some(stream) = self.streams.get_mut(topic) else {
             return;
         };
         let (members, Some(live)) = (stream.members, stream.live.as_mut()) else {
@@ -285,17 +264,13 @@ impl Session {
             self.stats.holes_lost += 1;
             self.flush_stream(topic, out);
             self.close_shown(topic, out);
-            if let Some(live) = self
-                .streams
-                .get_mut(&topic)
-                .and_then(|stream| stream.live.as_mut())
-            {
+            if let Some(live) = self.streams.live_mut(topic) {
                 live.forget_shown();
                 live.recent.floor.advance(&hole.region, end);
                 live.reach(&hole.region, hole.epoch, hole.to);
             }
         }
-        self.touched.insert(topic);
+        self.streams.touch(topic);
         for data in hole.stash {
             self.delivered(topic, &data, out);
         }

@@ -14,10 +14,7 @@ impl Session {
     /// The host says how the stream stands now. An older word than the last one changes nothing; of a newer one viewers
     /// are told what changed, after the comments that came before it.
     pub(crate) fn stream_life(&mut self, topic: TopicId, life: Life, out: &mut Vec<Output>) {
-        let live = self
-            .streams
-            .get(&topic)
-            .and_then(|stream| stream.live.as_ref());
+        let live = self.streams.live(topic);
         // Not live yet: the state to come is at least as new.
         if live.is_none_or(|live| life.revision() < live.revision()) {
             return;
@@ -27,7 +24,7 @@ impl Session {
         }
         let Some((stream, live)) = self
             .streams
-            .get_mut(&topic)
+            .get_mut(topic)
             .and_then(|stream| Some((&stream.id, stream.live.as_mut()?)))
         else {
             return;
@@ -54,7 +51,7 @@ impl Session {
     pub(crate) fn tell_all(&self, topic: TopicId, message: &ServerMessage, out: &mut Vec<Output>) {
         let Some((stream, live)) = self
             .streams
-            .get(&topic)
+            .get(topic)
             .and_then(|stream| Some((stream, stream.live.as_ref()?)))
         else {
             return;
@@ -65,7 +62,8 @@ impl Session {
                 let JobWaiter {
                     connection, ticket, ..
                 } = **waiter;
-                self.still_waits(topic, connection, ticket, Phase::CatchingUp)
+                self.conns
+                    .is_at(connection, topic, ticket, Phase::CatchingUp)
             })
             .map(|waiter| waiter.connection)
             .collect();
@@ -75,11 +73,11 @@ impl Session {
                 continue;
             }
             for &connection in &behind {
-                if self.encoding(connection) == Some(encoding) {
+                if self.conns.encoding(connection) == Some(encoding) {
                     out.push(send(connection, data.clone()));
                 }
             }
-            if stream.members[Self::member_index(encoding)] > 0 {
+            if stream.members[encoding as usize] > 0 {
                 out.push(Output::Broadcast {
                     topic,
                     audience: Audience::Everyone,

@@ -1,8 +1,10 @@
 //! Messages to one connection, and its end.
 
+use std::borrow::Cow;
+
+use chorus_protocol::codec;
 use chorus_protocol::codes::{CloseCode, ErrorCode};
 use chorus_protocol::server::ServerMessage;
-use chorus_protocol::{Encoding, codec};
 
 use super::Session;
 use crate::encode::{ErrorOut, ReceiptOut, message};
@@ -10,20 +12,20 @@ use crate::io::{ConnectionId, Output};
 use crate::timers::Timer;
 
 /// A reply to one connection, to be encoded for it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refusal<'a> {
     pub(crate) code: ErrorCode,
-    pub(crate) message: &'a str,
+    pub(crate) message: Cow<'a, str>,
     pub(crate) client_id: Option<&'a str>,
     pub(crate) stream_id: Option<&'a str>,
     pub(crate) retry_after_ms: Option<u64>,
 }
 
 impl<'a> Refusal<'a> {
-    pub(crate) fn new(code: ErrorCode, message: &'a str) -> Self {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<Cow<'a, str>>) -> Self {
         Self {
             code,
-            message,
+            message: message.into(),
             client_id: None,
             stream_id: None,
             retry_after_ms: None,
@@ -70,17 +72,13 @@ fn whole(connection: ConnectionId, head: Vec<u8>, patient: bool) -> Output {
 }
 
 impl Session {
-    pub(crate) fn encoding(&self, connection: ConnectionId) -> Option<Encoding> {
-        self.conns.get(&connection).map(|conn| conn.encoding)
-    }
-
     pub(crate) fn refuse(
         &self,
         connection: ConnectionId,
         refusal: Refusal<'_>,
         out: &mut Vec<Output>,
     ) {
-        let Some(encoding) = self.encoding(connection) else {
+        let Some(encoding) = self.conns.encoding(connection) else {
             return;
         };
         let Refusal {
@@ -92,7 +90,7 @@ impl Session {
         } = refusal;
         let payload = ErrorOut {
             code,
-            message: text,
+            message: &text,
             client_id,
             stream_id,
             retry_after_ms,
@@ -107,7 +105,7 @@ impl Session {
         message: &ServerMessage,
         out: &mut Vec<Output>,
     ) {
-        let Some(encoding) = self.encoding(connection) else {
+        let Some(encoding) = self.conns.encoding(connection) else {
             return;
         };
         let mut data = Vec::new();
@@ -122,7 +120,7 @@ impl Session {
         receipt: &ReceiptOut<'_>,
         out: &mut Vec<Output>,
     ) {
-        if let Some(encoding) = self.encoding(connection) {
+        if let Some(encoding) = self.conns.encoding(connection) {
             out.push(send(connection, receipt.message(encoding)));
         }
     }
@@ -134,7 +132,7 @@ impl Session {
         reason: &str,
         out: &mut Vec<Output>,
     ) {
-        if self.conns.contains_key(&connection) {
+        if self.conns.get(connection).is_some() {
             out.push(Output::Close {
                 connection,
                 code: code.number(),
@@ -146,7 +144,7 @@ impl Session {
 
     /// The connection is gone.
     pub(crate) fn forget(&mut self, connection: ConnectionId) {
-        let Some(conn) = self.conns.remove(&connection) else {
+        let Some(conn) = self.conns.remove(connection) else {
             return;
         };
         self.timers.set(Timer::Connection(connection), None);

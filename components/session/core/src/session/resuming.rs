@@ -41,7 +41,10 @@ struct Place<'a> {
 impl Session {
     /// Answers a join to a live stream, or notes what must come first.
     pub(crate) fn admit(&mut self, topic: TopicId, waiter: Waiter, out: &mut Vec<Output>) {
-        if !self.still_waits(topic, waiter.connection, waiter.ticket, Phase::Waiting) {
+        if !self
+            .conns
+            .is_at(waiter.connection, topic, waiter.ticket, Phase::Waiting)
+        {
             return;
         }
         let place = match &waiter.resume {
@@ -63,20 +66,16 @@ impl Session {
             Plan::After(from) => self.admit_after(topic, &waiter, from, out),
             Plan::Ahead => {
                 let until = self.now.plus(AHEAD_MS_MAX);
-                if let Some(live) = self
-                    .streams
-                    .get_mut(&topic)
-                    .and_then(|stream| stream.live.as_mut())
-                {
+                if let Some(live) = self.streams.live_mut(topic) {
                     live.ahead.push(Ahead { waiter, until });
                 }
-                self.touched.insert(topic);
+                self.streams.touch(topic);
             }
         }
     }
 
     pub(crate) fn plan(&self, topic: TopicId, place: &Position) -> Option<Plan> {
-        let live = self.streams.get(&topic)?.live.as_ref()?;
+        let live = self.streams.get(topic)?.live.as_ref()?;
         Some(plan(place, &live.shown))
     }
 
@@ -92,7 +91,7 @@ impl Session {
         count: usize,
         out: &mut Vec<Output>,
     ) -> bool {
-        let Some(stream) = self.streams.get_mut(&topic) else {
+        let Some(stream) = self.streams.get_mut(topic) else {
             return false;
         };
         let Some(live) = stream.live.as_mut().filter(|live| !live.pending.is_empty()) else {
@@ -113,19 +112,6 @@ impl Session {
         true
     }
 
-    pub(crate) fn still_waits(
-        &self,
-        topic: TopicId,
-        connection: ConnectionId,
-        ticket: u32,
-        phase: Phase,
-    ) -> bool {
-        self.conns
-            .get(&connection)
-            .and_then(|conn| conn.membership(topic))
-            .is_some_and(|membership| membership.ticket == ticket && membership.phase == phase)
-    }
-
     /// Answers with the newest comments, which the host holds for all who join.
     pub(crate) fn admit_newest(
         &mut self,
@@ -134,15 +120,11 @@ impl Session {
         gap: bool,
         out: &mut Vec<Output>,
     ) {
-        let Some(encoding) = self.encoding(connection) else {
+        let Some(encoding) = self.conns.encoding(connection) else {
             return;
         };
         let newest_max = self.config.values.limits.newest_max;
-        let Some(live) = self
-            .streams
-            .get_mut(&topic)
-            .and_then(|stream| stream.live.as_mut())
-        else {
+        let Some(live) = self.streams.live_mut(topic) else {
             return;
         };
         if gap {
@@ -155,8 +137,7 @@ impl Session {
             let newest = live.recent.newest(newest_max);
             let encoded = live.recent.encoded(&newest, encoding);
             let data = array(encoding, encoded.iter().map(|(_, comment)| *comment));
-            let blob = self.next_blob;
-            self.next_blob += 1;
+            let blob = self.numbers.blob();
             if let Some(stale) = kept.blob {
                 out.push(Output::Forget(stale));
             }
@@ -185,11 +166,11 @@ impl Session {
         out: &mut Vec<Output>,
     ) {
         let connection = waiter.connection;
-        let Some(encoding) = self.encoding(connection) else {
+        let Some(encoding) = self.conns.encoding(connection) else {
             return;
         };
         let first_max = self.config.values.limits.resume_first_max as usize;
-        let Some(stream) = self.streams.get_mut(&topic) else {
+        let Some(stream) = self.streams.get_mut(topic) else {
             return;
         };
         let Some(live) = stream.live.as_mut() else {
@@ -237,11 +218,7 @@ impl Session {
         mut waiters: Vec<JobWaiter>,
         out: &mut Vec<Output>,
     ) {
-        let Some(live) = self
-            .streams
-            .get_mut(&topic)
-            .and_then(|stream| stream.live.as_mut())
-        else {
+        let Some(live) = self.streams.live_mut(topic) else {
             return;
         };
         self.stats.resumes_replayed += waiters.len() as u64;
@@ -249,8 +226,7 @@ impl Session {
             job.waiters.append(&mut waiters);
             return;
         }
-        let request = self.next_request;
-        self.next_request += 1;
+        let request = self.numbers.request();
         let events_max = self.config.values.limits.resume_max;
         let range = ReplayRange {
             from: from.clone(),
@@ -265,8 +241,7 @@ impl Session {
             waiters,
             until,
         });
-        self.asked.insert(request, topic);
-        self.touched.insert(topic);
+        self.streams.ask(request, topic);
         out.push(Output::Replay {
             request,
             topic,
@@ -282,11 +257,7 @@ impl Session {
         events: Option<&[EventView<'_>]>,
         out: &mut Vec<Output>,
     ) {
-        let Some(live) = self
-            .streams
-            .get_mut(&topic)
-            .and_then(|stream| stream.live.as_mut())
-        else {
+        let Some(live) = self.streams.live_mut(topic) else {
             return;
         };
         let Some(index) = live.jobs.iter().position(|job| job.request == request) else {
@@ -304,7 +275,8 @@ impl Session {
             } else {
                 Phase::Waiting
             };
-            self.still_waits(topic, waiter.connection, waiter.ticket, phase)
+            self.conns
+                .is_at(waiter.connection, topic, waiter.ticket, phase)
         });
         let Some(events) = events else {
             for waiter in waiters {
@@ -335,11 +307,7 @@ impl Session {
         out: &mut Vec<Output>,
     ) {
         let first_max = self.config.values.limits.resume_first_max as usize;
-        let Some(live) = self
-            .streams
-            .get_mut(&topic)
-            .and_then(|stream| stream.live.as_mut())
-        else {
+        let Some(live) = self.streams.live_mut(topic) else {
             return;
         };
         // By id: sorted, and each once even if two regions' logs hold it.
@@ -409,7 +377,7 @@ impl Session {
             let mine: Vec<JobWaiter> = waiters
                 .iter()
                 .copied()
-                .filter(|waiter| self.encoding(waiter.connection) == Some(encoding))
+                .filter(|waiter| self.conns.encoding(waiter.connection) == Some(encoding))
                 .collect();
             for joined in [false, true] {
                 let mine: Vec<ConnectionId> = mine
@@ -443,7 +411,7 @@ impl Session {
         for waiter in waiters {
             if let Some(join) = self
                 .conns
-                .get_mut(&waiter.connection)
+                .get_mut(waiter.connection)
                 .and_then(|c| c.membership_mut(topic))
             {
                 join.phase = Phase::CatchingUp;
@@ -467,7 +435,7 @@ impl Session {
         by_reason: BTreeMap<String, Vec<CommentId>>,
         out: &mut Vec<Output>,
     ) {
-        let Some(stream) = self.streams.get(&topic).filter(|_| !to.is_empty()) else {
+        let Some(stream) = self.streams.get(topic).filter(|_| !to.is_empty()) else {
             return;
         };
         for (reason, comment_ids) in by_reason {
@@ -492,7 +460,7 @@ impl Session {
     ) -> Missed {
         let stream = self
             .streams
-            .get(&topic)
+            .get(topic)
             .map_or("", |stream| stream.id.as_str());
         let mut missed = cut(encoding, stream, comments, first_max, before, after);
         if first_max == 0 && missed.rest.is_empty() {
@@ -515,8 +483,7 @@ impl Session {
     ) {
         let mut held = Vec::new();
         let mut hold = |session: &mut Self, data: Vec<u8>, out: &mut Vec<Output>| {
-            let blob = session.next_blob;
-            session.next_blob += 1;
+            let blob = session.numbers.blob();
             out.push(Output::Keep { blob, data });
             held.push(blob);
             blob
@@ -565,7 +532,7 @@ impl Session {
         place: Place<'_>,
         out: &mut Vec<Output>,
     ) {
-        let (Some(conn), Some(stream)) = (self.conns.get(&connection), self.streams.get(&topic))
+        let (Some(conn), Some(stream)) = (self.conns.get(connection), self.streams.get(topic))
         else {
             return;
         };

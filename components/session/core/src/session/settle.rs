@@ -46,7 +46,7 @@ impl Session {
         self.settle_waiting(topic, &mut due, out);
         let empty_since = self
             .streams
-            .get(&topic)
+            .get(topic)
             .and_then(|stream| stream.empty_since);
         if empty_since.is_some_and(|since| due.come(since.plus(GRACE_MS))) {
             self.drop_stream(topic, out);
@@ -57,7 +57,7 @@ impl Session {
 
     fn settle_comments(&mut self, topic: TopicId, due: &mut Due, out: &mut Vec<Output>) {
         let shard_per_s = self.sends.per_s(self.now.0);
-        let Some(stream) = self.streams.get_mut(&topic) else {
+        let Some(stream) = self.streams.get_mut(topic) else {
             return;
         };
         let members = stream.members_count();
@@ -74,7 +74,7 @@ impl Session {
     /// What the host is to count.
     fn settle_counts(&mut self, topic: TopicId, due: &mut Due, out: &mut Vec<Output>) {
         let batching = &self.config.values.batching;
-        let Some(stream) = self.streams.get_mut(&topic) else {
+        let Some(stream) = self.streams.get_mut(topic) else {
             return;
         };
         let viewers_now = stream.members_count();
@@ -114,7 +114,7 @@ impl Session {
     /// What viewers are told of the counts.
     fn settle_totals(&mut self, topic: TopicId, due: &mut Due, out: &mut Vec<Output>) {
         let batching = &self.config.values.batching;
-        let Some(stream) = self.streams.get_mut(&topic) else {
+        let Some(stream) = self.streams.get_mut(topic) else {
             return;
         };
         let (members, id) = (stream.members, stream.id.as_str());
@@ -174,11 +174,7 @@ impl Session {
 
     /// Viewers that have waited long enough for what was asked.
     fn settle_waiting(&mut self, topic: TopicId, due: &mut Due, out: &mut Vec<Output>) {
-        let Some(live) = self
-            .streams
-            .get_mut(&topic)
-            .and_then(|stream| stream.live.as_mut())
-        else {
+        let Some(live) = self.streams.live_mut(topic) else {
             return;
         };
         let mut late: Vec<Waiter> = Vec::new();
@@ -204,7 +200,7 @@ impl Session {
             self.admit(topic, waiter, out);
         }
         for request in unanswered {
-            self.asked.remove(&request);
+            self.streams.take_asked(request);
             self.answered(topic, request, None, out);
         }
     }

@@ -20,7 +20,7 @@ use super::recent::{Entry, Recent};
 use super::removed::{Removal, Removed};
 use super::resume::{Ahead, Hole, Job};
 use crate::encode::{comments_batch, token, write_comment};
-use crate::io::{Audience, BlobId, Output, TopicId};
+use crate::io::{Audience, BlobId, Output, RequestId, TopicId};
 use crate::rate::Meter;
 use crate::stats::Stats;
 
@@ -209,6 +209,19 @@ impl Live {
             }
         }
         live
+    }
+
+    /// What was asked of the logs and is not answered.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = RequestId> {
+        let jobs = self.jobs.iter().map(|job| job.request);
+        jobs.chain(self.holes.iter().map(|hole| hole.request))
+    }
+
+    /// Makes what a snapshot leaves out.
+    pub(crate) fn restored(&mut self) {
+        let entries = self.recent.entries.iter().chain(&self.pending);
+        self.ids = entries.map(|entry| entry.id.0).collect();
+        self.removed.restored();
     }
 
     /// The stream itself, as it was said last.

@@ -1,17 +1,39 @@
-//! Reactions: taken here, summed here, counted by the host.
+//! `react`: taken here, summed here, counted by the host.
 
 use chorus_protocol::backhaul::RefusedReactions;
-use chorus_protocol::client::ReactView;
+use chorus_protocol::client::{React, ReactView};
+use chorus_protocol::codec::{Incoming, ReadError};
 use chorus_protocol::codes::ErrorCode;
 use chorus_protocol::stream::StreamStatus;
 use chorus_tokens::Role;
 
-use super::Session;
-use super::replies::Refusal;
-use crate::io::{ConnectionId, Output, TopicId};
+use crate::io::{ConnectionId, Output};
+use crate::session::Session;
+use crate::session::replies::Refusal;
 
 /// The reactions every stream has.
 const REACTIONS: [&str; 6] = ["like", "love", "haha", "wow", "sad", "angry"];
+
+/// One that is not of the usual form.
+pub(super) fn run(
+    session: &mut Session,
+    connection: ConnectionId,
+    message: &Incoming<'_>,
+    out: &mut Vec<Output>,
+) -> Result<(), ReadError> {
+    let react = React::read(&message.fields()?)?;
+    if react.comment_id.is_some() {
+        session.not_available(connection, &react.stream_id, None, out);
+        return Ok(());
+    }
+    let view = ReactView {
+        stream_id: react.stream_id.as_str(),
+        reaction_type: &react.reaction_type,
+        count: react.count,
+    };
+    session.react(connection, view, out);
+    Ok(())
+}
 
 impl Session {
     /// A `react` counts as many reactions as its `count` says.
@@ -26,36 +48,16 @@ impl Session {
         }
     }
 
-    /// Why there is no reacting to a stream that the viewer is no member of.
-    fn not_here(&self, topic: Option<TopicId>, stream_id: &str) -> Refusal<'static> {
-        if topic.is_none() && self.is_missing(stream_id) {
-            Refusal::new(ErrorCode::StreamNotFound, "there is no such stream")
-        } else {
-            Refusal::new(ErrorCode::NotJoined, "join the stream first")
-        }
-    }
-
     fn try_react(
         &mut self,
         connection: ConnectionId,
         react: ReactView<'_>,
     ) -> Result<(), Refusal<'static>> {
         let kind = react.reaction_type;
-        let Some(conn) = self.conns.get(&connection) else {
+        let Some(conn) = self.conns.get(connection) else {
             return Ok(());
         };
-        let Some(identity) = conn.identity.as_deref() else {
-            return Err(Refusal::new(
-                ErrorCode::Unauthenticated,
-                "a token is needed to react",
-            ));
-        };
-        if identity.expires <= self.now {
-            return Err(Refusal::new(
-                ErrorCode::TokenExpired,
-                "the token has expired",
-            ));
-        }
+        let identity = super::identity(conn, self.now, "react")?;
         if !REACTIONS.contains(&kind) {
             return Err(Refusal::new(
                 ErrorCode::UnknownReaction,
@@ -69,12 +71,9 @@ impl Session {
                 "`count` is out of range",
             ));
         }
-        let topic = self
-            .topics
-            .get(react.stream_id)
-            .copied()
-            .filter(|&topic| conn.membership(topic).is_some());
-        let live = topic.and_then(|topic| self.streams.get_mut(&topic)?.live.as_mut());
+        let known = self.streams.topic(react.stream_id);
+        let topic = known.filter(|&topic| conn.membership(topic).is_some());
+        let live = topic.and_then(|topic| self.streams.live_mut(topic));
         let (Some(topic), Some(live)) = (topic, live) else {
             return Err(self.not_here(topic, react.stream_id));
         };
@@ -115,9 +114,10 @@ impl Session {
                 kinds.insert(kind.to_owned(), count.into());
             }
         }
-        self.touched.insert(topic);
+        self.streams.touch(topic);
         Ok(())
     }
+
     /// The gateway knows what users used at other shards and PoPs, and did not add these.
     pub(crate) fn reactions_refused(
         &mut self,
@@ -130,7 +130,7 @@ impl Session {
             retry_after_ms,
         } in refused
         {
-            let Some(used) = self.users.by_id.get_mut(user) else {
+            let Some(used) = self.users.get_mut(user) else {
                 continue;
             };
             let until = self.now.plus(*retry_after_ms).0;

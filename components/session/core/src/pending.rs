@@ -9,7 +9,7 @@ use crate::io::{ConnectionId, RequestId};
 
 /// A decision whose outcome is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Command {
+pub(crate) struct Pending {
     /// Who is told.
     pub(crate) connection: ConnectionId,
     pub(crate) stream: StreamId,
@@ -20,35 +20,38 @@ pub(crate) struct Command {
     pub(crate) client_id: Option<ClientId>,
     /// When it came.
     pub(crate) at: Millis,
+    /// What is done, by the name of the action; until form 4 there was one, and no name.
+    #[serde(default)]
+    pub(crate) action: String,
 }
 
 /// The decisions that wait for the log. They are bounded together with the posts that do
 /// (`Limits::posts_waiting_max`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Commands {
+pub(crate) struct PendingDecisions {
     /// Requests are numbered as they are made, so this is also the order in which they came.
-    waiting: BTreeMap<RequestId, Command>,
+    waiting: BTreeMap<RequestId, Pending>,
 }
 
-impl Commands {
+impl PendingDecisions {
     /// How many wait.
     pub(crate) fn len(&self) -> u32 {
         u32::try_from(self.waiting.len()).unwrap_or(u32::MAX)
     }
 
     /// Notes a decision handed to the log.
-    pub(crate) fn publish(&mut self, request: RequestId, command: Command) {
-        self.waiting.insert(request, command);
+    pub(crate) fn publish(&mut self, request: RequestId, decision: Pending) {
+        self.waiting.insert(request, decision);
     }
 
     /// Takes the decision that was answered; `None` when the request is none of a decision.
-    pub(crate) fn answer(&mut self, request: RequestId) -> Option<Command> {
+    pub(crate) fn answer(&mut self, request: RequestId) -> Option<Pending> {
         self.waiting.remove(&request)
     }
 
     /// Takes one that has waited for `unconfirmed_ms`.
-    pub(crate) fn overdue(&mut self, now: Millis, unconfirmed_ms: u64) -> Option<Command> {
+    pub(crate) fn overdue(&mut self, now: Millis, unconfirmed_ms: u64) -> Option<Pending> {
         let first = self.waiting.first_entry()?;
         (now >= first.get().at.plus(unconfirmed_ms)).then(|| first.remove())
     }

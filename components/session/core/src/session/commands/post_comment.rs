@@ -1,26 +1,24 @@
-//! Posts: every rule, then the log, then the truth about it.
+//! `post_comment`: every rule, then the log; what becomes of it is said by `published.rs`.
 
-use chorus_protocol::Outcome;
-use chorus_protocol::client::PostView;
-use chorus_protocol::codes::{ErrorCode, Reason};
+use chorus_protocol::client::{PostComment, PostView};
+use chorus_protocol::codec::{Incoming, ReadError};
+use chorus_protocol::codes::Reason;
 use chorus_protocol::comment::post_key;
 use chorus_protocol::event::kind;
 use chorus_protocol::rate::{CommentRefusal, UserUses};
 use chorus_protocol::server::ReceiptStatus;
 use chorus_protocol::stream::StreamStatus;
-use chorus_protocol::{ClientId, CommentId, CommentView, Encoding, Envelope, StreamId, text};
+use chorus_protocol::{ClientId, CommentView, Encoding, Envelope, StreamId, text};
 use chorus_tokens::{Identity, Role};
 
-use super::Session;
-use super::replies::{Refusal, send, send_patiently};
+use super::UNAVAILABLE_RETRY_MS;
 use crate::conn::{Conn, Standing};
 use crate::encode::ReceiptOut;
-use crate::io::{ConnectionId, Output, RequestId, TopicId};
-use crate::posts::{Charge, Post, PostState, Repeat};
-use crate::timers::Timer;
-
-/// When trying again makes sense after `unavailable`, in milliseconds.
-pub(super) const UNAVAILABLE_RETRY_MS: u64 = 1_000;
+use crate::io::{ConnectionId, Output, TopicId};
+use crate::posts::{Charge, Repeat};
+use crate::session::Session;
+use crate::session::published::{durable, unconfirmed_error};
+use crate::session::replies::send_patiently;
 
 /// What a post gets instead of being published.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +53,18 @@ impl From<CommentRefusal> for Refused {
     fn from(refusal: CommentRefusal) -> Self {
         Self::later(refusal.reason(), refusal.retry_after_ms())
     }
+}
+
+/// One that is not of the usual form.
+pub(super) fn run(
+    session: &mut Session,
+    connection: ConnectionId,
+    message: &Incoming<'_>,
+    out: &mut Vec<Output>,
+) -> Result<(), ReadError> {
+    let post = PostComment::read(&message.fields()?)?;
+    session.post(connection, &PostView::from(&post), out);
+    Ok(())
 }
 
 impl Session {
@@ -99,7 +109,7 @@ impl Session {
         out: &mut Vec<Output>,
     ) -> Result<(), Refused> {
         let now = self.now;
-        let Some(conn) = self.conns.get(&connection) else {
+        let Some(conn) = self.conns.get(connection) else {
             return Ok(());
         };
         let Some(identity) = conn.identity.as_deref() else {
@@ -112,8 +122,8 @@ impl Session {
         let invalid = |_| Refused::new(Reason::Invalid);
         let client_id = ClientId::new(post.client_id).map_err(invalid)?;
         let unknown;
-        let (stream_id, topic) = match self.topics.get_key_value(post.stream_id) {
-            Some((stream_id, &topic)) => (stream_id, Some(topic)),
+        let (stream_id, topic) = match self.streams.find(post.stream_id) {
+            Some((stream_id, topic)) => (stream_id, Some(topic)),
             None => {
                 unknown = StreamId::new(post.stream_id).map_err(invalid)?;
                 (&unknown, None)
@@ -165,12 +175,12 @@ impl Session {
                     } else {
                         u64::from(slow_mode_s) * 1_000
                     };
-                    let used = self.users.by_id.get(&identity.user);
+                    let used = self.users.get(&identity.user);
                     let nothing = UserUses::default();
                     let uses = used.map_or(&nothing, |used| &used.uses);
                     uses.check_comment(user_limits, &topic, slow_mode_ms, now.0)?;
                 }
-                let id = self.mint.next(now, self.config.values.shard);
+                let id = self.posts.mint(now, self.config.values.shard);
                 let id = id.ok_or(unavailable)?;
                 let charge = held.then(|| {
                     let user = identity.user.clone();
@@ -210,8 +220,7 @@ impl Session {
             target: None,
             record: b"",
         };
-        let request = self.next_request;
-        self.next_request += 1;
+        let request = self.numbers.request();
         out.push(accepted(connection, conn.encoding, &client_id));
         out.push(Output::Publish {
             request,
@@ -224,20 +233,6 @@ impl Session {
         Ok(())
     }
 
-    /// Whether as many publications wait for the log as may.
-    pub(crate) fn too_many_wait(&self) -> bool {
-        let waiting = self.posts.waiting_count.saturating_add(self.commands.len());
-        waiting >= self.config.values.limits.posts_waiting_max
-    }
-
-    pub(crate) fn wait_for_posts(&mut self) {
-        let unconfirmed_ms = self.config.values.limits.unconfirmed_ms;
-        let posts = self.posts.deadline(unconfirmed_ms);
-        let commands = self.commands.deadline(unconfirmed_ms);
-        let deadline = posts.into_iter().chain(commands).min();
-        self.timers.set(Timer::Posts, deadline);
-    }
-
     /// The stream a post goes to and its slow mode, when it takes comments from this viewer.
     fn place_of(
         &self,
@@ -247,9 +242,9 @@ impl Session {
         identity: &Identity,
     ) -> Result<(TopicId, u32, Standing), Refused> {
         let joined = topic.filter(|&topic| conn.membership(topic).is_some());
-        let live = joined.and_then(|topic| self.streams.get(&topic)?.live.as_deref());
+        let live = joined.and_then(|topic| self.streams.live(topic));
         let (Some(topic), Some(live)) = (joined, live) else {
-            let missing = topic.is_none() && self.is_missing(stream_id.as_str());
+            let missing = topic.is_none() && self.streams.is_missing(stream_id.as_str(), self.now);
             return Err(Refused::new(if missing {
                 Reason::StreamNotFound
             } else {
@@ -267,138 +262,10 @@ impl Session {
         }
         Ok((topic, live.info.settings.slow_mode_s, standing))
     }
-
-    /// The log's answer.
-    pub(crate) fn published(
-        &mut self,
-        request: RequestId,
-        outcome: Outcome,
-        out: &mut Vec<Output>,
-    ) {
-        let Some((key, post)) = self.posts.answer(request) else {
-            self.command_answered(request, outcome, out);
-            return;
-        };
-        self.wait_for_posts();
-        self.give_back(&post, &outcome);
-        let (PostState::Waiting { client_id, tell } | PostState::Unconfirmed { client_id, tell }) =
-            post.state;
-        match outcome {
-            Outcome::Stored { id, .. } => {
-                for connection in tell.iter() {
-                    if let Some(encoding) = self.encoding(connection) {
-                        out.push(durable(connection, encoding, &client_id, id));
-                    }
-                }
-                let posts_max = self.config.values.limits.remembered_posts_max;
-                self.stats.posts_evicted +=
-                    self.posts.remember_durable(key, id, self.now, posts_max);
-            }
-            Outcome::Refused {
-                reason,
-                retry_after_ms,
-            } => {
-                // It may be tried again: nothing is remembered.
-                self.stats.posts_refused += 1;
-                let receipt = ReceiptOut {
-                    reason: Some(&reason),
-                    retry_after_ms,
-                    ..ReceiptOut::new(client_id.as_str(), ReceiptStatus::Rejected)
-                };
-                tell.iter()
-                    .for_each(|connection| self.send_receipt(connection, &receipt, out));
-            }
-            Outcome::Unknown => {
-                let post = Post {
-                    state: PostState::Waiting { client_id, tell },
-                    ..post
-                };
-                self.unconfirmed(key, post, out);
-            }
-        }
-    }
-
-    /// A post that is not stored, or was stored before, costs its author nothing. Whom the gateway holds off, by what it
-    /// knows of other shards and PoPs, is held off here: a flood is not carried to it.
-    fn give_back(&mut self, post: &Post, outcome: &Outcome) {
-        let Some(charge) = &post.charge else {
-            return;
-        };
-        let refused = match outcome {
-            Outcome::Refused {
-                reason,
-                retry_after_ms,
-            } => (Reason::parse(reason), retry_after_ms.unwrap_or(0)),
-            Outcome::Stored { id, .. } if *id != post.id => (None, 0),
-            Outcome::Stored { .. } | Outcome::Unknown => return,
-        };
-        let Some(used) = self.users.by_id.get_mut(&charge.user) else {
-            return;
-        };
-        let limits = &self.config.user;
-        used.uses
-            .give_back_comment(limits, &charge.topic, charge.charged);
-        let told = match refused {
-            (Some(Reason::RateLimited), ms) => CommentRefusal::RateLimited(ms),
-            (Some(Reason::SlowMode), ms) => CommentRefusal::SlowMode(ms),
-            (Some(_) | None, _) => return,
-        };
-        used.uses
-            .hold_comments_off(limits, &charge.topic, told, self.now.0);
-    }
-
-    /// Nobody knows whether the post is stored.
-    fn unconfirmed(&mut self, key: u128, post: Post, out: &mut Vec<Output>) {
-        let PostState::Waiting { client_id, tell } = post.state else {
-            return;
-        };
-        self.stats.posts_unconfirmed += 1;
-        let refusal = unconfirmed_error(client_id.as_str());
-        tell.iter()
-            .for_each(|connection| self.refuse(connection, refusal, out));
-        let post = Post {
-            state: PostState::Unconfirmed { client_id, tell },
-            ..post
-        };
-        let posts_max = self.config.values.limits.remembered_posts_max;
-        self.stats.posts_evicted +=
-            (self.posts).remember_unconfirmed(key, post, self.now, posts_max);
-    }
-
-    /// Posts and decisions that waited too long.
-    pub(crate) fn posts_due(&mut self, out: &mut Vec<Output>) {
-        let unconfirmed_ms = self.config.values.limits.unconfirmed_ms;
-        while let Some((key, post)) = self.posts.overdue(self.now, unconfirmed_ms) {
-            self.unconfirmed(key, post, out);
-        }
-        self.commands_due(out);
-        self.wait_for_posts();
-    }
-}
-
-fn unconfirmed_error(client_id: &str) -> Refusal<'_> {
-    Refusal::new(
-        ErrorCode::Unconfirmed,
-        "whether the comment is stored is not known; send it again",
-    )
-    .of(Some(client_id))
 }
 
 fn accepted(connection: ConnectionId, encoding: Encoding, client_id: &ClientId) -> Output {
     let receipt = ReceiptOut::new(client_id.as_str(), ReceiptStatus::Accepted);
     // The log's answer comes within milliseconds.
     send_patiently(connection, receipt.message(encoding))
-}
-
-fn durable(
-    connection: ConnectionId,
-    encoding: Encoding,
-    client_id: &ClientId,
-    id: CommentId,
-) -> Output {
-    let receipt = ReceiptOut {
-        comment_id: Some(id),
-        ..ReceiptOut::new(client_id.as_str(), ReceiptStatus::Durable)
-    };
-    send(connection, receipt.message(encoding))
 }
