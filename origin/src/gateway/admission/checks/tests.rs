@@ -1,3 +1,5 @@
+//! Checks under look-ups that end late and in any order.
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 
