@@ -47,12 +47,23 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// The bare loop, driven by orders on standard input.
+    /// The bare loop, driven by commands on standard input.
     #[command(hide = true)]
-    Bare,
-    /// Viewers of a bare loop.
+    Bare {
+        /// Where to listen.
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Viewers of a bare loop, until standard input ends.
     #[command(hide = true)]
-    Crowd { addr: SocketAddr, viewers: usize },
+    Crowd {
+        /// Where the loop listens.
+        #[arg(long)]
+        addr: SocketAddr,
+        /// How many.
+        #[arg(long)]
+        viewers: usize,
+    },
 }
 
 /// What is measured and where the results go.
@@ -98,7 +109,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.command.unwrap_or(Command::All(cli.options)) {
-        Command::Bare => bare::run(),
+        Command::Bare { listen } => bare::run(listen),
         Command::Crowd { addr, viewers } => load::crowd::run(addr, viewers),
         Command::All(options) => rows::run(&options, rows::Length::Full, &[]),
         Command::Quick(options) => rows::run(&options, rows::Length::Quick, &[]),
