@@ -124,9 +124,11 @@ fn what_is_known_is_decided_at_once() {
     checks.offer(&world, event(3, "none", "ann", None));
     checks.offer(&world, reactions(4, "live"));
     let admitted = take(&mut checks);
-    let reason = |admitted: &Admitted| match admitted {
-        Admitted::Refused { reason, .. } => Some(*reason),
-        _ => None,
+    let reason = |admitted: &Admitted| {
+        let Admitted::Refused { reason, .. } = admitted else {
+            return None;
+        };
+        Some(*reason)
     };
     assert!(matches!(admitted[0], Admitted::Event { request: 1, .. }));
     assert_eq!(reason(&admitted[1]), Some(Reason::StreamEnded));
