@@ -33,8 +33,6 @@ mod lane;
 mod lanes;
 mod newest;
 mod reading;
-#[cfg(test)]
-mod tests;
 mod totals;
 
 use std::collections::BTreeMap;

@@ -27,8 +27,9 @@ impl Core {
                 self.counts.holes += u64::from(hole);
             }
             Some(_) | None => {
-                // Its region's log appeared or was made anew.
-                self.history_wanted = true;
+                // Its region's log appeared or was made anew. While the region is away its history cannot be read.
+                let standing = self.regions.get(&event.region);
+                self.history_wanted |= standing != Some(&Standing::Away);
                 let known = (event.epoch, event.seq);
                 let last = self.unfollowed.entry(event.region).or_insert(known);
                 if last.0 != known.0 || last.1 < known.1 {

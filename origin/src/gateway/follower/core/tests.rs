@@ -1,1 +1,0 @@
-//! The rules of a follower's core, one test each.
