@@ -60,10 +60,13 @@ def deflated(data, level=9):
 
 
 def in_fragments(address):
+    # Numbers, so that it stays longer than the longest part: only an unfinished message lets a ping be answered first.
+    text = "€".join(str(i) for i in range(200))
     with Peer(address, deflate={}, stays=True) as peer:
-        whole = deflated(ping("abc€" * 200))
+        whole = deflated(ping(text))
         for size in (1, 3, 64):
             parts = [whole[at : at + size] for at in range(0, len(whole), size)]
+            assert len(parts) > 1
             for i, part in enumerate(parts):
                 last = i == len(parts) - 1
                 first = COMPRESSED if i == 0 else CONT
@@ -71,7 +74,7 @@ def in_fragments(address):
                 if i == 0:
                     peer.send(PING, b"between")
                     assert bytes(peer.next().data) == b"between"
-            ponged(peer, "abc€" * 200)
+            ponged(peer, text)
 
 
 def not_compressed_is_taken_too(address):
