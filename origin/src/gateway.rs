@@ -79,7 +79,7 @@ impl GatewayError {
 
 /// What all connections use.
 struct GatewayShared {
-    log: Log,
+    log: Arc<dyn Log>,
     admission: Admission,
     directory: Directory,
     history: History,
@@ -106,7 +106,7 @@ impl Gateway {
     pub fn bind(
         config: &config::Gateway,
         limits: &config::Limits,
-        log: Log,
+        log: Arc<dyn Log>,
         history: History,
         metrics: Arc<Metrics>,
         running: Arc<AtomicBool>,
@@ -127,6 +127,7 @@ impl Gateway {
             id,
             newest_max: config.newest_max,
         }));
+        let workers = log.registry().workers();
         let shared = Arc::new(GatewayShared {
             admission: Admission::new(limits, Arc::clone(&metrics)),
             directory: Directory::new(log.clone(), Arc::clone(&metrics)),
@@ -135,7 +136,7 @@ impl Gateway {
             log,
             metrics,
             pace,
-            workers: [config.worker_first, config.worker_last],
+            workers,
             lease: Duration::from_millis(config.lease_ms),
             resume_max: config.resume_max,
         });

@@ -19,7 +19,7 @@ pub(super) enum Missed {
 /// A region that `from` does not name stands at its beginning; an unknown region or another epoch is a gap, and so is
 /// what the log no longer holds.
 pub(super) async fn missed(
-    log: &Log,
+    log: &dyn Log,
     stream: &StreamId,
     from: &Position,
     to: &Position,
@@ -42,10 +42,10 @@ pub(super) async fn missed(
         if from == to.seq {
             continue;
         }
-        let known = log.look_at(region).await?;
+        let (epoch, known) = log.look_at_stream(region, stream).await?;
         // Behind the oldest that is held, or beyond the newest: a position of another life of this log.
         let lost = from + 1 < known.first_seq && from < to.seq;
-        if known.epoch != to.epoch || lost || from > known.last_seq {
+        if epoch != to.epoch || lost || from > known.last_seq {
             return Ok(Missed::Gap);
         }
         if from > to.seq {
@@ -67,7 +67,7 @@ pub(super) async fn missed(
 
 /// The events in `(from, to]`; `None` when there are more than `max`.
 async fn range(
-    log: &Log,
+    log: &dyn Log,
     region: &Region,
     stream: &StreamId,
     from: u64,
@@ -84,7 +84,7 @@ async fn range(
 
 /// Answers a replay: all of the range, sorted by comment id, or a gap.
 pub(super) async fn replay(
-    log: &Log,
+    log: &dyn Log,
     stream: &StreamId,
     range: ReplayRange,
     events_max: usize,

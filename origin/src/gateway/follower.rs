@@ -314,12 +314,8 @@ impl Follower {
     }
 
     async fn read_totals(&mut self) -> Result<(), LogError> {
-        for region in self.shared.log.regions().into_keys() {
-            let totals = self
-                .shared
-                .log
-                .reaction_totals(&region, &self.stream)
-                .await?;
+        let all = self.shared.log.all_reaction_totals(&self.stream).await?;
+        for (region, totals) in all {
             for (kind, total) in totals {
                 self.totals.note(region.clone(), kind, total);
             }

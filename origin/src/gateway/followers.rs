@@ -20,7 +20,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// What all followers use.
 pub(super) struct Shared {
-    pub(super) log: Log,
+    pub(super) log: Arc<dyn Log>,
     pub(super) history: History,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pace: Arc<Pace>,
@@ -168,7 +168,7 @@ impl Followers {
         if streams.is_empty() {
             return Ok(());
         }
-        let last = self.shared.log.last_seq(region).await?;
+        let last = self.shared.log.written(region).await?;
         // Followers that came since then read the history themselves, up to a later sequence.
         if last == told.last {
             return Ok(());

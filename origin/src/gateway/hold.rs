@@ -186,7 +186,7 @@ impl Hold {
     async fn missed(&self, from: &Position, to: &Position) -> Missed {
         let shared = &self.pop.shared;
         loop {
-            let read = missed(&shared.log, &self.stream, from, to, shared.resume_max).await;
+            let read = missed(&*shared.log, &self.stream, from, to, shared.resume_max).await;
             match read {
                 Ok(missed) => return missed,
                 Err(error) => tracing::debug!(stream = %self.stream, %error, "cannot catch up yet"),

@@ -1,6 +1,7 @@
 //! A follower at work: live messages, asks and deadlines come in, frames and datagrams go out.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chorus_protocol::backhaul::{Datagram, write_bare, write_frame};
@@ -287,7 +288,7 @@ impl Follower {
     }
 }
 
-async fn read(log: Log, region: Region, stream: StreamId, after: u64) -> Repair {
+async fn read(log: Arc<dyn Log>, region: Region, stream: StreamId, after: u64) -> Repair {
     let tail = log
         .settled_tail(&region, &stream, after, REPAIR_EVENTS_MAX)
         .await;
