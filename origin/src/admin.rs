@@ -33,7 +33,7 @@ pub struct Admin {
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// The log, once there is one.
-    pub log: Arc<OnceCell<Log>>,
+    pub log: Arc<OnceCell<Arc<dyn Log>>>,
     /// The roles of this process and whether each runs.
     pub roles: Vec<(Role, Arc<AtomicBool>)>,
 }
@@ -85,7 +85,11 @@ impl Admin {
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => match self.ready().await {
-                Ok(()) => text(StatusCode::OK, "ready\n"),
+                // Regions that are away are told; they keep this one from nothing.
+                Ok(()) => match self.log.get().and_then(|log| log.registry().why_away()) {
+                    Some(away) => text(StatusCode::OK, format!("ready\n{away}\n")),
+                    None => text(StatusCode::OK, "ready\n"),
+                },
                 Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
             },
             "/metrics" => {

@@ -38,7 +38,7 @@ const DEMO: &str = "demo";
 
 /// The role's parts.
 pub struct Api {
-    log: Log,
+    log: Arc<dyn Log>,
     store: Arc<dyn Store>,
     history: History,
     tokens: Tokens,
@@ -55,7 +55,7 @@ impl Api {
     /// When the configured keys cannot be used.
     pub fn try_new(
         config: &Config,
-        log: Log,
+        log: Arc<dyn Log>,
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
         running: Arc<AtomicBool>,
@@ -81,7 +81,7 @@ impl Api {
         }
         let follow = tokio::spawn({
             let this = Arc::clone(&this);
-            async move { this.viewers.follow(&this.log).await }
+            async move { this.viewers.follow(&*this.log).await }
         });
         let mut calls = this.log.answer_api().await?;
         let room = Arc::new(Semaphore::new(CALLS_MAX));

@@ -27,6 +27,10 @@ pub enum ConfigError {
     Value(String),
 }
 
+/// Partitions of a region's events. Each is a log with a leader and a durable of its own; one takes tens of thousands
+/// of events a second.
+const PARTITIONS_MAX: u64 = 64;
+
 /// What a process does. Several may share a process, or each have its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -115,6 +119,11 @@ pub struct Nats {
     pub replicas: usize,
     /// How the servers are configured to sync, for what operators are told at start.
     pub sync: Sync,
+    /// In how many partitions the region's events are, 1 to 64. Another number than the logs have is refused until the
+    /// store holds all they have; then they are made anew.
+    pub partitions: u16,
+    /// The first and the last worker number of this region's block: blocks of regions must not overlap.
+    pub workers: [u16; 2],
     /// Other regions whose logs are mirrored here under their own names.
     pub peers: Vec<Region>,
     /// The place of this region's logs in a supercluster; `None` leaves it to the server.
@@ -153,12 +162,6 @@ pub struct Gateway {
     pub cert: PathBuf,
     /// PEM: its key.
     pub key: PathBuf,
-    /// The first worker number of this region's block.
-    #[serde(default)]
-    pub worker_first: u16,
-    /// The last worker number of this region's block.
-    #[serde(default = "worker_last")]
-    pub worker_last: u16,
     /// How long a worker number is leased, 3,000 to 600,000 ms.
     #[serde(default = "lease_ms")]
     pub lease_ms: u64,
@@ -237,6 +240,8 @@ impl Default for Nats {
             credentials: None,
             replicas: 1,
             sync: Sync::default(),
+            partitions: 1,
+            workers: [0, CommentId::WORKER_MAX],
             peers: Vec::new(),
             cluster: None,
             events_bytes_max: -1,
@@ -264,10 +269,6 @@ fn admin_listen() -> SocketAddr {
 
 fn gateway_listen() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 7443).into()
-}
-
-fn worker_last() -> u16 {
-    CommentId::WORKER_MAX
 }
 
 fn lease_ms() -> u64 {
@@ -333,9 +334,20 @@ impl Config {
         }
         within("nats.replicas", self.nats.replicas as u64, 1, 5)?;
         within("nats.events_days", self.nats.events_days.into(), 1, 365)?;
+        let partitions = self.nats.partitions.into();
+        within("nats.partitions", partitions, 1, PARTITIONS_MAX)?;
+        let [first, last] = self.nats.workers;
+        let most = u64::from(CommentId::WORKER_MAX);
+        within("nats.workers", last.into(), 0, most)?;
+        if first > last {
+            return Err("nats.workers: the first is beyond the last".to_owned());
+        }
         self.tokens.check()?;
         let users = self.limits.remembered_users_max as u64;
         within("limits.remembered_users_max", users, 1_000, 10_000_000)?;
+        if !self.region.is_name() || !self.nats.peers.iter().all(Region::is_name) {
+            return Err("a region's name has no `/`".to_owned());
+        }
         if self.nats.peers.contains(&self.region) {
             return Err("nats.peers: a region is no peer of itself".to_owned());
         }
@@ -343,11 +355,6 @@ impl Config {
             within("gateway.lease_ms", gateway.lease_ms, 3_000, 600_000)?;
             within("gateway.newest_max", gateway.newest_max as u64, 1, 500)?;
             within("gateway.resume_max", gateway.resume_max as u64, 1, 100_000)?;
-            let last = u64::from(CommentId::WORKER_MAX);
-            within("gateway.worker_last", gateway.worker_last.into(), 0, last)?;
-            if gateway.worker_first > gateway.worker_last {
-                return Err("gateway.worker_first: beyond gateway.worker_last".to_owned());
-            }
         }
         Ok(())
     }

@@ -80,7 +80,7 @@ impl GatewayError {
 
 /// What all connections use.
 struct GatewayShared {
-    log: Log,
+    log: Arc<dyn Log>,
     admission: Admission,
     directory: Directory,
     followers: Arc<Followers>,
@@ -106,7 +106,7 @@ impl Gateway {
     pub fn bind(
         config: &config::Gateway,
         limits: &config::Limits,
-        log: Log,
+        log: Arc<dyn Log>,
         history: History,
         metrics: Arc<Metrics>,
         running: Arc<AtomicBool>,
@@ -133,6 +133,7 @@ impl Gateway {
         }));
         let directory = Directory::new(log.clone(), Arc::clone(&metrics));
         let admission = Admission::new(limits, directory.clone(), history, Arc::clone(&metrics));
+        let workers = log.registry().workers();
         let shared = Arc::new(GatewayShared {
             admission,
             directory,
@@ -140,7 +141,7 @@ impl Gateway {
             log,
             metrics,
             pace,
-            workers: [config.worker_first, config.worker_last],
+            workers,
             lease: Duration::from_millis(config.lease_ms),
             resume_max: config.resume_max,
         });

@@ -1,7 +1,8 @@
 //! History: the store and the log's tail as one, so that what is `durable` can be read at once.
 //!
 //! The store is read first, with its position of the same moment; then the log after that position. A comment only
-//! ever moves from the log to the store, so none is missed between the two.
+//! ever moves from the log to the store, so none is missed between the two. Of a region that is away only the store
+//! speaks: the position leaves it out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use chorus_protocol::event::{CommentUpdate, Decision, kind};
 use chorus_protocol::{
     Comment, CommentId, CommentView, Envelope, Event, Offset, Position, StreamId,
 };
+
+use futures_util::future::join_all;
 
 use crate::log::{Log, LogError};
 use crate::store::{Author, Page, Slice, Store, StoreError};
@@ -71,14 +74,14 @@ impl Part {
 /// The reader of history.
 #[derive(Clone)]
 pub struct History {
-    log: Log,
+    log: Arc<dyn Log>,
     store: Arc<dyn Store>,
 }
 
 impl History {
     /// Over a log and a store.
     #[must_use]
-    pub fn new(log: Log, store: Arc<dyn Store>) -> Self {
+    pub fn new(log: Arc<dyn Log>, store: Arc<dyn Store>) -> Self {
         Self { log, store }
     }
 
@@ -149,23 +152,33 @@ impl History {
     ) -> Result<(Tail, Position), HistoryError> {
         let mut tail = Tail::default();
         let mut reached = Position::default();
-        for (region, known) in self.log.regions() {
-            let stored = slice.at.iter().find(|(name, _)| *name == region);
+        let regions = self.log.regions();
+        let reads = regions.iter().map(async |(region, known)| {
+            let key = region.position_key(known.partition(stream));
+            let stored = slice.at.iter().find(|(name, _)| *name == key);
             // A log that was made anew shares nothing with what the store has of the old one.
             let after = match stored {
                 Some((_, at)) if at.epoch == known.epoch => at.seq,
                 _ => 0,
             };
-            let read = self
+            let asked = self
                 .log
-                .settled_tail(&region, stream, after, TAIL_EVENTS_MAX)
-                .await?;
+                .settled_tail(region, stream, after, TAIL_EVENTS_MAX);
+            let read = self.log.registry().of_peer(region, asked).await;
+            (region, known.epoch, after, read)
+        });
+        for (region, epoch, after, read) in join_all(reads).await {
+            let read = match read {
+                Ok(read) => read,
+                Err(error) if region == self.log.region() => return Err(error.into()),
+                // Its events are missing, and its place in the position says so.
+                Err(_) => continue,
+            };
             if !read.complete {
                 return Err(HistoryError::Behind);
             }
             let seq = read.last_seq().unwrap_or(after);
-            let epoch = known.epoch;
-            reached.advance(&region, Offset { epoch, seq });
+            reached.advance(region, Offset { epoch, seq });
             tail.events.extend(read.events);
         }
         Ok((tail, reached))

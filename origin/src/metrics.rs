@@ -34,6 +34,16 @@ struct CallLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartitionLabels {
+    partition: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RegionLabels {
+    region: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
 }
@@ -57,6 +67,7 @@ pub struct Metrics {
     pub nats_connected: Gauge,
     /// Messages dropped because a subscription of ours was full (they are seen as gaps and repaired).
     pub nats_slow_subscriptions: Counter,
+    regions_away: Family<RegionLabels, Gauge>,
     /// Live messages that could not be read.
     pub live_unreadable: Counter,
     /// Holes seen in live messages.
@@ -98,8 +109,7 @@ pub struct Metrics {
     pub persist_repeats: Counter,
     /// Seconds for a batch of comments.
     pub persist_seconds: Histogram,
-    /// Messages of the log behind what is persisted.
-    pub persist_lag: Gauge,
+    persist_lag: Family<PartitionLabels, Gauge>,
     /// Messages given to the dead letters.
     pub dead_letters: Counter,
     calls: Family<CallLabels, Counter>,
@@ -146,6 +156,12 @@ impl Metrics {
                 r,
                 "nats_slow_subscriptions",
                 "Messages dropped by full subscriptions",
+            ),
+            regions_away: register(
+                r,
+                "region_away",
+                "1 while a region's log cannot be seen",
+                Family::default(),
             ),
             live_unreadable: counter(r, "live_unreadable", "Live messages that could not be read"),
             gaps_seen: counter(r, "gaps_seen", "Holes seen in live messages"),
@@ -222,10 +238,11 @@ impl Metrics {
                 "Seconds for a batch of comments",
                 seconds(),
             ),
-            persist_lag: gauge(
+            persist_lag: register(
                 r,
                 "persist_lag",
-                "Messages of the log behind what is persisted",
+                "Messages of a partition behind what is persisted",
+                Family::default(),
             ),
             dead_letters: counter(r, "dead_letters", "Messages given to the dead letters"),
             calls: register(
@@ -253,6 +270,21 @@ impl Metrics {
     #[must_use]
     pub fn acks_of(&self, outcome: AckLabel) -> u64 {
         self.acks.get_or_create(&AckLabels { outcome }).get()
+    }
+
+    /// Says how many messages of a partition are behind what is persisted.
+    pub fn persist_lag(&self, partition: u16, messages: u64) {
+        let lag = self
+            .persist_lag
+            .get_or_create(&PartitionLabels { partition });
+        lag.set(i64::try_from(messages).unwrap_or(i64::MAX));
+    }
+
+    /// Says whether a region can be seen.
+    pub fn region_away(&self, region: &chorus_protocol::Region, away: bool) {
+        let region = region.as_str().to_owned();
+        let gauge = self.regions_away.get_or_create(&RegionLabels { region });
+        gauge.set(i64::from(away));
     }
 
     /// Counts a post that was refused.

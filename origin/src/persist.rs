@@ -6,6 +6,7 @@
 //! things keep two writers apart: a lease; the consumer's count of what it handed out (a hole means that another took
 //! messages); and the position expected by every write.
 
+mod partitions;
 mod rows;
 
 use std::sync::Arc;
@@ -13,11 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chorus_protocol::{Event, Offset};
+use futures_util::future::try_join_all;
 use tokio::sync::{Mutex, watch};
 
+pub use self::partitions::{ChangeError, change_partitions};
 use crate::clock;
 use crate::health::Condition;
-use crate::log::{Consumed, Entry, Lease, Leases, Log, LogError};
+use crate::log::{Consumer, Entry, Lease, Leases, Log, LogError};
 use crate::metrics::Metrics;
 use crate::store::{Batch, Store, StoreError, StreamRow};
 
@@ -51,7 +54,7 @@ enum Stop {
 /// The role's shared parts.
 pub struct Persist {
     /// The log.
-    pub log: Log,
+    pub log: Arc<dyn Log>,
     /// The record.
     pub store: Arc<dyn Store>,
     /// Where it counts.
@@ -60,6 +63,13 @@ pub struct Persist {
     pub running: Arc<AtomicBool>,
     /// Set while a stream could not be written.
     pub streams_failed: AtomicBool,
+}
+
+/// A partition of this region's events, as it is written.
+#[derive(Clone, Copy)]
+struct Partition {
+    number: u16,
+    epoch: u64,
 }
 
 impl Persist {
@@ -117,39 +127,54 @@ impl Persist {
         result
     }
 
-    async fn write_all(&self, mut stop: watch::Receiver<bool>) -> Result<(), Stop> {
-        let region = self.log.region().clone();
-        let epoch = self.log.look_at(&region).await?.epoch;
-        let mut consumer = self.log.consume_events().await?;
-        let mut at = self.store.position(region.clone()).await?;
-        at = self.catch_up(at, epoch, consumer.past).await?;
+    async fn write_all(&self, stop: watch::Receiver<bool>) -> Result<(), Stop> {
+        let region = self.log.region();
+        let epoch = self.log.look_at(region).await?.epoch;
+        let partitions = 0..self.log.registry().partitions();
+        let written = partitions.map(|number| {
+            let partition = Partition { number, epoch };
+            self.write_partition(partition, stop.clone())
+        });
+        try_join_all(written).await.map(|_| ())
+    }
+
+    async fn write_partition(
+        &self,
+        partition: Partition,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), Stop> {
+        let region = self.log.region();
+        let mut consumer = self.log.consume_events(partition.number).await?;
+        let key = region.position_key(partition.number);
+        let mut at = self.store.position(key).await?;
+        at = self.catch_up(partition, at, consumer.past).await?;
         let mut handed_out = consumer.handed_out;
         loop {
             let group = tokio::select! {
                 group = consumer.next_group(ROWS_MAX, GATHER) => group?,
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             };
-            if self.log.epoch(&region) != Some(epoch) {
+            if self.log.epoch(region) != Some(partition.epoch) {
                 return Err(Stop::Epoch);
             }
-            handed_out = unbroken(handed_out, &group.entries)?;
-            at = self.write_group(at, epoch, &group).await?;
+            handed_out = unbroken(handed_out, &group)?;
+            at = self.write_group(partition, at, &group, &consumer).await?;
         }
     }
 
     /// Reads from the log what the consumer is past and the store does not have.
     async fn catch_up(
         &self,
+        partition: Partition,
         from: Option<Offset>,
-        epoch: u64,
         past: u64,
     ) -> Result<Option<Offset>, Stop> {
-        let region = self.log.region();
+        let Partition { number, epoch } = partition;
         let mut at = from;
         let mut after = at.filter(|at| at.epoch == epoch).map_or(0, |at| at.seq);
         while after < past {
-            let events = self.log.all_after(region, after, past, ROWS_MAX).await?;
-            if events.is_empty() && self.log.event_at(past).await?.is_some() {
+            let events = self.log.all_after(number, after, past, ROWS_MAX).await?;
+            if events.is_empty() && self.log.event_at(number, past).await?.is_some() {
                 // A replica that is behind its leader answered.
                 return Err(LogError::Away("a replica is behind".to_owned()).into());
             }
@@ -158,10 +183,7 @@ impl Persist {
             if !self.metrics.health.has(Condition::StoreWrites) {
                 tracing::info!(events = events.len(), to, "read again from the log");
             }
-            at = Some(
-                self.write_events(at, Offset { epoch, seq: to }, events)
-                    .await?,
-            );
+            at = Some(self.write_events(partition, at, to, events).await?);
             after = to;
         }
         Ok(at)
@@ -169,52 +191,50 @@ impl Persist {
 
     async fn write_group(
         &self,
+        partition: Partition,
         at: Option<Offset>,
-        epoch: u64,
-        group: &Consumed,
+        group: &[Entry],
+        consumer: &Consumer,
     ) -> Result<Option<Offset>, Stop> {
+        let epoch = partition.epoch;
         let region = self.log.region();
         let known = at.filter(|at| at.epoch == epoch).map_or(0, |at| at.seq);
         // What comes again after an acknowledgement got lost is in the store.
         let fresh: Vec<Event> = group
-            .entries
             .iter()
             .filter(|entry| entry.seq > known)
             .map(|entry| rows::event(region, epoch, entry))
             .collect();
         let mut at = at;
         if let Some(last) = fresh.last() {
-            let to = Offset {
-                epoch,
-                seq: last.seq,
-            };
-            at = Some(self.write_events(at, to, fresh).await?);
+            let to = last.seq;
+            at = Some(self.write_events(partition, at, to, fresh).await?);
         }
-        group.acknowledge().await?;
-        let lag = group.entries.last().map_or(0, |entry| entry.pending);
-        self.metrics
-            .persist_lag
-            .set(i64::try_from(lag).unwrap_or(i64::MAX));
+        consumer.acknowledge().await?;
+        let lag = group.last().map_or(0, |entry| entry.pending);
+        self.metrics.persist_lag(partition.number, lag);
         Ok(at)
     }
 
     async fn write_events(
         &self,
+        Partition { number, epoch }: Partition,
         from: Option<Offset>,
-        to: Offset,
+        to: u64,
         events: Vec<Event>,
     ) -> Result<Offset, Stop> {
+        let to = Offset { epoch, seq: to };
         let started = Instant::now();
         let mut good = Vec::with_capacity(events.len());
         for event in events {
             let seq = event.seq;
             match rows::row(event) {
                 Ok(row) => good.extend(row),
-                Err((reason, body)) => self.bury(seq, reason, &body).await?,
+                Err((reason, body)) => self.bury((number, seq), reason, &body).await?,
             }
         }
         let batch = Batch {
-            region: self.log.region().clone(),
+            region: self.log.region().position_key(number),
             from,
             to,
             rows: good,
@@ -230,10 +250,10 @@ impl Persist {
     }
 
     /// A message that can never be written must not hold the others up.
-    async fn bury(&self, seq: u64, reason: &str, body: &[u8]) -> Result<(), Stop> {
-        tracing::warn!(seq, reason, "a message of the log cannot be persisted");
+    async fn bury(&self, place: (u16, u64), reason: &str, body: &[u8]) -> Result<(), Stop> {
+        tracing::warn!(?place, reason, "a message of the log cannot be persisted");
         self.log
-            .publish_dead("persist", self.log.region(), seq, reason, body)
+            .publish_dead("persist", self.log.region(), place, reason, body)
             .await?;
         self.metrics.dead_letters.inc();
         Ok(())

@@ -17,15 +17,18 @@ use crate::config::{Config, Role, Sync};
 use crate::gateway::Gateway;
 use crate::health::{self, Condition, Disk};
 use crate::history::History;
-use crate::log::Log;
+use crate::log::nats::Nats;
+use crate::log::{self, Log, LogError};
 use crate::metrics::Metrics;
-use crate::persist::Persist;
-use crate::store;
+use crate::persist::{self, ChangeError, Persist};
+use crate::store::{self, Store};
 
 /// From one try to provision to the next.
 const PROVISION_RETRY: Duration = Duration::from_millis(250);
 /// How long a worker number is leased where no gateway says so.
 const WORKERS: Duration = Duration::from_secs(30);
+/// How often it is looked whether the region is still laid out as configured.
+const LAYOUT: Duration = Duration::from_secs(2);
 /// How long roles get to stop.
 const STOPPING: Duration = Duration::from_secs(10);
 
@@ -65,19 +68,19 @@ async fn serve(
     metrics: &Arc<Metrics>,
     roles: &[(Role, Arc<AtomicBool>)],
     pace: &Arc<Pace>,
-    log_cell: &OnceCell<Log>,
+    log_cell: &OnceCell<Arc<dyn Log>>,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let store = store::open(&config.store.url).context("cannot open the store")?;
     // Ends with the runtime: it has nothing to finish.
     tokio::spawn(health::watch(disks(config), Arc::clone(metrics)));
-    let connected = Log::connect(
+    let connected = Nats::connect(
         config.nats.clone(),
         config.region.clone(),
         Arc::clone(metrics),
     );
-    let log = tokio::select! {
-        log = connected => log.context("cannot use NATS")?,
+    let log: Arc<dyn Log> = tokio::select! {
+        log = connected => Arc::new(log.context("cannot use NATS")?),
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     };
     // Set once, here.
@@ -87,7 +90,7 @@ async fn serve(
         .as_ref()
         .map_or(WORKERS, |gateway| Duration::from_millis(gateway.lease_ms));
     tokio::select! {
-        () = provision(&log, workers) => {}
+        made = provision(&*log, &*store, workers) => made?,
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     }
     if config.nats.sync == Sync::ServerDefault {
@@ -127,9 +130,17 @@ async fn serve(
             }
         }
     }
-    let upkeep = tokio::spawn(keep_provisioned(log, workers));
+    let upkeep = tokio::spawn(keep_provisioned(
+        Arc::clone(&log),
+        Arc::clone(&store),
+        workers,
+    ));
+    let watch = tokio::spawn(log::watch(log));
+    let mut upkeep = upkeep;
     let outcome = tokio::select! {
         _ = stop.wait_for(|stop| *stop) => Ok(()),
+        // Another origin laid the region out anew, or took its worker numbers.
+        ended = &mut upkeep => Err(ended.map_or_else(Into::into, |error| error)),
         // A role ends by itself only by a bug: the process must not go on half.
         Some(ended) = tasks.join_next() => Err(match ended {
             Ok(()) => anyhow::anyhow!("a role ended by itself"),
@@ -137,6 +148,7 @@ async fn serve(
         }),
     };
     upkeep.abort();
+    watch.abort();
     let rest = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(STOPPING, rest).await.is_err() {
         tracing::warn!("a role did not stop in time");
@@ -159,26 +171,58 @@ fn disks(config: &Config) -> Vec<Disk> {
     log.into_iter().chain(store).collect()
 }
 
-async fn provision(log: &Log, workers: Duration) {
+async fn provision(log: &dyn Log, store: &dyn Store, workers: Duration) -> Result<(), ChangeError> {
     let mut said = false;
-    while let Err(error) = log.provision(workers).await {
-        if !std::mem::replace(&mut said, true) {
-            tracing::warn!(%error, "the logs cannot be provisioned yet");
+    loop {
+        let made = match log.provision(workers).await {
+            Ok(()) => break,
+            Err(LogError::Partitions { found, .. }) => {
+                persist::change_partitions(log, store, found).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        match made {
+            Ok(()) => continue,
+            Err(error @ (ChangeError::Behind { .. } | ChangeError::Log(LogError::Conflict(_)))) => {
+                return Err(error);
+            }
+            Err(error) if !std::mem::replace(&mut said, true) => {
+                tracing::warn!(%error, "the logs cannot be provisioned yet");
+            }
+            Err(_) => {}
         }
         tokio::time::sleep(PROVISION_RETRY).await;
     }
     tracing::info!("the logs are provisioned");
+    Ok(())
 }
 
-/// After every reconnect the logs are looked at again: the server may have come back with an empty disk.
-async fn keep_provisioned(log: Log, workers: Duration) {
+/// After every reconnect the logs are looked at again: the server may have come back with an empty disk. Ends when this
+/// process must not go on.
+async fn keep_provisioned(
+    log: Arc<dyn Log>,
+    store: Arc<dyn Store>,
+    workers: Duration,
+) -> anyhow::Error {
     let mut link = log.link();
     let mut generation = link.borrow_and_update().generation;
-    while link.changed().await.is_ok() {
+    loop {
+        let region = log.region();
+        let found = log.regions().get(region).map(log::RegionLog::partitions);
+        let wanted = log.registry().partitions();
+        if let Some(found) = found.filter(|found| *found != wanted) {
+            return LogError::Partitions { found, wanted }.into();
+        }
+        match tokio::time::timeout(LAYOUT, link.changed()).await {
+            Ok(Err(_)) => std::future::pending().await,
+            Ok(Ok(())) | Err(_) => {}
+        }
         let now = *link.borrow_and_update();
         if now.connected && now.generation != generation {
             generation = now.generation;
-            provision(&log, workers).await;
+            if let Err(error) = provision(&*log, &*store, workers).await {
+                return error.into();
+            }
         }
     }
 }

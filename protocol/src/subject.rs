@@ -47,6 +47,12 @@ pub fn stream_life(region: &Region, stream: &StreamId) -> String {
     format!("control.{region}.{stream}.stream")
 }
 
+/// Where a region says how its logs are laid out: `control.<region>.-.region`.
+#[must_use]
+pub fn region_record(region: &Region) -> String {
+    format!("control.{region}.-.region")
+}
+
 /// Where a reaction's total is counted: `reaction.<region>.<stream>.<type>`.
 #[must_use]
 pub fn reaction(region: &Region, stream: &StreamId, reaction_type: &str) -> String {

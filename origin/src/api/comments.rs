@@ -69,8 +69,8 @@ impl Api {
         }
         self.find(stream).await?;
         let mut counts = Reactions::new();
-        for region in self.log.regions().into_keys() {
-            for (kind, total) in self.log.reaction_totals(&region, stream).await? {
+        for totals in self.log.all_reaction_totals(stream).await?.into_values() {
+            for (kind, total) in totals {
                 let sum = counts.entry(kind).or_default();
                 *sum = sum.saturating_add(total);
             }

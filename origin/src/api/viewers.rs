@@ -22,7 +22,7 @@ pub(super) struct ViewerCounts {
 }
 
 impl ViewerCounts {
-    pub(super) async fn follow(&self, log: &Log) -> Result<(), LogError> {
+    pub(super) async fn follow(&self, log: &dyn Log) -> Result<(), LogError> {
         let mut reports = log.follow_presence(None).await?;
         while let Some(report) = reports.next().await {
             let mut known = self.lock();

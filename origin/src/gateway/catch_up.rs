@@ -9,7 +9,7 @@ use crate::log::{Log, LogError};
 
 /// Answers a replay: all of the range, sorted by comment id, or a gap.
 pub(super) async fn replay(
-    log: &Log,
+    log: &dyn Log,
     stream: &StreamId,
     range: ReplayRange,
     events_max: usize,
@@ -26,7 +26,7 @@ pub(super) async fn replay(
 }
 
 async fn read(
-    log: &Log,
+    log: &dyn Log,
     stream: &StreamId,
     range: &ReplayRange,
     max: usize,

@@ -38,13 +38,13 @@ struct Streams {
 
 #[derive(Clone)]
 pub(super) struct Directory {
-    log: Log,
+    log: Arc<dyn Log>,
     metrics: Arc<Metrics>,
     streams: Arc<Mutex<Streams>>,
 }
 
 impl Directory {
-    pub(super) fn new(log: Log, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(log: Arc<dyn Log>, metrics: Arc<Metrics>) -> Self {
         Self {
             log,
             metrics,
@@ -96,7 +96,7 @@ impl Directory {
 
     /// Keeps up with streams' lives, for ever.
     pub(super) async fn follow(&self) {
-        let regions: Vec<Region> = self.log.all_regions().cloned().collect();
+        let regions: Vec<Region> = self.log.all_regions();
         // Each for itself: a peer that is away holds nobody up.
         let compare = join_all(regions.iter().map(|region| self.compare_on(region)));
         let (heard, _) = tokio::join!(self.hear(), compare);

@@ -20,7 +20,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// What all followers use.
 pub(super) struct Shared {
-    pub(super) log: Log,
+    pub(super) log: Arc<dyn Log>,
     pub(super) history: History,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pace: Arc<Pace>,
@@ -138,7 +138,7 @@ impl Followers {
                 told.clear();
                 self.ask_all(|| Ask::Reconnected);
             }
-            let regions = standings(&self.shared.log);
+            let regions = standings(&*self.shared.log);
             let known = regions.clone();
             let changed = self.shared.regions.send_if_modified(|before| {
                 let changed = *before != regions;
@@ -165,7 +165,7 @@ impl Followers {
         if streams.is_empty() {
             return Ok(());
         }
-        let last = self.shared.log.last_seq(region).await?;
+        let last = self.shared.log.written(region).await?;
         // Followers that came since then read the history themselves, up to a later sequence.
         if last == told.last {
             return Ok(());

@@ -140,11 +140,10 @@ async fn lease(
     id: &PopProcess,
 ) -> Result<Option<Lease>, LaneError> {
     let holder = format!("{} {:016x}", id.0, id.1);
-    let [first, last] = shared.workers;
     loop {
         let leased = async {
             let workers = shared.log.workers(shared.lease).await?;
-            workers.worker(&holder, first, last).await
+            workers.worker(&holder, shared.workers).await
         };
         match leased.await {
             Ok(lease) => return Ok(lease),
@@ -256,8 +255,7 @@ impl Pop {
                 // Lost: perhaps another number is free.
                 None => {
                     let holder = format!("{} {:016x}", self.id.0, self.id.1);
-                    let [first, last] = self.shared.workers;
-                    workers.worker(&holder, first, last).await
+                    workers.worker(&holder, self.shared.workers).await
                 }
             }
         };
@@ -335,7 +333,7 @@ impl Pop {
         let response = match request {
             Request::Replay { stream, range } => {
                 let shared = &self.shared;
-                let replay = catch_up::replay(&shared.log, &stream, range, shared.resume_max);
+                let replay = catch_up::replay(&*shared.log, &stream, range, shared.resume_max);
                 replay.await.map(Response::Replay)
             }
             Request::Rest(request) => self.call_api(&request).await,

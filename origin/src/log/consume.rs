@@ -1,17 +1,15 @@
-//! The durable consumer of the role `persist` on the log of events.
+//! The durable consumers of the role `persist` on the partitions of a region's events.
 
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::{PullConsumer, pull};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 
-use super::provision::PERSIST;
-use super::{Log, LogError, events_log};
+use super::{Answer, LogError, Regional};
 
-/// Messages fetched at once and held unacknowledged.
-const FETCH: usize = 1_000;
+/// How long a message waits for its acknowledgement before it is handed out again.
+pub(super) const ACK_WAIT: Duration = Duration::from_secs(30);
 
 /// A message of a log as the consumer hands it out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,16 +24,17 @@ pub struct Entry {
     pub payload: Bytes,
 }
 
-/// A group of messages, acknowledged together.
-pub struct Consumed {
-    /// In the order of the log.
-    pub entries: Vec<Entry>,
-    last: Message,
+/// What hands messages out.
+pub trait Source: Send + Sync {
+    /// The next message. An error: the consumer or the connection is gone.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Entry, LogError>>;
+    /// Acknowledges the last message handed out and everything before it, and waits until the server knows.
+    fn acknowledge(&self) -> Answer<'_, ()>;
 }
 
 /// An open durable consumer.
 pub struct Consumer {
-    messages: pull::Stream,
+    source: Box<dyn Source>,
     /// Nothing up to this sequence of the log is handed out for the first time any more: what of it was not
     /// acknowledged went to another reader, or to this one before, and comes again late and out of order.
     pub past: u64,
@@ -43,82 +42,50 @@ pub struct Consumer {
     pub handed_out: u64,
 }
 
-impl Log {
-    /// Opens the durable on this region's events.
-    ///
-    /// # Errors
-    /// When it is away.
-    pub async fn consume_events(&self) -> Result<Consumer, LogError> {
-        let consumer: PullConsumer = self
-            .inner
-            .context
-            .get_consumer_from_stream(PERSIST, events_log(self.region()))
-            .await
-            .map_err(LogError::away)?;
-        let delivered = consumer.cached_info().delivered;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(FETCH)
-            .heartbeat(Duration::from_secs(2))
-            .expires(Duration::from_secs(10))
-            .messages()
-            .await
-            .map_err(LogError::away)?;
-        Ok(Consumer {
-            messages,
-            past: delivered.stream_sequence,
-            handed_out: delivered.consumer_sequence,
-        })
-    }
-}
-
 impl Consumer {
-    /// Waits for a message and gathers what else comes within `window`, at most `max`.
+    pub(super) fn new(source: impl Source + 'static, past: u64, handed_out: u64) -> Self {
+        Self {
+            source: Box::new(source),
+            past,
+            handed_out,
+        }
+    }
+
+    /// Waits for a message and gathers what else comes within `window`, at most `max`, in the order of the log.
     ///
     /// # Errors
     /// When the consumer or the connection is gone: open it again.
-    pub async fn next_group(&mut self, max: usize, window: Duration) -> Result<Consumed, LogError> {
-        let first = self.next().await?;
-        let mut entries = vec![entry(&first)?];
-        let mut last = first;
+    pub async fn next_group(
+        &mut self,
+        max: usize,
+        window: Duration,
+    ) -> Result<Vec<Entry>, LogError> {
+        let mut entries = vec![self.next().await?];
         let until = tokio::time::Instant::now() + window;
         while entries.len() < max {
             match tokio::time::timeout_at(until, self.next()).await {
-                Ok(message) => {
-                    last = message?;
-                    entries.push(entry(&last)?);
-                }
+                Ok(entry) => entries.push(entry?),
                 Err(_) => break,
             }
         }
-        Ok(Consumed { entries, last })
+        Ok(entries)
     }
 
-    async fn next(&mut self) -> Result<Message, LogError> {
-        match self.messages.next().await {
-            Some(Ok(message)) => Ok(message),
-            Some(Err(error)) => Err(LogError::away(error)),
-            None => Err(LogError::Away("the consumer is closed".to_owned())),
-        }
+    async fn next(&mut self) -> Result<Entry, LogError> {
+        poll_fn(|cx| self.source.poll_next(cx)).await
     }
-}
 
-impl Consumed {
-    /// Acknowledges the group and everything before it, and waits until the server knows.
+    /// Acknowledges all that was handed out here, and waits until the server knows.
     ///
     /// # Errors
-    /// When it does not answer: the group comes again.
+    /// When it does not answer: what was handed out comes again.
     pub async fn acknowledge(&self) -> Result<(), LogError> {
-        self.last.double_ack().await.map_err(LogError::away)
+        self.source.acknowledge().await
     }
 }
 
-fn entry(message: &Message) -> Result<Entry, LogError> {
-    let info = message.info().map_err(LogError::malformed)?;
-    Ok(Entry {
-        seq: info.stream_sequence,
-        handed_out: info.consumer_sequence,
-        pending: info.pending,
-        payload: message.payload.clone(),
-    })
+/// Consuming this region's events.
+pub trait Consume: Regional {
+    /// Opens the durable on a partition. Fails when it is away.
+    fn consume_events(&self, partition: u16) -> Answer<'_, Consumer>;
 }

@@ -1,175 +1,114 @@
-//! Streams' lives: the control log holds the last word on each.
+//! Streams' lives: the control log holds the last word on each, and the region's own record.
 
-use async_nats::{HeaderMap, Subscriber, header};
 use bytes::Bytes;
 use chorus_protocol::stream::{Life, StreamInfo};
 use chorus_protocol::{Region, StreamId, subject};
-use futures_util::StreamExt as _;
 
-use super::{Log, LogError, header_number};
+use super::{Answer, LogError, Regional};
 
-/// Every stream's life, live.
-pub struct Lives {
-    subscriber: Subscriber,
-}
+/// The control logs. Every answer fails when the log is away; then a write may be stored or not.
+pub trait Control: Regional {
+    /// The last message of one subject of a region's control log: its sequence and body.
+    fn last_control<'a>(
+        &'a self,
+        region: &'a Region,
+        subject: String,
+    ) -> Answer<'a, Option<(u64, Bytes)>>;
 
-impl Log {
-    /// Writes how a stream stands after what the log of its region, `home`, said at `after`; returns the new place.
-    /// `None`: somebody else was first, look again.
-    ///
-    /// # Errors
-    /// When it is not known to be stored.
-    pub async fn change_life(
-        &self,
-        home: &Region,
-        info: &StreamInfo,
-        after: u64,
-    ) -> Result<Option<u64>, LogError> {
-        let body = serde_json::to_vec(info).map_err(LogError::malformed)?;
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-            after.to_string(),
-        );
-        let subject = subject::stream_life(home, &info.stream_id);
-        let stored = self.publish_and_wait(subject, headers, body.into()).await;
-        match stored {
-            Ok(seq) => Ok(Some(seq)),
-            // A refusal for the sequence reads as unknown: look what is there.
-            Err(error) => match self.life_in(home, &info.stream_id).await? {
-                Some(life) if life.seq > after && life.info == *info => Ok(Some(life.seq)),
-                Some(life) if life.seq > after => Ok(None),
-                Some(_) | None => Err(error),
-            },
-        }
-    }
-
-    /// Writes a stream's first word. `None`: there was one already.
-    ///
-    /// # Errors
-    /// When the log is away: it may be stored or not.
-    pub async fn create_life(&self, info: &StreamInfo) -> Result<Option<u64>, LogError> {
-        if self.life(&info.stream_id).await?.is_some() {
-            return Ok(None);
-        }
-        let body = serde_json::to_vec(info).map_err(LogError::malformed)?;
-        let mut headers = HeaderMap::new();
-        // Two that create the same name at the same time: the log lets one of them.
-        headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
-        let subject = subject::stream_life(self.region(), &info.stream_id);
-        let stored = self.publish_and_wait(subject, headers, body.into()).await;
-        match stored {
-            Ok(seq) => Ok(Some(seq)),
-            // A refusal for the sequence reads as unknown: look who came first.
-            Err(error) => match self.life(&info.stream_id).await? {
-                Some(life) if life.info == *info => Ok(Some(life.seq)),
-                Some(_) => Ok(None),
-                None => Err(error),
-            },
-        }
-    }
-
-    /// The last word on a stream in any region; this region's first.
-    ///
-    /// # Errors
-    /// When the log is away.
-    pub async fn life(&self, stream: &StreamId) -> Result<Option<Life>, LogError> {
-        Ok(self.life_at_home(stream).await?.map(|(_, life)| life))
-    }
-
-    /// As [`Log::life`], and the region whose log says it.
-    ///
-    /// # Errors
-    /// When the log is away.
-    pub async fn life_at_home(
-        &self,
-        stream: &StreamId,
-    ) -> Result<Option<(Region, Life)>, LogError> {
-        for region in self.all_regions() {
-            match self.life_in(region, stream).await {
-                Ok(Some(life)) => return Ok(Some((region.clone(), life))),
-                Ok(None) => {}
-                // A peer that is away hides only its own streams.
-                Err(error) if region != self.region() => {
-                    tracing::debug!(%region, %error, "a peer's control log is away");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
-    }
-
-    async fn life_in(&self, region: &Region, stream: &StreamId) -> Result<Option<Life>, LogError> {
-        let log = subject::control_log(region);
-        let subject = subject::stream_life(region, stream);
-        match self.last_payload(&log, &subject).await? {
-            Some((seq, body)) => {
-                let info = serde_json::from_slice(&body).map_err(LogError::malformed)?;
-                Ok(Some(Life { info, seq }))
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// The place of a region's last word on any stream's life; 0 when there is none.
-    ///
-    /// # Errors
-    /// When the log is away.
-    pub async fn last_life(&self, region: &Region) -> Result<u64, LogError> {
-        let log = subject::control_log(region);
-        let last = self.last_payload(&log, &lives_of(region)).await?;
-        Ok(last.map_or(0, |(seq, _)| seq))
-    }
+    /// Writes to a subject of a region's control log whose last sequence is `after`, 0 for none. Fails when somebody
+    /// else was first, too.
+    fn put_control(&self, subject: String, body: Vec<u8>, after: u64) -> Answer<'_, u64>;
 
     /// The last words of a region's control log on streams' lives in `(after, …)`, in its order, and up to where they
     /// were read: `after` when there is no more.
-    ///
-    /// # Errors
-    /// When the log is away.
-    pub async fn lives_after(
-        &self,
-        region: &Region,
-        after: u64,
-    ) -> Result<(Vec<Life>, u64), LogError> {
-        let log = subject::control_log(region);
-        let found = self.payloads_after(&log, &lives_of(region), after).await?;
-        let to = found.last().map_or(after, |(seq, _)| *seq);
-        Ok((read(found), to))
-    }
+    fn lives_after<'a>(&'a self, region: &'a Region, after: u64) -> Answer<'a, (Vec<Life>, u64)>;
 
     /// A region's last words on these streams, of those that it has one on.
-    ///
-    /// # Errors
-    /// When the log is away.
-    pub async fn lives(
-        &self,
-        region: &Region,
-        streams: &[StreamId],
-    ) -> Result<Vec<Life>, LogError> {
-        let log = subject::control_log(region);
-        let subjects: Vec<String> = streams
-            .iter()
-            .map(|stream| subject::stream_life(region, stream))
-            .collect();
-        Ok(read(self.last_payloads(&log, &subjects).await?))
+    fn lives<'a>(&'a self, region: &'a Region, streams: &'a [StreamId]) -> Answer<'a, Vec<Life>>;
+
+    /// The place of a region's last word on any stream's life; 0 when there is none.
+    fn last_life<'a>(&'a self, region: &'a Region) -> Answer<'a, u64> {
+        Box::pin(async move {
+            let last = self.last_control(region, lives_of(region)).await?;
+            Ok(last.map_or(0, |(seq, _)| seq))
+        })
     }
 
-    /// Follows every stream's life.
-    ///
-    /// # Errors
-    /// When the connection is closed for good.
-    pub async fn follow_lives(&self) -> Result<Lives, LogError> {
-        let subscriber = self.subscribe("live.control.*.*.stream".to_owned()).await?;
-        Ok(Lives { subscriber })
+    /// What a region's control log says of a stream.
+    fn life_in<'a>(&'a self, region: &'a Region, stream: &'a StreamId) -> Answer<'a, Option<Life>> {
+        Box::pin(async move {
+            let subject = subject::stream_life(region, stream);
+            let Some((seq, body)) = self.last_control(region, subject).await? else {
+                return Ok(None);
+            };
+            let info = serde_json::from_slice(&body).map_err(LogError::malformed)?;
+            Ok(Some(Life { info, seq }))
+        })
+    }
+
+    /// The last word on a stream in any region; this region's first.
+    fn life<'a>(&'a self, stream: &'a StreamId) -> Answer<'a, Option<Life>> {
+        Box::pin(async move { Ok(self.life_at_home(stream).await?.map(|(_, life)| life)) })
+    }
+
+    /// As [`Control::life`], and the region whose log says it. A peer that is away hides only its own streams.
+    fn life_at_home<'a>(&'a self, stream: &'a StreamId) -> Answer<'a, Option<(Region, Life)>> {
+        Box::pin(async move {
+            for region in self.registry().seen() {
+                let asked = self.life_in(&region, stream);
+                match self.registry().of_peer(&region, asked).await {
+                    Ok(Some(life)) => return Ok(Some((region, life))),
+                    Ok(None) => {}
+                    Err(error) if region == *self.region() => return Err(error),
+                    Err(_) => {}
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Writes how a stream stands after what the log of its region, `home`, said at `after`; returns the new place.
+    /// `None`: somebody else was first, look again.
+    fn change_life<'a>(
+        &'a self,
+        home: &'a Region,
+        info: &'a StreamInfo,
+        after: u64,
+    ) -> Answer<'a, Option<u64>> {
+        Box::pin(async move {
+            let body = serde_json::to_vec(info).map_err(LogError::malformed)?;
+            let subject = subject::stream_life(home, &info.stream_id);
+            let error = match self.put_control(subject, body, after).await {
+                Ok(seq) => return Ok(Some(seq)),
+                Err(error) => error,
+            };
+            // It may be stored, or another word was first: look what is there.
+            match self.life_in(home, &info.stream_id).await? {
+                Some(life) if life.seq > after && life.info == *info => Ok(Some(life.seq)),
+                Some(life) if life.seq > after => Ok(None),
+                Some(_) | None => Err(error),
+            }
+        })
+    }
+
+    /// Writes a stream's first word. `None`: there was one already.
+    fn create_life<'a>(&'a self, info: &'a StreamInfo) -> Answer<'a, Option<u64>> {
+        Box::pin(async move {
+            if self.life(&info.stream_id).await?.is_some() {
+                return Ok(None);
+            }
+            // Two that create the same name at the same time: the log lets one of them.
+            self.change_life(self.region(), info, 0).await
+        })
     }
 }
 
 /// The subjects of all lives in a region's control log.
-fn lives_of(region: &Region) -> String {
+pub(super) fn lives_of(region: &Region) -> String {
     format!("control.{region}.*.stream")
 }
 
-fn read(found: Vec<(u64, Bytes)>) -> Vec<Life> {
+pub(super) fn read_lives(found: Vec<(u64, Bytes)>) -> Vec<Life> {
     let mut lives = Vec::with_capacity(found.len());
     for (seq, body) in found {
         match serde_json::from_slice(&body) {
@@ -178,18 +117,4 @@ fn read(found: Vec<(u64, Bytes)>) -> Vec<Life> {
         }
     }
     lives
-}
-
-impl Lives {
-    /// Waits for the next word. `None`: closed for good.
-    pub async fn next(&mut self) -> Option<Life> {
-        loop {
-            let message = self.subscriber.next().await?;
-            let seq = header_number(&message, header::NATS_SEQUENCE);
-            let info = serde_json::from_slice(&message.payload).ok();
-            if let (Some(info), Some(seq)) = (info, seq) {
-                return Some(Life { info, seq });
-            }
-        }
-    }
 }

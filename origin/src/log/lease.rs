@@ -4,13 +4,16 @@
 //! bucket one and a half lease times after the last renewal: two processes never hold one at the same time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::kv;
 use chorus_protocol::Millis;
 
-use super::{Log, LogError, provision};
+use super::{Answer, LogError, Regional};
 use crate::clock;
+
+/// How long a right lasts without renewal.
+pub const RIGHT: Duration = Duration::from_secs(6);
 
 /// A held lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,50 +27,42 @@ pub struct Lease {
     revision: u64,
 }
 
+/// Keys that are forgotten by themselves. Every answer fails when the log is away.
+pub trait Bucket: Send + Sync {
+    /// The workers' keys `w.<number>` with their revision and value.
+    fn workers(&self) -> Answer<'_, Vec<(u16, u64, String)>>;
+    /// A key's revision and value.
+    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<(u64, String)>>;
+    /// Makes a key, where there is none; its revision. `None`: there is one.
+    fn create<'a>(&'a self, key: &'a str, value: &'a str) -> Answer<'a, Option<u64>>;
+    /// Writes a key at the revision last written; the new one. `None`: it is another one.
+    fn update<'a>(&'a self, key: &'a str, value: &'a str, revision: u64)
+    -> Answer<'a, Option<u64>>;
+    /// Takes a key away, where it is at that revision.
+    fn delete<'a>(&'a self, key: &'a str, revision: u64) -> Answer<'a, ()>;
+}
+
+/// Leases of a region. Both answers fail when the bucket is away.
+pub trait Leasing: Regional {
+    /// Opens the bucket of worker numbers that [`super::Provision::provision`] made.
+    fn workers(&self, term: Duration) -> Answer<'_, Leases>;
+    /// Opens the bucket of rights that [`super::Provision::provision`] made.
+    fn rights(&self) -> Answer<'_, Leases>;
+}
+
 /// The region's leases.
 #[derive(Clone)]
 pub struct Leases {
-    log: Log,
-    name: String,
-    bucket: kv::Store,
+    bucket: Arc<dyn Bucket>,
     term: Duration,
 }
 
-impl Log {
-    /// Opens the bucket of worker numbers that [`Log::provision`] made.
-    ///
-    /// # Errors
-    /// When it is away.
-    pub async fn workers(&self, term: Duration) -> Result<Leases, LogError> {
-        self.open_leases(self.workers_bucket(), term).await
-    }
-
-    /// Opens the bucket of rights that [`Log::provision`] made.
-    ///
-    /// # Errors
-    /// When it is away.
-    pub async fn rights(&self) -> Result<Leases, LogError> {
-        self.open_leases(self.rights_bucket(), provision::RIGHT)
-            .await
-    }
-
-    async fn open_leases(&self, name: String, term: Duration) -> Result<Leases, LogError> {
-        let bucket = self
-            .inner
-            .context
-            .get_key_value(&name)
-            .await
-            .map_err(LogError::away)?;
-        Ok(Leases {
-            log: self.clone(),
-            name,
-            bucket,
-            term,
-        })
-    }
-}
-
 impl Leases {
+    pub(super) fn new(bucket: impl Bucket + 'static, term: Duration) -> Self {
+        let bucket = Arc::new(bucket);
+        Self { bucket, term }
+    }
+
     /// Leases a worker number of `[first, last]` to a holder; the one it holds already where it does. `None`: all
     /// are taken.
     ///
@@ -76,21 +71,20 @@ impl Leases {
     pub async fn worker(
         &self,
         holder: &str,
-        first: u16,
-        last: u16,
+        [first, last]: [u16; 2],
     ) -> Result<Option<Lease>, LogError> {
-        let taken = self.taken().await?;
+        let taken: BTreeMap<u16, (u64, String)> = self
+            .bucket
+            .workers()
+            .await?
+            .into_iter()
+            .map(|(worker, revision, by)| (worker, (revision, by)))
+            .collect();
         let own = taken
             .iter()
             .find(|(worker, (_, by))| by == holder && (first..=last).contains(worker));
         if let Some((worker, (revision, _))) = own {
-            let held = Lease {
-                worker: *worker,
-                until: Millis(0),
-                key: format!("w.{worker}"),
-                holder: holder.to_owned(),
-                revision: *revision,
-            };
+            let held = held(format!("w.{worker}"), *worker, holder, *revision);
             if let Some(lease) = self.renew(&held).await? {
                 return Ok(Some(lease));
             }
@@ -108,23 +102,14 @@ impl Leases {
     /// # Errors
     /// When the log is away.
     pub async fn right(&self, name: &str, holder: &str) -> Result<Option<Lease>, LogError> {
-        let found = self.bucket.entry(name).await.map_err(LogError::away)?;
-        match found {
-            Some(entry) if entry.operation == kv::Operation::Put => {
-                // Ours still, from before a lost connection.
-                if entry.value != holder.as_bytes() {
-                    return Ok(None);
-                }
-                self.renew(&Lease {
-                    worker: 0,
-                    until: Millis(0),
-                    key: name.to_owned(),
-                    holder: holder.to_owned(),
-                    revision: entry.revision,
-                })
-                .await
+        match self.bucket.get(name).await? {
+            // Ours still, from before a lost connection.
+            Some((revision, by)) if by == holder => {
+                self.renew(&held(name.to_owned(), 0, holder, revision))
+                    .await
             }
-            Some(_) | None => self.create(name.to_owned(), 0, holder).await,
+            Some(_) => Ok(None),
+            None => self.create(name.to_owned(), 0, holder).await,
         }
     }
 
@@ -140,24 +125,20 @@ impl Leases {
     /// When the log is away: it may have been renewed or not, and ends at its old time.
     pub async fn renew(&self, lease: &Lease) -> Result<Option<Lease>, LogError> {
         let asked_at = clock::now();
-        let value = lease.holder.clone().into();
-        match self.bucket.update(&lease.key, value, lease.revision).await {
-            Ok(revision) => Ok(Some(Lease {
-                until: self.until(asked_at),
-                revision,
-                ..lease.clone()
-            })),
-            Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(None),
-            Err(error) => Err(LogError::away(error)),
-        }
+        let renewed = self
+            .bucket
+            .update(&lease.key, &lease.holder, lease.revision)
+            .await?;
+        Ok(renewed.map(|revision| Lease {
+            until: self.until(asked_at),
+            revision,
+            ..lease.clone()
+        }))
     }
 
     /// Gives a lease back before its end.
     pub async fn release(&self, lease: &Lease) {
-        let gone = self
-            .bucket
-            .delete_expect_revision(&lease.key, Some(lease.revision));
-        if let Err(error) = gone.await {
+        if let Err(error) = self.bucket.delete(&lease.key, lease.revision).await {
             tracing::debug!(%error, "a lease was not given back; it ends by itself");
         }
     }
@@ -169,41 +150,24 @@ impl Leases {
         holder: &str,
     ) -> Result<Option<Lease>, LogError> {
         let asked_at = clock::now();
-        match self.bucket.create(&key, holder.to_owned().into()).await {
-            Ok(revision) => Ok(Some(Lease {
-                worker,
-                until: self.until(asked_at),
-                key,
-                holder: holder.to_owned(),
-                revision,
-            })),
-            Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(LogError::away(error)),
-        }
-    }
-
-    /// The valid workers with their revision and holder, in one request.
-    async fn taken(&self) -> Result<BTreeMap<u16, (u64, String)>, LogError> {
-        let bucket = &self.name;
-        let found = self
-            .log
-            .last_of_subjects(&format!("KV_{bucket}"), &format!("$KV.{bucket}.w.*"))
-            .await?;
-        Ok(found
-            .into_iter()
-            // An empty value is the mark of a lease given back.
-            .filter(|(_, _, value)| !value.is_empty())
-            .filter_map(|(subject, revision, value)| {
-                let worker = subject.rsplit('.').next()?.parse().ok()?;
-                Some((
-                    worker,
-                    (revision, String::from_utf8_lossy(&value).into_owned()),
-                ))
-            })
-            .collect())
+        let made = self.bucket.create(&key, holder).await?;
+        Ok(made.map(|revision| Lease {
+            until: self.until(asked_at),
+            ..held(key, worker, holder, revision)
+        }))
     }
 
     fn until(&self, asked_at: Millis) -> Millis {
         asked_at.plus(u64::try_from(self.term.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+fn held(key: String, worker: u16, holder: &str, revision: u64) -> Lease {
+    Lease {
+        worker,
+        until: Millis(0),
+        key,
+        holder: holder.to_owned(),
+        revision,
     }
 }

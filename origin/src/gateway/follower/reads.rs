@@ -29,11 +29,12 @@ pub(super) async fn perform(shared: Arc<Shared>, stream: StreamId, task: Task) -
     match task {
         Task::History => Done::History(history(&shared, &stream).await),
         Task::Totals(region) => {
-            let totals = shared.log.reaction_totals(&region, &stream).await;
+            let asked = shared.log.reaction_totals(&region, &stream);
+            let totals = shared.log.registry().of_peer(&region, asked).await;
             Done::Totals(region, totals)
         }
         Task::Log(read) => {
-            let found = found(&shared.log, &stream, &read.region, read.after, read.max).await;
+            let found = found(&*shared.log, &stream, &read.region, read.after, read.max).await;
             Done::Log(read, found)
         }
     }
@@ -55,16 +56,16 @@ async fn history(shared: &Shared, stream: &StreamId) -> Result<Past, HistoryErro
 
 /// What a region's log holds of a stream after a sequence, at most `max` events.
 pub(in crate::gateway) async fn found(
-    log: &Log,
+    log: &dyn Log,
     stream: &StreamId,
     region: &Region,
     after: u64,
     max: usize,
 ) -> Result<Found, LogError> {
-    let known = log.look_at(region).await?;
+    let (epoch, known) = log.look_at_stream(region, stream).await?;
     let tail = log.settled_tail(region, stream, after, max).await?;
     Ok(Found {
-        epoch: known.epoch,
+        epoch,
         first_seq: known.first_seq,
         last_seq: known.last_seq,
         events: tail.events,
@@ -73,13 +74,16 @@ pub(in crate::gateway) async fn found(
 }
 
 /// The configured regions and how they stand now.
-pub(in crate::gateway) fn standings(log: &Log) -> Regions {
+pub(in crate::gateway) fn standings(log: &dyn Log) -> Regions {
     let known = log.regions();
     let standing = |region: &Region| match known.get(region) {
         Some(log) => Standing::Known { epoch: log.epoch },
         None => Standing::Away,
     };
-    let all = log.all_regions();
-    all.map(|region| (region.clone(), standing(region)))
-        .collect()
+    let all = log.all_regions().into_iter();
+    all.map(|region| {
+        let standing = standing(&region);
+        (region, standing)
+    })
+    .collect()
 }

@@ -40,7 +40,7 @@ pub(super) async fn serve(
         stream,
         shared,
     };
-    follower.core.regions(standings(&follower.shared.log));
+    follower.core.regions(standings(&*follower.shared.log));
     let mut reads = FuturesUnordered::new();
     // One timer, set anew only when another time is due: a comment changes nothing of it.
     let mut wake = pin!(tokio::time::sleep(Duration::ZERO));
@@ -172,7 +172,7 @@ impl Follower {
                     tracing::debug!(%stream, %error, "cannot read the history yet");
                 }
                 // As the history saw them.
-                self.core.regions(standings(&self.shared.log));
+                self.core.regions(standings(&*self.shared.log));
                 self.core.history(now_ms, past.ok());
             }
             Done::Totals(region, totals) => {

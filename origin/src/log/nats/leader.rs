@@ -4,9 +4,10 @@ use chorus_protocol::{Region, StreamId};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Log, LogError, Tail, event, event_subject, events_log};
+use super::{Nats, event};
+use crate::log::{LogError, Tail, read::known_epoch};
 
-impl Log {
+impl Nats {
     /// Goes on where the replicas stayed behind, one message at a time from the leader.
     pub(super) async fn tail_from_leader(
         &self,
@@ -16,9 +17,8 @@ impl Log {
         after: u64,
         max: usize,
     ) -> Result<Tail, LogError> {
-        let epoch = self.known_epoch(region)?;
-        let subject = event_subject(region, stream);
-        let log = events_log(region);
+        let epoch = known_epoch(self, region)?;
+        let (log, subject) = self.events_of(region, stream)?;
         tail.complete = false;
         while tail.events.len() < max {
             let from = tail.last_seq().unwrap_or(after) + 1;
@@ -43,8 +43,8 @@ impl Log {
         region: &Region,
         stream: &StreamId,
     ) -> Result<Option<u64>, LogError> {
-        let log = events_log(region);
-        let ask = json!({"last_by_subj": event_subject(region, stream)});
+        let (log, subject) = self.events_of(region, stream)?;
+        let ask = json!({"last_by_subj": subject});
         Ok(self.ask_leader(&log, &ask).await?.map(|m| m.seq))
     }
 

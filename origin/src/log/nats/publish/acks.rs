@@ -3,7 +3,7 @@
 use async_nats::Message;
 use serde::Deserialize;
 
-use super::Ack;
+use crate::log::Ack;
 use crate::metrics::{AckLabel, Metrics};
 
 /// The server's codes for what it certainly did not store. The log takes no more, by its own bounds, the server's or the

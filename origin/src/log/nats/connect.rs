@@ -1,6 +1,6 @@
 //! The connection: made once, mended for ever.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event, jetstream};
@@ -8,8 +8,9 @@ use chorus_protocol::Region;
 use tokio::sync::watch;
 
 use super::live::Followed;
-use super::{Inner, Link, Log, LogError, publish, replies};
-use crate::config::Nats;
+use super::{Inner, Nats, publish, replies};
+use crate::config;
+use crate::log::{Link, LogError, Registry};
 use crate::metrics::Metrics;
 
 /// Commands waiting for the connection's task; at the bound publishers wait.
@@ -19,13 +20,13 @@ const SUBSCRIPTION_MESSAGES_MAX: usize = 65_536;
 /// The longest pause between two tries to connect.
 const RECONNECT_MS_MAX: u64 = 1_000;
 
-impl Log {
+impl Nats {
     /// Connects, or goes on trying in the background when no server answers.
     ///
     /// # Errors
     /// When the address or the credentials cannot be read.
     pub async fn connect(
-        config: Nats,
+        config: config::Nats,
         region: Region,
         metrics: Arc<Metrics>,
     ) -> Result<Self, LogError> {
@@ -76,10 +77,15 @@ impl Log {
             inner: Arc::new(Inner {
                 client,
                 context,
-                region,
+                registry: Registry::new(
+                    region,
+                    config.peers.clone(),
+                    config.partitions,
+                    config.workers,
+                    Arc::clone(&metrics),
+                ),
                 config,
                 link,
-                regions: RwLock::default(),
                 replies,
                 publisher,
                 followed: Followed::default(),

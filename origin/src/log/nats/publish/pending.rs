@@ -6,7 +6,7 @@ use std::time::Instant;
 use async_nats::Subject;
 use bytes::Bytes;
 
-use super::Waiter;
+use crate::log::Waiter;
 
 pub(super) struct Pending {
     pub(super) since: Instant,
@@ -150,8 +150,8 @@ mod tests {
     use proptest::prelude::*;
     use tokio::sync::mpsc;
 
-    use super::super::Tag;
     use super::*;
+    use crate::log::Tag;
 
     fn pending(number: u64, since: Instant) -> Pending {
         let (to, _) = mpsc::unbounded_channel();

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
-use super::LogError;
+use crate::log::LogError;
 
 /// Messages of one answer waiting for the one who asked. The server sends at most a batch's worth.
 const ANSWER_MESSAGES_MAX: usize = 4_096;

@@ -1,0 +1,261 @@
+//! The logs, buckets and durables as NATS is told to make them.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream::{
+    Config as LogConfig, DiscardPolicy, Info, Placement, Republish, StorageType,
+};
+use async_nats::jetstream::{ErrorCode, kv};
+use chorus_protocol::{Region, subject};
+
+use super::Nats;
+use crate::log::consume::ACK_WAIT;
+use crate::log::{Answer, LogError, Part, Provision, RIGHT, Regional as _};
+
+/// Repeats of a message id are recognised for this long.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Unacknowledged messages of `persist`; the server sends no more beyond it.
+const PERSIST_PENDING_MAX: i64 = 10_000;
+/// The dead letters' log keeps a message for this many days.
+const DEAD_DAYS: u32 = 30;
+/// The durable's name of the role `persist`.
+pub(super) const PERSIST: &str = "persist";
+
+impl Provision for Nats {
+    fn make_basis(&self, workers: Duration) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.put(self.control()).await?;
+            self.put(self.reactions()).await?;
+            self.put(self.dead()).await?;
+            self.put_leases(self.workers_bucket(), workers).await?;
+            self.put_leases(self.rights_bucket(), RIGHT).await
+        })
+    }
+
+    fn make_events(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            for partition in 0..self.inner.registry.partitions() {
+                self.put(self.events(partition)).await?;
+                self.put_durable(partition).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn part<'a>(&'a self, region: &'a Region, partition: u16) -> Answer<'a, Option<Part>> {
+        Box::pin(async move {
+            let found = self.info(&subject::events_log(region, partition)).await?;
+            Ok(found.map(|info| {
+                let created_ms = info.created.unix_timestamp_nanos() / 1_000_000;
+                Part {
+                    created_ms: u64::try_from(created_ms).unwrap_or(0),
+                    first_seq: info.state.first_sequence,
+                    last_seq: info.state.last_sequence,
+                }
+            }))
+        })
+    }
+
+    fn seal(&self, partition: u16) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let log = subject::events_log(self.region(), partition);
+            if let Some(found) = self.info(&log).await?
+                && !found.config.sealed
+            {
+                let sealed = LogConfig {
+                    sealed: true,
+                    ..found.config
+                };
+                let sealed = self.inner.context.update_stream(sealed);
+                sealed.await.map_err(LogError::refused)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn remove(&self, partition: u16) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let log = subject::events_log(self.region(), partition);
+            if self.info(&log).await?.is_some() {
+                let removed = self.inner.context.delete_stream(&log);
+                removed.await.map_err(LogError::refused)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn leaders(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let region = self.region();
+            let events = (0..self.inner.registry.partitions())
+                .map(|partition| subject::events_log(region, partition));
+            let others = [subject::control_log(region), subject::reactions_log(region)];
+            for log in events.chain(others) {
+                let found = self.info(&log).await?;
+                let led = found.is_some_and(|found| {
+                    let cluster = found.cluster.as_ref();
+                    cluster.is_none_or(|cluster| cluster.leader.is_some())
+                });
+                if !led {
+                    return Err(LogError::Away(format!("{log} has no leader")));
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Nats {
+    /// `None`: there is no such log.
+    async fn info(&self, log: &str) -> Result<Option<Info>, LogError> {
+        let found = match self.inner.context.get_stream(log).await {
+            Ok(found) => found,
+            Err(error) => {
+                return match error.kind() {
+                    GetStreamErrorKind::JetStream(error)
+                        if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                    {
+                        Ok(None)
+                    }
+                    _ => Err(LogError::away(error)),
+                };
+            }
+        };
+        Ok(Some(found.cached_info().clone()))
+    }
+
+    async fn put(&self, config: LogConfig) -> Result<Info, LogError> {
+        let name = config.name.clone();
+        self.inner
+            .context
+            .create_or_update_stream(config)
+            .await
+            .map_err(|error| LogError::Refused(format!("{name}: {error}")))
+    }
+
+    async fn put_leases(&self, bucket: String, lease: Duration) -> Result<(), LogError> {
+        let config = kv::Config {
+            bucket,
+            history: 1,
+            // The bucket forgets later than the holder stops, so that clocks may differ a little.
+            max_age: lease + lease / 2,
+            storage: StorageType::File,
+            num_replicas: self.inner.config.replicas,
+            placement: self.placement(),
+            ..kv::Config::default()
+        };
+        self.inner
+            .context
+            .create_or_update_key_value(config)
+            .await
+            .map(|_| ())
+            .map_err(LogError::refused)
+    }
+
+    pub(super) fn workers_bucket(&self) -> String {
+        format!("WORKERS_{}", self.region())
+    }
+
+    pub(super) fn rights_bucket(&self) -> String {
+        format!("RIGHTS_{}", self.region())
+    }
+
+    async fn put_durable(&self, partition: u16) -> Result<(), LogError> {
+        let region = self.region();
+        let config = pull::Config {
+            durable_name: Some(PERSIST.to_owned()),
+            filter_subject: subject::events_of(region, partition),
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::All,
+            ack_wait: ACK_WAIT,
+            max_ack_pending: PERSIST_PENDING_MAX,
+            ..pull::Config::default()
+        };
+        let log = subject::events_log(region, partition);
+        let made = self.inner.context.create_consumer_on_stream(config, log);
+        made.await.map(|_| ()).map_err(LogError::refused)
+    }
+
+    fn placement(&self) -> Option<Placement> {
+        self.inner.config.cluster.as_ref().map(|cluster| Placement {
+            cluster: Some(cluster.clone()),
+            tags: vec![format!("region:{}", self.region())],
+        })
+    }
+
+    fn base(&self, name: String, subjects: Vec<String>) -> LogConfig {
+        LogConfig {
+            name,
+            subjects,
+            storage: StorageType::File,
+            num_replicas: self.inner.config.replicas,
+            max_bytes: -1,
+            max_messages: -1,
+            max_messages_per_subject: -1,
+            max_consumers: -1,
+            allow_direct: true,
+            placement: self.placement(),
+            ..LogConfig::default()
+        }
+    }
+
+    fn events(&self, partition: u16) -> LogConfig {
+        let region = self.region();
+        let subjects = vec![subject::events_of(region, partition)];
+        LogConfig {
+            max_bytes: self.inner.config.events_bytes_max,
+            max_age: DAY * self.inner.config.events_days,
+            duplicate_window: DUPLICATE_WINDOW,
+            discard: DiscardPolicy::New,
+            republish: Some(live()),
+            ..self.base(subject::events_log(region, partition), subjects)
+        }
+    }
+
+    fn control(&self) -> LogConfig {
+        let region = self.region();
+        LogConfig {
+            max_messages_per_subject: 1,
+            allow_message_ttl: true,
+            republish: Some(live()),
+            ..self.base(
+                subject::control_log(region),
+                vec![format!("control.{region}.>")],
+            )
+        }
+    }
+
+    fn reactions(&self) -> LogConfig {
+        let region = self.region();
+        LogConfig {
+            // Each message carries the running total, so the last of a subject is all there is to keep.
+            max_messages_per_subject: 1,
+            allow_message_counter: true,
+            duplicate_window: DUPLICATE_WINDOW,
+            republish: Some(live()),
+            ..self.base(
+                subject::reactions_log(region),
+                vec![format!("reaction.{region}.>")],
+            )
+        }
+    }
+
+    fn dead(&self) -> LogConfig {
+        LogConfig {
+            max_age: DAY * DEAD_DAYS,
+            duplicate_window: DUPLICATE_WINDOW,
+            ..self.base("DEAD".to_owned(), vec!["dead.>".to_owned()])
+        }
+    }
+}
+
+fn live() -> Republish {
+    Republish {
+        source: ">".to_owned(),
+        destination: "live.>".to_owned(),
+        headers_only: false,
+    }
+}

@@ -1,0 +1,303 @@
+//! The regions as a registry: which there are, which can be seen now, and what is known of their events.
+//!
+//! A region is *known* or *away*, looked at continuously. One that is away costs its own events until it is back, and
+//! nobody else's history, start or resume: readers go by [`Regional::regions`], which leaves it out, and say so by a
+//! position without it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use chorus_protocol::timing::Backoff;
+use chorus_protocol::{Region, StreamId, subject};
+use futures_util::future::join_all;
+use tokio::sync::watch::Receiver;
+
+use super::{Answer, Link, Log, LogError, Part};
+use crate::clock;
+use crate::metrics::Metrics;
+
+/// How often a region that can be seen is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long a look may take, and whatever else is asked of a peer while somebody waits.
+const PEER_WAIT: Duration = Duration::from_secs(2);
+/// From one look at a region that is away to the next.
+const AWAY: Backoff = Backoff::new(250, 5_000);
+
+/// What is known of one region's log of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionLog {
+    /// Which incarnation, shared by all partitions.
+    pub epoch: u64,
+    /// The partitions, as of the last look.
+    pub parts: Vec<Part>,
+}
+
+impl RegionLog {
+    /// In how many partitions its events are.
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
+        u16::try_from(self.parts.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Which one a stream is in.
+    #[must_use]
+    pub fn partition(&self, stream: &StreamId) -> u16 {
+        subject::partition(stream, self.partitions())
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    log: Option<RegionLog>,
+    away: Option<Away>,
+}
+
+struct Away {
+    since: Instant,
+    why: String,
+}
+
+/// The regions of this log.
+pub struct Registry {
+    own: Region,
+    partitions: u16,
+    workers: [u16; 2],
+    peers: Vec<Region>,
+    seen: RwLock<BTreeMap<Region, Seen>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Registry {
+    /// Of a region, its peers and how its events and worker numbers are configured.
+    #[must_use]
+    pub fn new(
+        own: Region,
+        peers: Vec<Region>,
+        partitions: u16,
+        workers: [u16; 2],
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        for region in peers.iter().chain([&own]) {
+            metrics.region_away(region, false);
+        }
+        Self {
+            own,
+            partitions,
+            workers,
+            peers,
+            seen: RwLock::default(),
+            metrics,
+        }
+    }
+
+    /// The region of this process.
+    #[must_use]
+    pub fn own(&self) -> &Region {
+        &self.own
+    }
+
+    /// The other regions, whether they can be seen or not.
+    #[must_use]
+    pub fn peers(&self) -> &[Region] {
+        &self.peers
+    }
+
+    /// In how many partitions this region's events are.
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    /// The first and the last of this region's worker numbers.
+    #[must_use]
+    pub fn workers(&self) -> [u16; 2] {
+        self.workers
+    }
+
+    /// The partition of a region that a stream is in.
+    ///
+    /// # Errors
+    /// When the region was never seen.
+    pub(super) fn partition(&self, region: &Region, stream: &StreamId) -> Result<u16, LogError> {
+        if *region == self.own {
+            return Ok(subject::partition(stream, self.partitions));
+        }
+        let seen = self.read();
+        let log = seen.get(region).and_then(|seen| seen.log.as_ref());
+        let log =
+            log.ok_or_else(|| LogError::Away(format!("the log of {region} was not seen yet")))?;
+        Ok(log.partition(stream))
+    }
+
+    /// The region of that name and its incarnation, where it was seen.
+    pub(super) fn named(&self, name: &str) -> Option<(Region, u64)> {
+        let regions = self.read();
+        let (region, seen) = regions.get_key_value(name)?;
+        Some((region.clone(), seen.log.as_ref()?.epoch))
+    }
+
+    /// This region, then the peers that are not known to be away.
+    pub(super) fn seen(&self) -> Vec<Region> {
+        let seen = self.read();
+        let away = |region: &&Region| seen.get(*region).is_some_and(|seen| seen.away.is_some());
+        let peers = self.peers.iter().filter(|region| !away(region));
+        std::iter::once(&self.own).chain(peers).cloned().collect()
+    }
+
+    /// Whether it is a peer that cannot be seen now.
+    #[must_use]
+    pub fn is_away(&self, region: &Region) -> bool {
+        let peer = *region != self.own && self.peers.contains(region);
+        peer && self
+            .read()
+            .get(region)
+            .is_none_or(|seen| seen.away.is_some() || seen.log.is_none())
+    }
+
+    /// Since when a region is away, and why.
+    #[must_use]
+    pub fn away(&self, region: &Region) -> Option<(Duration, String)> {
+        let seen = self.read();
+        let away = seen.get(region)?.away.as_ref()?;
+        Some((away.since.elapsed(), away.why.clone()))
+    }
+
+    /// A line on the regions that are away; `None` when none is.
+    #[must_use]
+    pub fn why_away(&self) -> Option<String> {
+        let seen = self.read();
+        let away = seen.iter().filter_map(|(region, seen)| {
+            let away = seen.away.as_ref()?;
+            let since_s = away.since.elapsed().as_secs();
+            Some(format!(
+                "region {region} away for {since_s} s: {}",
+                away.why
+            ))
+        });
+        let away: Vec<String> = away.collect();
+        (!away.is_empty()).then(|| away.join("; "))
+    }
+
+    /// Waits for an answer that somebody waits for: a peer's only for a moment, and a peer that does not give one is
+    /// away.
+    ///
+    /// # Errors
+    /// As the answer, and when a peer's takes too long.
+    pub async fn of_peer<T>(&self, region: &Region, asked: Answer<'_, T>) -> Result<T, LogError> {
+        if *region == self.own {
+            return asked.await;
+        }
+        let answered = match tokio::time::timeout(PEER_WAIT, asked).await {
+            Ok(answered) => answered,
+            Err(_) => Err(LogError::Away("no answer in time".to_owned())),
+        };
+        if let Err(LogError::Away(why)) = &answered {
+            self.note_away(region, why);
+        }
+        answered
+    }
+
+    pub(super) fn note(&self, region: &Region, log: RegionLog) {
+        let mut regions = self.write();
+        let seen = regions.entry(region.clone()).or_default();
+        seen.log = Some(log);
+        if let Some(away) = seen.away.take() {
+            let seconds = away.since.elapsed().as_secs();
+            tracing::info!(%region, seconds, "a region is back");
+            self.metrics.region_away(region, false);
+        }
+    }
+
+    fn note_away(&self, region: &Region, why: &str) {
+        let mut regions = self.write();
+        let seen = regions.entry(region.clone()).or_default();
+        if let Some(away) = &mut seen.away {
+            why.clone_into(&mut away.why);
+            return;
+        }
+        tracing::warn!(%region, why, "a region is away");
+        self.metrics.region_away(region, true);
+        seen.away = Some(Away {
+            since: Instant::now(),
+            why: why.to_owned(),
+        });
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<Region, Seen>> {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<Region, Seen>> {
+        self.seen.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a log knows without asking.
+pub trait Regional: Send + Sync {
+    /// The regions.
+    fn registry(&self) -> &Registry;
+
+    /// How the connection stands; changes wake the receiver.
+    fn link(&self) -> Receiver<Link>;
+
+    /// Whether there is a connection.
+    fn connected(&self) -> bool;
+
+    /// The region of this process.
+    fn region(&self) -> &Region {
+        self.registry().own()
+    }
+
+    /// The regions whose logs can be read now, and what is known of them.
+    fn regions(&self) -> BTreeMap<Region, RegionLog> {
+        let own = self.region();
+        let seen = self.registry().read();
+        let known = seen.iter().filter_map(|(region, seen)| {
+            let log = seen.log.as_ref()?;
+            (seen.away.is_none() || region == own).then(|| (region.clone(), log.clone()))
+        });
+        known.collect()
+    }
+
+    /// A region's incarnation, as seen last.
+    fn epoch(&self, region: &Region) -> Option<u64> {
+        let seen = self.registry().read();
+        Some(seen.get(region)?.log.as_ref()?.epoch)
+    }
+
+    /// This region and its peers, whether they can be seen or not; this one first.
+    fn all_regions(&self) -> Vec<Region> {
+        let registry = self.registry();
+        let own = std::iter::once(&registry.own);
+        own.chain(&registry.peers).cloned().collect()
+    }
+}
+
+/// Looks at every region for ever: each for itself, so that one that is away holds no other up.
+pub async fn watch(log: Arc<dyn Log>) {
+    let regions = log.all_regions();
+    join_all(regions.iter().map(|region| watch_one(&log, region))).await;
+}
+
+async fn watch_one(log: &Arc<dyn Log>, region: &Region) {
+    let mut tries = 0;
+    loop {
+        let looked = match tokio::time::timeout(PEER_WAIT, log.look_at(region)).await {
+            Ok(looked) => looked,
+            Err(_) => Err(LogError::Away("no answer in time".to_owned())),
+        };
+        let wait = match looked {
+            Ok(_) => {
+                tries = 0;
+                LOOK
+            }
+            Err(error) => {
+                log.registry().note_away(region, &error.to_string());
+                tries += 1;
+                Duration::from_millis(AWAY.ms(tries, clock::draw()))
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
