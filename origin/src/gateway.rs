@@ -5,7 +5,8 @@
 mod admission;
 mod catch_up;
 mod directory;
-mod follower;
+#[doc(hidden)]
+pub mod follower;
 mod followers;
 mod hold;
 mod lane;
@@ -13,7 +14,6 @@ mod pop;
 mod posts;
 mod quiet;
 mod tls;
-mod totals;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ use tokio::sync::{Semaphore, watch};
 
 use self::admission::Admission;
 use self::directory::Directory;
+use self::follower::core::Bounds;
 use self::followers::{Followers, Shared};
 use crate::clock;
 use crate::config;
@@ -125,7 +126,11 @@ impl Gateway {
             pace: Arc::clone(&pace),
             name: format!("{}.{id}", log.region()),
             id,
-            newest_max: config.newest_max,
+            bounds: Bounds {
+                newest_max: config.newest_max,
+                resume_max: config.resume_max,
+            },
+            regions: watch::Sender::default(),
         }));
         let shared = Arc::new(GatewayShared {
             admission: Admission::new(limits, Arc::clone(&metrics)),

@@ -42,6 +42,8 @@ pub struct Tracker<P> {
     waiting_max: usize,
     /// The log is known to go at least this far.
     wanted: u64,
+    /// Up to here the log was known to go when the read under way was asked for.
+    asked: u64,
     reading: bool,
 }
 
@@ -57,6 +59,7 @@ impl<P> Tracker<P> {
             waiting: BTreeMap::new(),
             waiting_max,
             wanted: at,
+            asked: at,
             reading: false,
         }
     }
@@ -117,8 +120,12 @@ impl<P> Tracker<P> {
     /// Takes the last sequence the log has; true when it was not known.
     pub fn last(&mut self, last: u64) -> bool {
         self.wanted = self.wanted.max(last);
-        let heard = self.waiting.last_key_value().map_or(0, |(to, _)| *to);
-        last > self.at.max(heard)
+        last > self.at.max(self.heard())
+    }
+
+    /// The end of the last range that waits.
+    fn heard(&self) -> u64 {
+        self.waiting.last_key_value().map_or(0, |(to, _)| *to)
     }
 
     /// Whether something is known to be missing.
@@ -133,6 +140,7 @@ impl<P> Tracker<P> {
             return None;
         }
         self.reading = true;
+        self.asked = self.wanted.max(self.heard());
         Some(self.at)
     }
 
@@ -150,9 +158,13 @@ impl<P> Tracker<P> {
         }
         self.advance();
         if complete {
-            // What the log no longer has cannot be waited for.
-            self.wanted = self.wanted.min(self.at);
-            if let Some((_, (from, _))) = self.waiting.first_key_value() {
+            // What the log no longer has cannot be waited for. What was heard of since it was asked is not in its answer.
+            if self.wanted <= self.asked {
+                self.wanted = self.wanted.min(self.at);
+            }
+            while let Some((_, (from, _))) = self.waiting.first_key_value()
+                && *from <= self.asked
+            {
                 self.at = self.at.max(*from);
                 self.advance();
             }
@@ -308,6 +320,22 @@ mod tests {
         let steps = tracker.take();
         assert_eq!((steps[0].to, tracker.at()), (9, 9));
         assert_eq!(tracker.wants(), None);
+    }
+
+    #[test]
+    fn what_was_heard_of_during_a_read_is_read_next() {
+        let mut tracker = Tracker::new(1, 0, 10);
+        tracker.hear(1, 2, 2);
+        assert_eq!(tracker.wants(), Some(0));
+        // 3 and 4 are written after the log was read, and 3 is lost live.
+        tracker.hear(3, 4, 4);
+        tracker.read([(1, 1), (2, 2)], true);
+        assert_eq!((tracker.at(), tracker.wants()), (2, Some(2)));
+        tracker.last(6);
+        tracker.read([(3, 3), (4, 4)], true);
+        assert_eq!(tracker.wants(), Some(4), "the log goes on to 6");
+        let seen: Vec<u64> = tracker.take().iter().map(|step| step.payload).collect();
+        assert_eq!(seen, [1, 2, 3, 4]);
     }
 
     #[test]

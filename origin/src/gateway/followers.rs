@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use chorus_protocol::{Region, StreamId};
 use chorus_quic::Pace;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 
-use super::follower::{self, ASKS_MAX, Ask, Attached, LaneId};
-use super::quiet::Quiet;
+use super::follower::core::{Bounds, LaneId, Regions, Standing};
+use super::follower::{self, ASKS_MAX, Ask, standings};
 use crate::history::History;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
@@ -28,7 +28,9 @@ pub(super) struct Shared {
     pub(super) id: String,
     /// `<region>.<id>`.
     pub(super) name: String,
-    pub(super) newest_max: usize,
+    pub(super) bounds: Bounds,
+    /// The regions as of the last comparison of last sequences.
+    pub(super) regions: watch::Sender<Regions>,
 }
 
 /// The followers by stream.
@@ -52,29 +54,12 @@ impl Followers {
         self.next_lane.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Attaches a lane to the stream's follower, starting one when there is none; on the quiet lane, where that is
-    /// given and the stream is quiet. Waits while the log is away.
-    pub(super) async fn attach(
-        self: &Arc<Self>,
-        stream: &StreamId,
-        lane: LaneId,
-        connection: &quinn::Connection,
-        quiet: Option<&Quiet>,
-    ) -> Attached {
-        loop {
-            let (answer, attached) = oneshot::channel();
-            let ask = Ask::Attach {
-                lane,
-                connection: connection.clone(),
-                quiet: quiet.cloned(),
-                answer,
-            };
-            if self.follower(stream).send(ask).await.is_ok()
-                && let Ok(attached) = attached.await
-            {
-                return attached;
-            }
+    /// Asks something of the stream's follower, starting one when there is none; waits while it is busy.
+    pub(super) async fn send(self: &Arc<Self>, stream: &StreamId, ask: Ask) {
+        let mut ask = ask;
+        while let Err(mpsc::error::SendError(unheard)) = self.follower(stream).send(ask).await {
             // It ended in between; the next one is started. It gives way to whoever removes it.
+            ask = unheard;
             tokio::task::yield_now().await;
         }
     }
@@ -153,7 +138,19 @@ impl Followers {
                 told.clear();
                 self.ask_all(|| Ask::Reconnected);
             }
-            for region in self.shared.log.regions().into_keys() {
+            let regions = standings(&self.shared.log);
+            let known = regions.clone();
+            let changed = self.shared.regions.send_if_modified(|before| {
+                let changed = *before != regions;
+                *before = regions;
+                changed
+            });
+            if changed {
+                self.ask_all(|| Ask::Regions);
+            }
+            let known = known.into_iter();
+            let known = known.filter(|(_, standing)| *standing != Standing::Away);
+            for (region, _) in known {
                 let told = told.entry(region.clone()).or_default();
                 if let Err(error) = self.compare(&region, told).await {
                     tracing::debug!(%region, %error, "last sequences cannot be compared");

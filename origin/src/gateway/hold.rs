@@ -1,29 +1,30 @@
-//! A stream held for a PoP: the answer, then a delivery lane that never skips.
-//!
-//! A PoP that reads too slowly fills its queue; its lane then writes what it has and catches up from the log, from the
-//! last position written. Only what is too much to catch up with is a gap, and then the PoP is told.
+//! A stream held for a PoP: its follower decides what the PoP is told and by which way deliveries go; this writes the
+//! answers and the lane of its own.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chorus_protocol::backhaul::{Held, Lane, StreamState, ToPop};
+use bytes::Bytes;
+use chorus_protocol::backhaul::{Held, Lane, ToPop};
 use chorus_protocol::stream::{Life, Revision};
-use chorus_protocol::{Position, Region, StreamId};
+use chorus_protocol::{Position, StreamId};
 use quinn::{SendStream, VarInt};
 use tokio::sync::{mpsc, watch};
 
-use super::catch_up::{Missed, missed};
 use super::directory::Found;
-use super::follower::{Ask, Attached, Frame, LaneId, Ready, Way, encode};
+use super::follower::core::{Answer, LaneId};
+use super::follower::{Ask, Outlet, TOLD_MAX, Told};
 use super::lane::{self, LaneError};
 use super::pop::Pop;
-use super::quiet::Quiet;
 use crate::metrics::Metrics;
 
 /// From one try to the next while the log is away.
 const RETRY: Duration = Duration::from_millis(200);
-/// The error code of a lane that is replaced by another one.
+/// The error code of a lane that is replaced by another one, or of which no more is wanted.
 const REPLACED: VarInt = VarInt::from_u32(1);
+/// Deliveries written in one go.
+const GROUP_MAX: usize = 64;
 
 /// One held stream.
 pub(super) struct Hold {
@@ -38,7 +39,7 @@ impl Drop for Hold {
         self.pop
             .shared
             .followers
-            .ask(&self.stream, Ask::Detach { lane: self.lane });
+            .ask(&self.stream, Ask::Release { lane: self.lane });
     }
 }
 
@@ -57,108 +58,87 @@ pub(super) async fn hold(
 }
 
 impl Hold {
-    async fn run(&self, have: Option<Position>, knows: Option<Revision>) -> Result<(), LaneError> {
+    async fn run(
+        &self,
+        mut have: Option<Position>,
+        knows: Option<Revision>,
+    ) -> Result<(), LaneError> {
         // From before it is looked up, so that no change falls in between.
         let lives = self.pop.shared.directory.watch(&self.stream);
         let Some(life) = self.life().await else {
             return self.answer(Held::Unknown).await;
         };
-        let attached = self.attach(Some(&self.pop.quiet)).await;
-        let mut told = life.revision();
-        let (cursor, missed) = match have {
-            None => {
-                let at = attached.at.clone();
-                let state = self.state(&life, &attached);
-                self.answer(Held::Fresh(Box::new(state))).await?;
-                (at, Vec::new())
-            }
-            Some(have) => match self.missed(&have, &attached.at).await {
-                Missed::All(ranges) => {
-                    self.answer(Held::Resumed).await?;
-                    told = knows.unwrap_or_default();
-                    (have, ranges)
-                }
-                Missed::Gap => (self.tell_gap(&life, &attached).await?, Vec::new()),
+        let mut known = Known {
+            lives,
+            life,
+            told: knows.unwrap_or_default(),
+        };
+        // A follower that ends under a hold is followed by another one.
+        loop {
+            self.follow(&mut have, &mut known).await?;
+        }
+    }
+
+    /// Does as one follower says, until it ends; `have` is what the PoP has at least.
+    async fn follow(
+        &self,
+        have: &mut Option<Position>,
+        known: &mut Known,
+    ) -> Result<(), LaneError> {
+        let (tell, mut told) = mpsc::channel(TOLD_MAX);
+        let ask = Ask::Hold {
+            lane: self.lane,
+            have: have.clone(),
+            outlet: Outlet {
+                connection: self.pop.connection.clone(),
+                quiet: self.pop.quiet.clone(),
+                told: tell,
+                own: None,
             },
         };
-        tokio::select! {
-            ended = self.deliver(life, cursor, missed, attached.way) => ended,
-            ended = self.tell_lives(lives, told) => ended,
-        }
-    }
-
-    /// Tells the PoP each time the stream itself changes; `told` is what it knows.
-    async fn tell_lives(
-        &self,
-        mut lives: watch::Receiver<Found>,
-        mut told: Revision,
-    ) -> Result<(), LaneError> {
+        self.pop.shared.followers.send(&self.stream, ask).await;
+        let mut own = Own::new(self);
+        let mut answered = false;
         loop {
-            let now = lives.borrow_and_update().clone();
-            if let Some(life) = now.filter(|life| life.revision() > told) {
-                told = life.revision();
-                let (stream, life) = (self.stream.clone(), Box::new((*life).clone()));
-                self.pop.tell(&ToPop::Life { stream, life }).await?;
-            }
-            lives.changed().await.map_err(LaneError::gone)?;
-        }
-    }
-
-    /// Sees to it that everything after `cursor` gets there: what was `missed`, then what the follower hands out. The
-    /// stream begins on the quiet lane; when it leaves that, it goes on over a lane of its own.
-    async fn deliver(
-        &self,
-        life: Arc<Life>,
-        mut cursor: Position,
-        mut missed: Vec<Range>,
-        mut way: Way,
-    ) -> Result<(), LaneError> {
-        let mut own = None;
-        loop {
-            match way {
-                Way::Quiet(left) => {
-                    for frame in frames(missed) {
-                        let stream = self.stream.clone();
-                        let put = self.pop.quiet.send((stream, frame)).await;
-                        put.map_err(|_| LaneError::gone("no quiet lane"))?;
+            tokio::select! {
+                biased;
+                told = told.recv() => match told {
+                    None => return Ok(()),
+                    Some(Told::Answer(answer)) => {
+                        known.look();
+                        if let Answer::Fresh(snapshot) | Answer::Gap(snapshot) = &answer {
+                            own = Own::new(self);
+                            known.told = known.life.revision();
+                            *have = Some(snapshot.at.clone());
+                        }
+                        self.answer(answer.held(&known.life)).await?;
+                        answered = true;
+                        self.tell_life(known).await?;
                     }
-                    cursor = left.await.map_err(LaneError::gone)?;
-                }
-                Way::Own(frames) => {
-                    let lane = match &mut own {
-                        Some(lane) => lane,
-                        None => own.insert(OwnLane::open(self).await?),
-                    };
-                    lane.deliver(missed, frames, &mut cursor).await?;
+                    Some(Told::Own(queue)) => own.write(queue),
+                    Some(Told::Quiet) => own.leave(),
+                },
+                drained = own.written() => if drained? {
+                    let lane = self.lane;
+                    self.pop.shared.followers.send(&self.stream, Ask::Drained { lane }).await;
+                },
+                changed = known.lives.changed(), if answered => {
+                    changed.map_err(LaneError::gone)?;
+                    self.tell_life(known).await?;
                 }
             }
-            let attached = self.attach(None).await;
-            missed = match self.missed(&cursor, &attached.at).await {
-                Missed::All(ranges) => ranges,
-                Missed::Gap => {
-                    if let Some(mut lane) = own.take() {
-                        let _ = lane.stream.reset(REPLACED);
-                    }
-                    cursor = self.restart(&life, &attached).await?;
-                    Vec::new()
-                }
-            };
-            way = attached.way;
         }
     }
 
-    async fn restart(&self, life: &Arc<Life>, attached: &Attached) -> Result<Position, LaneError> {
-        // The stream may have changed since it was held first.
-        let found = self.pop.shared.directory.find(&self.stream).await;
-        let life = found.ok().flatten().unwrap_or_else(|| Arc::clone(life));
-        self.tell_gap(&life, attached).await
-    }
-
-    async fn tell_gap(&self, life: &Life, attached: &Attached) -> Result<Position, LaneError> {
-        let state = self.state(life, attached);
-        let at = state.at.clone();
-        self.answer(Held::Gap(Box::new(state))).await?;
-        Ok(at)
+    /// Tells the PoP how the stream itself stands, when it does not know that.
+    async fn tell_life(&self, known: &mut Known) -> Result<(), LaneError> {
+        known.look();
+        if known.life.revision() <= known.told {
+            return Ok(());
+        }
+        known.told = known.life.revision();
+        let (stream, life) = (self.stream.clone(), Box::new((*known.life).clone()));
+        self.pop.tell(&ToPop::Life { stream, life }).await
     }
 
     /// The stream, or `None` when there is none; waits while the log is away.
@@ -174,126 +154,153 @@ impl Hold {
         }
     }
 
-    async fn attach(&self, quiet: Option<&Quiet>) -> Attached {
-        let pop = &self.pop;
-        let followers = &pop.shared.followers;
-        followers
-            .attach(&self.stream, self.lane, &pop.connection, quiet)
-            .await
-    }
-
-    /// Reads what was missed; waits while the log is away.
-    async fn missed(&self, from: &Position, to: &Position) -> Missed {
-        let shared = &self.pop.shared;
-        loop {
-            let read = missed(&shared.log, &self.stream, from, to, shared.resume_max).await;
-            match read {
-                Ok(missed) => return missed,
-                Err(error) => tracing::debug!(stream = %self.stream, %error, "cannot catch up yet"),
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
-    fn state(&self, life: &Life, attached: &Attached) -> StreamState {
-        StreamState {
-            info: life.info.clone(),
-            life_seq: life.seq,
-            at: attached.at.clone(),
-            newest: attached.newest.clone(),
-            comment_count: attached.comment_count,
-            reactions: attached.reactions.clone(),
-            viewer_count: attached.viewer_count,
-        }
-    }
-
     async fn answer(&self, held: Held) -> Result<(), LaneError> {
         let stream = self.stream.clone();
         self.pop.tell(&ToPop::Held { stream, held }).await
     }
 }
 
-/// What a region's log holds of what was missed.
-type Range = (Region, u64, Ready);
-
-fn frames(ranges: Vec<Range>) -> Vec<Frame> {
-    let mut frames = Vec::new();
-    for (region, epoch, ready) in ranges {
-        encode(&region, epoch, ready, &mut frames);
-    }
-    frames
+/// What is known of the stream itself, and what the PoP knows.
+struct Known {
+    lives: watch::Receiver<Found>,
+    life: Arc<Life>,
+    told: Revision,
 }
 
-/// A delivery lane of one stream.
+impl Known {
+    fn look(&mut self) {
+        if let Some(life) = &*self.lives.borrow_and_update()
+            && life.revision() > self.life.revision()
+        {
+            self.life = Arc::clone(life);
+        }
+    }
+}
+
+type Writing<'a> = Pin<Box<dyn Future<Output = Result<OwnLane<'a>, LaneError>> + Send + 'a>>;
+
+/// The stream's own lane, when it has one: opened with its first queue.
+struct Own<'a> {
+    hold: &'a Hold,
+    lane: Option<OwnLane<'a>>,
+    writing: Option<Writing<'a>>,
+    next: Option<mpsc::Receiver<Bytes>>,
+    leaves: bool,
+}
+
+impl<'a> Own<'a> {
+    fn new(hold: &'a Hold) -> Self {
+        Self {
+            hold,
+            lane: None,
+            writing: None,
+            next: None,
+            leaves: false,
+        }
+    }
+
+    /// Writes what comes down the queue, after all of the one before.
+    fn write(&mut self, queue: mpsc::Receiver<Bytes>) {
+        self.leaves = false;
+        if self.writing.is_some() {
+            self.next = Some(queue);
+            return;
+        }
+        let (hold, lane) = (self.hold, self.lane.take());
+        self.writing = Some(Box::pin(async move {
+            let mut lane = match lane {
+                Some(lane) => lane,
+                None => OwnLane::open(hold).await?,
+            };
+            lane.write(queue).await?;
+            Ok(lane)
+        }));
+    }
+
+    /// Finishes the lane, when all of its queue is written.
+    fn leave(&mut self) {
+        self.leaves = self.writing.is_some();
+        if let Some(lane) = self.lane.take() {
+            lane.finish();
+        }
+    }
+
+    /// Waits until a queue ended and all of it is written; true when it ended because it was full.
+    async fn written(&mut self) -> Result<bool, LaneError> {
+        let Some(writing) = &mut self.writing else {
+            return std::future::pending().await;
+        };
+        let lane = writing.await;
+        self.writing = None;
+        let lane = lane?;
+        if let Some(queue) = self.next.take() {
+            self.lane = Some(lane);
+            self.write(queue);
+            return Ok(false);
+        }
+        if std::mem::take(&mut self.leaves) {
+            lane.finish();
+            return Ok(false);
+        }
+        self.lane = Some(lane);
+        Ok(true)
+    }
+}
+
+/// A delivery lane of one stream; dropped without [`OwnLane::finish`], what was not read of it is obsolete.
 struct OwnLane<'a> {
     stream: SendStream,
     metrics: &'a Metrics,
+    finished: bool,
 }
 
 impl<'a> OwnLane<'a> {
     async fn open(hold: &'a Hold) -> Result<Self, LaneError> {
-        let mut stream = hold
-            .pop
-            .connection
-            .open_uni()
-            .await
-            .map_err(LaneError::gone)?;
+        let connection = &hold.pop.connection;
+        let mut stream = connection.open_uni().await.map_err(LaneError::gone)?;
         let first = Lane::Deliveries {
             stream: hold.stream.clone(),
         };
         lane::write(&mut stream, &first).await?;
         let metrics = &hold.pop.shared.metrics;
         metrics.lanes.inc();
-        Ok(Self { stream, metrics })
+        Ok(Self {
+            stream,
+            metrics,
+            finished: false,
+        })
     }
 
-    /// Writes what was missed, then what the follower hands out until there is no more: the lane was too slow, or the
-    /// follower ended.
-    async fn deliver(
-        &mut self,
-        missed: Vec<Range>,
-        mut frames_to_come: mpsc::Receiver<Frame>,
-        cursor: &mut Position,
-    ) -> Result<(), LaneError> {
+    async fn write(&mut self, mut queue: mpsc::Receiver<Bytes>) -> Result<(), LaneError> {
         let stopped = self.stream.stopped();
-        let deliver = async {
-            for frame in frames(missed) {
-                write(&mut self.stream, frame, cursor).await?;
-            }
-            while let Some(frame) = frames_to_come.recv().await {
-                write(&mut self.stream, frame, cursor).await?;
+        let write = async {
+            let mut group = Vec::new();
+            while queue.recv_many(&mut group, GROUP_MAX).await > 0 {
+                let written = self.stream.write_all_chunks(&mut group).await;
+                written.map_err(LaneError::gone)?;
+                group.clear();
             }
             Ok(())
         };
         tokio::select! {
-            delivered = deliver => delivered,
+            written = write => written,
             // The PoP wants no more of it.
             _ = stopped => Err(LaneError::gone("stopped")),
         }
+    }
+
+    fn finish(mut self) {
+        self.finished = true;
+        // Else it is stopped, or the connection gone.
+        let _ = self.stream.finish();
     }
 }
 
 impl Drop for OwnLane<'_> {
     fn drop(&mut self) {
         self.metrics.lanes.dec();
+        if !self.finished {
+            let _ = self.stream.reset(REPLACED);
+        }
     }
-}
-
-async fn write(
-    stream: &mut SendStream,
-    frame: Frame,
-    cursor: &mut Position,
-) -> Result<(), LaneError> {
-    let to = frame.offset();
-    // The PoP is ahead: it had this from another gateway.
-    let known = cursor.get(&frame.region);
-    if known.is_some_and(|known| known.epoch == to.epoch && known.seq >= to.seq) {
-        return Ok(());
-    }
-    stream
-        .write_chunk(frame.bytes)
-        .await
-        .map_err(LaneError::gone)?;
-    cursor.advance(&frame.region, to);
-    Ok(())
 }

@@ -14,9 +14,9 @@ use quinn::{SendStream, VarInt};
 use tokio::task::AbortHandle;
 
 use super::follower::Ask;
+use super::follower::core::PopProcess;
 use super::lane::{self, LaneError, Reader};
 use super::quiet::{self, Quiet};
-use super::totals::PopProcess;
 use super::{GatewayShared, catch_up, hold, posts};
 use crate::clock;
 use crate::log::Lease;

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chorus_protocol::StreamId;
 use chorus_protocol::backhaul::{Lane, write_frame, write_quiet};
 use chorus_quic::Pace;
 use tokio::sync::mpsc;
 
-use super::follower::Frame;
+use super::follower::core::Frame;
 use super::lane::LaneError;
 
 /// Deliveries waiting for one PoP's quiet lane; at the bound a stream goes on over a lane of its own.
@@ -18,8 +19,8 @@ const WAITING_MAX: usize = 8_192;
 /// Deliveries written at once.
 const GROUP_MAX: usize = 1_024;
 
-/// The way onto a PoP's quiet lane.
-pub(super) type Quiet = mpsc::Sender<(StreamId, Frame)>;
+/// The way onto a PoP's quiet lane: whose, and a frame's bytes.
+pub(super) type Quiet = mpsc::Sender<(StreamId, Bytes)>;
 
 /// Starts the lane; it is opened with its first delivery and ends when the last way onto it is dropped.
 pub(super) fn start(connection: quinn::Connection, pace: Arc<Pace>) -> Quiet {
@@ -35,7 +36,7 @@ pub(super) fn start(connection: quinn::Connection, pace: Arc<Pace>) -> Quiet {
 async fn write(
     connection: &quinn::Connection,
     pace: &Pace,
-    mut waiting: mpsc::Receiver<(StreamId, Frame)>,
+    mut waiting: mpsc::Receiver<(StreamId, Bytes)>,
 ) -> Result<(), LaneError> {
     let mut group = Vec::with_capacity(GROUP_MAX);
     let mut lane = None;
@@ -50,7 +51,7 @@ async fn write(
             }
         };
         for (stream, frame) in group.drain(..) {
-            write_quiet(&stream, frame.delivery(), &mut bytes)?;
+            write_quiet(&stream, Frame::delivery(&frame), &mut bytes)?;
         }
         lane.write_chunk(bytes.into())
             .await

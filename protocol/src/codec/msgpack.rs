@@ -217,6 +217,22 @@ pub fn write_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// Writes bytes, as `rmp_serde` does.
+pub fn write_binary(out: &mut Vec<u8>, bytes: &[u8]) {
+    match bytes.len() {
+        len @ 0..0x100 => out.extend_from_slice(&[0xc4, len as u8]),
+        len @ 0x100..0x1_0000 => {
+            out.push(0xc5);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(0xc6);
+            out.extend_from_slice(&(len as u32).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(bytes);
+}
+
 /// Writes a whole number in its shortest form, as `rmp_serde` does.
 pub fn write_number(out: &mut Vec<u8>, number: u64) {
     match number {

@@ -1,366 +1,297 @@
-//! A follower at work: live messages, asks and deadlines come in, frames and datagrams go out.
+//! A follower at work: live messages, asks, answers and deadlines go into the core; what it wants is done.
 
+use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chorus_protocol::backhaul::{Datagram, write_bare, write_frame};
-use chorus_protocol::gap::Heard;
-use chorus_protocol::server::Reactions;
-use chorus_protocol::session::Delivery;
-use chorus_protocol::{Event, Region, StreamId};
+use chorus_protocol::StreamId;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
-use super::{Ask, Ended, Follower, Frame, Out, Reading, Ready, Subscriptions};
-use crate::log::{Live, Log, LogError, Tail};
+use super::core::{Core, Frame, Heard, LaneId, Out};
+use super::reads::{Done, Task, perform, standings};
+use super::{Ask, Ended, Outlet, Subscriptions};
+use crate::clock;
+use crate::gateway::followers::Shared;
+use crate::log::Live;
 
-/// Events of one delivery.
-pub(in crate::gateway) const DELIVERY_EVENTS_MAX: usize = 500;
-/// What an event takes encoded, about: a buffer of the right size need not grow.
-const ENCODED_BYTES: usize = 384;
 /// Live messages taken together.
-const GROUP_MAX: usize = DELIVERY_EVENTS_MAX;
+const GROUP_MAX: usize = 500;
 /// Live messages whose room is kept for the next ones; a follower of a quiet stream needs no more.
 const GROUP_KEPT: usize = 32;
 /// Groups of live messages taken before what else there may be is looked at first.
 const AHEAD_MAX: usize = 8;
-/// Events read from the log at once to close a hole.
-const REPAIR_EVENTS_MAX: usize = 2_000;
-/// How long live messages get before a last sequence that is ahead of them counts as a loss.
-const SUSPECT_MS: u64 = 150;
-/// How long a follower stays when nobody holds its stream: viewers come and go.
-const LINGER_MS: u64 = 5_000;
-/// Reaction types in one datagram, so that it fits a packet.
-const DATAGRAM_TYPES_MAX: usize = 20;
-/// From a failed read of the log to the next.
-const REPAIR_PAUSE: Duration = Duration::from_millis(100);
 
-type Repair = (Region, Result<Tail, LogError>);
-
-impl Follower {
-    pub(super) async fn serve(
-        mut self,
-        mut subscriptions: Subscriptions,
-        asks: &mut mpsc::Receiver<Ask>,
-    ) -> Ended {
-        let started = Instant::now();
-        let now_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut repairs = FuturesUnordered::new();
-        self.idle_since_ms = Some(0);
-        // One timer, set anew only when another time is due: a comment changes nothing of it.
-        let mut wake = pin!(tokio::time::sleep(Duration::ZERO));
-        let mut set_to_ms = None;
-        let mut said_ms = self.said_due_ms();
-        let mut group = Vec::new();
-        let mut frames = Vec::new();
-        let mut ahead = 0;
-        loop {
-            let due_ms = self.due_ms(said_ms);
-            if due_ms != set_to_ms
-                && let Some(at) = due_ms
-            {
-                wake.as_mut()
-                    .reset((started + Duration::from_millis(at)).into());
+pub(super) async fn serve(
+    stream: StreamId,
+    shared: Arc<Shared>,
+    mut subscriptions: Subscriptions,
+    asks: &mut mpsc::Receiver<Ask>,
+) -> Ended {
+    let mut regions = shared.regions.subscribe();
+    let mut follower = Follower {
+        core: Core::new(stream.clone(), shared.bounds, clock::draw(), 0),
+        out: Out::default(),
+        lanes: HashMap::new(),
+        started: Instant::now(),
+        stream,
+        shared,
+    };
+    follower.core.regions(standings(&follower.shared.log));
+    let mut reads = FuturesUnordered::new();
+    // One timer, set anew only when another time is due: a comment changes nothing of it.
+    let mut wake = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut set_to_ms = None;
+    let mut group = Vec::new();
+    let mut ahead = 0;
+    loop {
+        follower.act().await;
+        for task in follower.tasks() {
+            let shared = Arc::clone(&follower.shared);
+            reads.push(perform(shared, follower.stream.clone(), task));
+        }
+        if follower.out.end {
+            return Ended::Idle;
+        }
+        let due_ms = follower.core.next();
+        if due_ms != set_to_ms
+            && let Some(at) = due_ms
+        {
+            let at = follower.started + Duration::from_millis(at);
+            wake.as_mut().reset(at.into());
+        }
+        set_to_ms = due_ms;
+        // Live messages are nearly all that comes: trying them first leaves the others alone at most wake-ups. Those are
+        // not starved: after some groups they go first, and in a flood they take turns with it. Among them the rare and
+        // bounded ones are first. Every turn looks at deadlines, whatever it is for.
+        let mut live = false;
+        let started = follower.core.is_started();
+        tokio::select! {
+            biased;
+            () = subscriptions.events.next_group(GROUP_MAX, &mut group), if started && ahead < AHEAD_MAX => {
+                live = true;
+                if group.is_empty() { return Ended::Closed }
+                follower.hear(&mut group);
             }
-            set_to_ms = due_ms;
-            // Live messages are nearly all that comes: trying them first leaves the others alone at most wake-ups.
-            // Those are not starved: after some groups they go first, and in a flood they take turns with it. Among
-            // them the rare and bounded ones are first. Every turn looks at deadlines, whatever it is for.
-            let mut live = false;
-            tokio::select! {
-                biased;
-                () = subscriptions.events.next_group(GROUP_MAX, &mut group), if ahead < AHEAD_MAX => {
-                    live = true;
-                    if let Err(ended) = self.hear(&mut group) { return ended }
+            Some(done) = reads.next(), if !reads.is_empty() => follower.done(done),
+            ask = asks.recv() => match ask {
+                Some(ask) => follower.asked(ask),
+                None => return Ended::Closed,
+            },
+            report = subscriptions.presence.next() => match report {
+                Some(report) if report.gateway == follower.shared.name => {}
+                Some(report) => {
+                    let now_ms = follower.now_ms();
+                    follower.core.elsewhere(now_ms, report.gateway, report.viewers);
                 }
-                Some(repair) = repairs.next(), if !repairs.is_empty() => self.repaired(repair),
-                ask = asks.recv() => match ask {
-                    Some(ask) => self.asked(ask, now_ms()),
-                    None => return Ended::Closed,
-                },
-                report = subscriptions.presence.next() => match report {
-                    Some(report) if report.gateway == self.shared.name => {}
-                    Some(report) => self.viewers.elsewhere(report.gateway, report.viewers, now_ms()),
-                    None => return Ended::Closed,
-                },
-                reaction = subscriptions.reactions.next() => match reaction {
-                    Some((region, kind, total)) => self.totals.note(region, kind, total),
-                    None => return Ended::Closed,
-                },
-                () = &mut wake, if set_to_ms.is_some() => set_to_ms = None,
-                () = std::future::ready(()), if ahead >= AHEAD_MAX => {
-                    // None of the others has anything.
-                    ahead = 0;
-                    continue;
-                }
-            }
-            ahead = if live {
-                ahead + 1
-            } else {
-                ahead.saturating_sub(1)
-            };
-            let now = now_ms();
-            // Live messages change nothing of the totals.
-            let mut changed = !live;
-            if self.totals_stale {
-                changed = true;
-                self.totals_stale = self.read_totals().await.is_err();
-            }
-            self.look_at_suspects(now);
-            self.forward(now, &mut frames);
-            for (region, reading) in &mut self.trackers {
-                if let Some(after) = reading.tracker.wants() {
-                    let log = self.shared.log.clone();
-                    repairs.push(read(log, region.clone(), self.stream.clone(), after));
-                }
-            }
-            if changed {
-                said_ms = self.said_due_ms();
-            }
-            if said_ms.is_some_and(|at| at <= now) {
-                self.tell(now).await;
-                said_ms = self.said_due_ms();
-            }
-            if self.idle(now) {
-                return Ended::Idle;
+                None => return Ended::Closed,
+            },
+            reaction = subscriptions.reactions.next() => match reaction {
+                Some((region, kind, total)) => follower.core.reaction(region, kind, total),
+                None => return Ended::Closed,
+            },
+            () = &mut wake, if set_to_ms.is_some() => set_to_ms = None,
+            () = std::future::ready(()), if ahead >= AHEAD_MAX => {
+                // None of the others has anything.
+                ahead = 0;
+                continue;
             }
         }
+        ahead = if live {
+            ahead + 1
+        } else {
+            ahead.saturating_sub(1)
+        };
+        if !live {
+            follower.sweep_lanes();
+            if regions.has_changed().unwrap_or(false) {
+                let regions = regions.borrow_and_update().clone();
+                follower.core.regions(regions);
+            }
+        }
+    }
+}
+
+struct Follower {
+    stream: StreamId,
+    shared: Arc<Shared>,
+    core: Core,
+    out: Out,
+    lanes: HashMap<LaneId, Outlet>,
+    started: Instant,
+}
+
+impl Follower {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Takes a group of live messages.
-    fn hear(&mut self, group: &mut Vec<Live>) -> Result<(), Ended> {
-        if group.is_empty() {
-            return Err(Ended::Closed);
-        }
+    fn hear(&mut self, group: &mut Vec<Live>) {
         // The quiet lane counts for all quiet streams.
-        if self.rate.is_busy() {
+        if self.core.is_busy() {
             self.shared.pace.count(group.len());
         }
         for live in group.drain(..) {
-            let Some(reading) = self.trackers.get_mut(&live.event.region) else {
-                return Err(Ended::Regions);
-            };
-            let tracker = &mut reading.tracker;
-            if tracker.epoch() != live.event.epoch {
-                return Err(Ended::Regions);
-            }
-            if tracker.hear(live.previous, live.event.seq, live.event) == Heard::Hole {
-                self.shared.metrics.gaps_seen.inc();
-            }
+            let (event, previous) = (live.event, live.previous);
+            self.core.hear(Heard { event, previous });
         }
         group.shrink_to(GROUP_KEPT);
-        Ok(())
     }
 
-    fn asked(&mut self, ask: Ask, now_ms: u64) {
+    fn asked(&mut self, ask: Ask) {
+        let now_ms = self.now_ms();
         match ask {
-            Ask::Attach {
-                lane,
-                connection,
-                quiet,
-                answer,
-            } => self.attach(lane, connection, quiet, answer),
-            Ask::Detach { lane } => {
+            Ask::Hold { lane, have, outlet } => {
+                self.lanes.insert(lane, outlet);
+                self.core.hold(lane, have);
+            }
+            Ask::Release { lane } => {
                 self.lanes.remove(&lane);
+                self.core.release(now_ms, lane);
             }
-            Ask::Last { region, last } => {
-                let behind = |reading: &Reading| reading.forwarded < last;
-                if self.trackers.get(&region).is_some_and(behind) {
-                    self.suspects.insert(region, last);
-                    self.suspect_at_ms.get_or_insert(now_ms + SUSPECT_MS);
-                }
-            }
-            Ask::Viewing { pop, viewers } => self.viewers.here(pop, viewers, now_ms),
-            Ask::Gone { pop } => self.viewers.gone(&pop),
-            Ask::Reconnected => self.totals_stale = true,
+            Ask::Drained { lane } => self.core.drained(lane),
+            Ask::Last { region, last } => self.core.last(now_ms, region, last),
+            Ask::Viewing { pop, viewers } => self.core.viewing(now_ms, pop, viewers),
+            Ask::Gone { pop } => self.core.gone(&pop),
+            Ask::Reconnected => self.core.reconnected(),
+            // Looked at in every turn.
+            Ask::Regions => {}
         }
     }
 
-    fn repaired(&mut self, (region, read): Repair) {
-        let Some(reading) = self.trackers.get_mut(&region) else {
-            return;
-        };
-        let tracker = &mut reading.tracker;
-        match read {
-            Ok(tail) => {
-                let found = tail.events.into_iter().map(|event| (event.seq, event));
-                let missing = tracker.read(found, tail.complete);
-                if missing > 0 {
-                    self.shared.metrics.gaps_repaired.inc();
-                    tracing::debug!(stream = %self.stream, %region, missing, "closed a hole from the log");
+    fn done(&mut self, done: Done) {
+        let now_ms = self.now_ms();
+        let stream = &self.stream;
+        match done {
+            Done::History(past) => {
+                if let Err(error) = &past {
+                    tracing::debug!(%stream, %error, "cannot read the history yet");
                 }
+                // As the history saw them.
+                self.core.regions(standings(&self.shared.log));
+                self.core.history(now_ms, past.ok());
             }
-            Err(error) => {
-                tracing::debug!(stream = %self.stream, %region, %error, "a hole cannot be closed yet");
-                tracker.not_read();
+            Done::Totals(region, totals) => {
+                if let Err(error) = &totals {
+                    tracing::debug!(%stream, %region, %error, "cannot read the totals yet");
+                }
+                self.core.totals(now_ms, region, totals.ok());
             }
-        }
-    }
-
-    fn look_at_suspects(&mut self, now_ms: u64) {
-        if self.suspect_at_ms.is_none_or(|at| at > now_ms) {
-            return;
-        }
-        self.suspect_at_ms = None;
-        for (region, last) in std::mem::take(&mut self.suspects) {
-            if let Some(reading) = self.trackers.get_mut(&region)
-                && reading.tracker.last(last)
-            {
-                self.shared.metrics.tail_repairs.inc();
+            Done::Log(read, found) => {
+                if let Err(error) = &found {
+                    tracing::debug!(%stream, region = %read.region, %error, "cannot read the log yet");
+                }
+                self.core.read(now_ms, &read, found.ok());
             }
         }
     }
 
-    /// Hands on what is ready; `frames` is empty before and after.
-    fn forward(&mut self, now_ms: u64, frames: &mut Vec<Frame>) {
-        let mut forwarded = 0;
-        for (region, reading) in &mut self.trackers {
-            let epoch = reading.tracker.epoch();
-            if let Some(ready) = reading.take() {
-                forwarded += ready.events.len();
-                for event in encode(region, epoch, ready, frames) {
-                    let by = self.newest.take(&event);
-                    self.comment_count = self.comment_count.saturating_add_signed(by);
-                }
+    /// Does what the core wants, but for the reads.
+    async fn act(&mut self) {
+        let now_ms = self.now_ms();
+        loop {
+            self.core.flush(now_ms, &mut self.out);
+            self.count();
+            let all_taken = self.hand_over(now_ms);
+            self.out.frames.clear();
+            if all_taken {
+                break;
             }
         }
-        let metrics = &self.shared.metrics;
-        metrics.items_followed.inc_by(forwarded as u64);
-        if forwarded > 0 && self.rate.count(forwarded, now_ms) {
-            // Their holds attach again, with a lane of their own.
-            self.lanes.retain(|_, lane| matches!(lane.out, Out::Own(_)));
-        }
-        for frame in frames.drain(..) {
-            self.lanes.retain(|_, lane| {
-                let kept = lane.put(&self.stream, &frame);
-                if let Err(mpsc::error::TrySendError::Full(())) = kept {
-                    // What it has is written; then it catches up from the log.
-                    metrics.lanes_lagged.inc();
-                }
-                kept.is_ok()
-            });
-        }
-    }
-
-    async fn tell(&mut self, now_ms: u64) {
-        self.viewers.expire(now_ms);
-        if let Some(viewers) = self.viewers.report(now_ms) {
-            let log = &self.shared.log;
-            log.report_presence(&self.shared.id, &self.stream, viewers)
-                .await;
-        }
-        let viewers = self.viewers.take(now_ms);
-        let reactions = self.totals.take(now_ms);
-        if viewers.is_none() && reactions.is_none() {
-            return;
-        }
-        for datagram in datagrams(&self.stream, reactions.unwrap_or_default(), viewers) {
+        for datagram in self.out.datagrams.drain(..) {
             for lane in self.lanes.values() {
                 // May be lost: what was said last is repeated.
                 let _ = lane.connection.send_datagram(datagram.clone());
             }
         }
-    }
-
-    /// When [`Follower::tell`] has something to do.
-    fn said_due_ms(&self) -> Option<u64> {
-        let due = [self.totals.due_ms(), self.viewers.due_ms()];
-        due.into_iter().flatten().min()
-    }
-
-    /// When there is something to do without a message.
-    fn due_ms(&self, said_ms: Option<u64>) -> Option<u64> {
-        let idle = self.idle_since_ms.map(|since| since + LINGER_MS);
-        let due = [said_ms, self.suspect_at_ms, idle];
-        due.into_iter().flatten().min()
-    }
-
-    fn idle(&mut self, now_ms: u64) -> bool {
-        self.lanes.retain(|_, lane| !lane.is_closed());
-        if !self.lanes.is_empty() {
-            self.idle_since_ms = None;
-            return false;
-        }
-        let since = *self.idle_since_ms.get_or_insert(now_ms);
-        now_ms >= since + LINGER_MS
-    }
-}
-
-async fn read(log: Log, region: Region, stream: StreamId, after: u64) -> Repair {
-    let tail = log
-        .settled_tail(&region, &stream, after, REPAIR_EVENTS_MAX)
-        .await;
-    if tail.is_err() {
-        tokio::time::sleep(REPAIR_PAUSE).await;
-    }
-    (region, tail)
-}
-
-/// Encodes what is ready, in deliveries of at most [`DELIVERY_EVENTS_MAX`] events, and gives the events back.
-pub(in crate::gateway) fn encode(
-    region: &Region,
-    epoch: u64,
-    ready: Ready,
-    frames: &mut Vec<Frame>,
-) -> Vec<Event> {
-    let mut from = ready.from;
-    let mut events = ready.events;
-    let mut encoded = Vec::new();
-    loop {
-        let rest = if events.len() > DELIVERY_EVENTS_MAX {
-            events.split_off(DELIVERY_EVENTS_MAX)
-        } else {
-            Vec::new()
-        };
-        let to = match events.last() {
-            Some(last) if !rest.is_empty() => last.seq,
-            Some(_) | None => ready.to,
-        };
-        let delivery = Delivery {
-            region: region.clone(),
-            epoch,
-            from,
-            to,
-            events,
-        };
-        let mut bytes = Vec::with_capacity(ENCODED_BYTES * (1 + delivery.events.len()));
-        match write_frame(&delivery, &mut bytes) {
-            Ok(()) => frames.push(Frame {
-                region: region.clone(),
-                epoch,
-                to,
-                bytes: bytes.into(),
-            }),
-            // 500 messages of at most 1 MiB may pass the bound only if the limits were raised a hundredfold.
-            Err(error) => tracing::error!(%error, "a delivery cannot be encoded"),
-        }
-        if encoded.is_empty() {
-            encoded = delivery.events;
-        } else {
-            encoded.extend(delivery.events);
-        }
-        if rest.is_empty() {
-            return encoded;
-        }
-        from = to;
-        events = rest;
-    }
-}
-
-fn datagrams(stream: &StreamId, reactions: Reactions, viewers: Option<u64>) -> Vec<bytes::Bytes> {
-    let mut kinds = reactions.into_iter().peekable();
-    let mut viewers = viewers;
-    let mut encoded = Vec::new();
-    while kinds.peek().is_some() || viewers.is_some() {
-        let datagram = Datagram::Totals {
-            stream: stream.clone(),
-            reactions: kinds.by_ref().take(DATAGRAM_TYPES_MAX).collect(),
-            viewers: viewers.take(),
-        };
-        if let Ok(bytes) = write_bare(&datagram) {
-            encoded.push(bytes.into());
+        if let Some(viewers) = self.out.report.take() {
+            let log = &self.shared.log;
+            log.report_presence(&self.shared.id, &self.stream, viewers)
+                .await;
         }
     }
-    encoded
+
+    /// What the core wants to be read.
+    fn tasks(&mut self) -> impl Iterator<Item = Task> + use<> {
+        let history = std::mem::take(&mut self.out.history).then_some(Task::History);
+        let totals = std::mem::take(&mut self.out.totals).into_iter();
+        let reads = std::mem::take(&mut self.out.reads).into_iter();
+        let log = totals.map(Task::Totals).chain(reads.map(Task::Log));
+        history.into_iter().chain(log)
+    }
+
+    /// Tells lanes what happens to them and hands deliveries over; false when some were not taken.
+    fn hand_over(&mut self, now_ms: u64) -> bool {
+        let mut gone = Vec::new();
+        for (id, to) in self.out.lanes.drain(..) {
+            let heard = self.lanes.get_mut(&id).is_some_and(|lane| lane.tell(to));
+            if !heard {
+                gone.push(id);
+            }
+        }
+        let mut refused: BTreeMap<LaneId, Vec<Frame>> = BTreeMap::new();
+        for (id, range) in self.out.deliveries.drain(..) {
+            let Some(lane) = self.lanes.get_mut(&id) else {
+                continue;
+            };
+            let frames = self.out.frames.get(range).unwrap_or_default();
+            let mut taken = 0;
+            // Nothing goes after what was refused.
+            if !refused.contains_key(&id) {
+                let put = |frame: &Frame| lane.put(&self.stream, &frame.bytes);
+                let failed = frames.iter().map(put).position(|put| match put {
+                    Ok(()) => false,
+                    Err(TrySendError::Full(())) => true,
+                    Err(TrySendError::Closed(())) => {
+                        gone.push(id);
+                        true
+                    }
+                });
+                let Some(failed) = failed else { continue };
+                taken = failed;
+            }
+            refused
+                .entry(id)
+                .or_default()
+                .extend_from_slice(&frames[taken..]);
+        }
+        for id in &gone {
+            self.lanes.remove(id);
+            self.core.release(now_ms, *id);
+        }
+        for (id, frames) in &refused {
+            self.core.full(now_ms, *id, frames);
+            if let Some(lane) = self.lanes.get_mut(id) {
+                lane.own = None;
+            }
+        }
+        gone.is_empty() && refused.is_empty()
+    }
+
+    /// Lanes whose holds are gone without a word.
+    fn sweep_lanes(&mut self) {
+        let now_ms = self.now_ms();
+        let core = &mut self.core;
+        self.lanes.retain(|id, lane| {
+            let closed = lane.is_closed();
+            if closed {
+                core.release(now_ms, *id);
+            }
+            !closed
+        });
+    }
+
+    fn count(&mut self) {
+        let counts = std::mem::take(&mut self.out.counts);
+        let metrics = &self.shared.metrics;
+        metrics.items_followed.inc_by(counts.forwarded);
+        metrics.gaps_seen.inc_by(counts.holes);
+        metrics.gaps_repaired.inc_by(counts.repaired);
+        metrics.tail_repairs.inc_by(counts.tail_repairs);
+        metrics.lanes_lagged.inc_by(counts.lagged);
+    }
 }

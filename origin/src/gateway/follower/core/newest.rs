@@ -27,20 +27,21 @@ impl Newest {
             removed: Removed::default(),
             max,
         };
-        decisions.iter().for_each(|event| {
+        for event in decisions {
             newest.take(event);
-        });
+        }
         newest
     }
 
     /// Takes an event in: by how much the number of comments changes.
-    pub(super) fn take(&mut self, event: &Event) -> i64 {
+    pub(super) fn take(&mut self, event: Event) -> i64 {
         let Some(envelope) = event.envelope() else {
             return 0;
         };
+        let id = envelope.id;
         if envelope.is_comment() {
-            if !self.removed.contains(envelope.id) {
-                self.comments.push_back((envelope.id, event.clone()));
+            if !self.removed.contains(id) {
+                self.comments.push_back((id, event));
                 if self.comments.len() > 2 * self.max {
                     self.forget_oldest();
                 }
@@ -57,7 +58,7 @@ impl Newest {
             && self.comments.iter().any(|(id, _)| *id == target)
         {
             let key = (target, envelope.kind.to_owned());
-            self.decisions.insert(key, event.clone());
+            self.decisions.insert(key, event);
         }
         0
     }
@@ -135,16 +136,16 @@ mod tests {
     fn what_was_taken_away_is_not_there_whenever_it_comes() {
         let mut newest = Newest::new(3, vec![], vec![]);
         for id in 1..=5 {
-            assert_eq!(newest.take(&event(id, kind::COMMENT, None)), 1);
+            assert_eq!(newest.take(event(id, kind::COMMENT, None)), 1);
         }
         assert_eq!(ids(&newest), [3, 4, 5]);
-        newest.take(&event(6, "applause", Some(4)));
-        newest.take(&event(7, "applause", Some(1)));
+        newest.take(event(6, "applause", Some(4)));
+        newest.take(event(7, "applause", Some(1)));
         assert_eq!(ids(&newest), [3, 4, 5, 6], "with what stands about them");
-        assert_eq!(newest.take(&event(8, kind::REMOVAL, Some(4))), -1);
+        assert_eq!(newest.take(event(8, kind::REMOVAL, Some(4))), -1);
         assert_eq!(ids(&newest), [2, 3, 5]);
-        assert_eq!(newest.take(&event(9, kind::REMOVAL, Some(10))), -1);
-        assert_eq!(newest.take(&event(10, kind::COMMENT, None)), 1);
+        assert_eq!(newest.take(event(9, kind::REMOVAL, Some(10))), -1);
+        assert_eq!(newest.take(event(10, kind::COMMENT, None)), 1);
         assert_eq!(ids(&newest), [2, 3, 5], "the removal came first");
     }
 }

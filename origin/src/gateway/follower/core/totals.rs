@@ -85,7 +85,7 @@ impl Totals {
 }
 
 /// One process of a PoP.
-pub(super) type PopProcess = (PopId, u64);
+pub type PopProcess = (PopId, u64);
 
 #[derive(Clone, Copy, Debug)]
 struct Count {
