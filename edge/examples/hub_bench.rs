@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use chorus_edge::backhaul::hub::{Hub, Now};
+use chorus_edge::backhaul::hub::{FromGateway, Hub, Now, Welcome};
 use chorus_edge::backhaul::{BackhaulBounds, Metrics};
 use chorus_edge::link::ToBackhaul;
 use chorus_protocol::backhaul::{Held, StreamState, ToPop, write_quiet};
@@ -42,13 +42,13 @@ fn main() {
         .collect();
     let metrics = Arc::new(Metrics::default());
     let mut hub = Hub::new(&BackhaulBounds::default(), 1, 7, metrics);
-    hub.connected(
-        now(),
-        Millis(EPOCH),
-        Millis(EPOCH),
-        1,
-        Millis(EPOCH + 60_000),
-    );
+    let welcome = Welcome {
+        hello_at: Millis(EPOCH),
+        gateway_now: Millis(EPOCH),
+        worker: 1,
+        until: Millis(EPOCH + 60_000),
+    };
+    hub.connected(now(), 1, &welcome);
     for stream in &names {
         let stream = stream.clone();
         hub.shard(now(), ToBackhaul::Subscribe { shard: 0, stream });
@@ -56,7 +56,8 @@ fn main() {
     for stream in &names {
         let held = Held::Fresh(Box::new(state(stream, &region)));
         let stream = stream.clone();
-        hub.control(now(), ToPop::Held { stream, held });
+        let held = FromGateway::Control(vec![ToPop::Held { stream, held }]);
+        hub.said(now(), 1, held).expect("no delivery");
     }
     clear(&mut hub);
     let mut seq = 0;
@@ -72,9 +73,9 @@ fn main() {
         let mut lane = lane.into_iter();
         let began = Instant::now();
         while lane.len() > 0 {
-            for message in lane.by_ref().take(TURN) {
-                hub.delivered_quietly(now(), &message).expect("a delivery");
-            }
+            let turn = lane.by_ref().take(TURN).collect();
+            hub.said(now(), 1, FromGateway::Delivered(None, turn))
+                .expect("deliveries");
             clear(&mut hub);
         }
         println!("{} ns a delivery", began.elapsed().as_nanos() / count);

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::config::BackhaulConfig;
 use super::frames::Frames;
+use super::hub::Welcome;
 use super::lanes::{code, known};
 use super::metrics::Metrics;
 use super::tls;
@@ -31,10 +32,7 @@ pub(super) struct Up {
     pub(super) connection: Connection,
     pub(super) gateway: String,
     pub(super) region: chorus_protocol::Region,
-    pub(super) hello_at: Millis,
-    pub(super) gateway_now: Millis,
-    pub(super) worker: u16,
-    pub(super) until: Millis,
+    pub(super) welcome: Welcome,
     pub(super) control: (SendStream, Frames),
     /// What of the control lane came with the welcome.
     pub(super) early: Vec<ToPop>,
@@ -218,10 +216,12 @@ async fn greet(
         connection: connection.clone(),
         gateway: String::new(),
         region,
-        hello_at,
-        gateway_now: now_ms,
-        worker,
-        until: until_ms,
+        welcome: Welcome {
+            hello_at,
+            gateway_now: now_ms,
+            worker,
+            until: until_ms,
+        },
         control: (control, down),
         early: early.map_err(|error| text(&error))?,
         posts: (posts, answers),

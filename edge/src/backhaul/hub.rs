@@ -5,21 +5,20 @@
 
 mod cache;
 mod counts;
+mod gateway;
 mod lease;
 mod order;
 mod posts;
+mod redial;
 mod replays;
+mod shards;
 mod streams;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chorus_protocol::backhaul::{
-    Datagram, FrameError, Publish, Published, RefusedReactions, ToGateway, ToPop, quiet_parts,
-    write_bare, write_frame,
-};
-use chorus_protocol::session::Replayed;
+use chorus_protocol::backhaul::{Datagram, Publish, ToGateway, write_bare, write_frame};
 use chorus_protocol::timing::Backoff;
 use chorus_protocol::{Millis, Outcome};
 
@@ -27,12 +26,14 @@ use self::cache::CacheBounds;
 use self::counts::{CountBounds, Counts, Said};
 use self::lease::Lease;
 use self::posts::Posts;
-use self::replays::{Replays, Taken, Waiters};
+use self::replays::Replays;
 use self::streams::{EarlyBounds, Streams};
 use super::config::BackhaulBounds;
 use super::metrics::{Metrics, add, set};
-use crate::link::{ShardId, ToBackhaul, ToShard};
+use crate::link::{ShardId, ToShard};
 
+pub use self::gateway::{FromGateway, Generation, Welcome};
+pub use self::redial::Redial;
 pub use self::replays::Ask;
 
 /// The shortest wait before something is tried again.
@@ -94,7 +95,8 @@ pub struct Hub {
     replays: Replays,
     lease: Lease,
     lease_margin_ms: u64,
-    connected: bool,
+    /// By which connection.
+    connected: Option<Generation>,
     next_number: u64,
     jitter: u64,
     answers: Vec<Vec<(u64, Outcome)>>,
@@ -145,227 +147,11 @@ impl Hub {
             ),
             lease: Lease::default(),
             lease_margin_ms: bounds.lease_margin_ms,
-            connected: false,
+            connected: None,
             next_number: 1,
             jitter: process,
             answers: (0..shards).map(|_| Vec::new()).collect(),
             metrics,
-        }
-    }
-
-    /// A shard wants something.
-    pub fn shard(&mut self, now: Now, message: ToBackhaul) {
-        match message {
-            ToBackhaul::Subscribe { shard, stream } => {
-                self.streams
-                    .subscribe(shard, stream, &mut self.out, &self.metrics);
-            }
-            ToBackhaul::Unsubscribe { shard, stream } => {
-                self.counts.leave(now.mono, shard, &stream);
-                self.streams.unsubscribe(now.mono, shard, &stream);
-            }
-            ToBackhaul::Publish {
-                shard,
-                request,
-                event,
-            } => {
-                let number = self.number();
-                let publish = Publish::Event {
-                    request: number,
-                    event,
-                };
-                add(&self.metrics.posts, 1);
-                let refused = self.posts.take(now.mono, number, shard, request, publish);
-                match refused {
-                    Some(answer) => {
-                        add(&self.metrics.posts_refused, 1);
-                        self.answer(answer);
-                    }
-                    None if self.connected => self.send_post(number),
-                    None => {}
-                }
-            }
-            ToBackhaul::Count {
-                shard,
-                stream,
-                reactions,
-                users,
-                viewers,
-            } => {
-                let dropped =
-                    self.counts
-                        .add(now.mono, shard, &stream, (reactions, users), viewers);
-                add(&self.metrics.reactions_dropped, dropped);
-            }
-            ToBackhaul::Restarted { shard } => self.restarted(now, shard),
-            ToBackhaul::Replay {
-                shard,
-                request,
-                stream,
-                range,
-            } => {
-                add(&self.metrics.replays, 1);
-                if let Some(replayed) = self.streams.replay(&stream, &range) {
-                    add(&self.metrics.replays_cached, 1);
-                    self.replayed(vec![(shard, request)], &replayed);
-                    return;
-                }
-                match self.replays.take(now.mono, (shard, request), stream, range) {
-                    Taken::Queued => {}
-                    Taken::Joined => add(&self.metrics.replays_joined, 1),
-                    Taken::Full => self.no_replay(vec![(shard, request)]),
-                }
-            }
-        }
-    }
-
-    /// A shard begins anew: nobody is left there to hear of what it asked for.
-    fn restarted(&mut self, now: Now, shard: ShardId) {
-        for stream in self.streams.of(shard) {
-            self.streams.unsubscribe(now.mono, shard, &stream);
-        }
-        self.counts.forget(now.mono, shard);
-        self.posts.forget(shard);
-        self.replays.forget(shard);
-        if let Some(answers) = self.answers.get_mut(usize::from(shard)) {
-            answers.clear();
-        }
-        if let Some(messages) = self.out.shards.get_mut(usize::from(shard)) {
-            messages.clear();
-        }
-        if let Some(granted) = self.lease.granted() {
-            let (worker, until) = (granted.worker, granted.until);
-            self.out.shard(shard, ToShard::Lease { worker, until });
-        }
-        let connected = self.connected;
-        self.out.shard(shard, ToShard::Connected(connected));
-    }
-
-    /// A gateway welcomed this process. `hello_at` is when it was greeted.
-    pub fn connected(
-        &mut self,
-        now: Now,
-        hello_at: Millis,
-        gateway_now: Millis,
-        worker: u16,
-        until: Millis,
-    ) {
-        self.connected = true;
-        add(&self.metrics.connects, 1);
-        set(&self.metrics.connected, 1);
-        self.lease.clocks(hello_at, gateway_now);
-        self.grant(now, worker, until);
-        self.out.every_shard(|| ToShard::Connected(true));
-        self.streams.connected(&mut self.out);
-        for number in self.posts.all() {
-            self.send_post(number);
-        }
-        self.counts.connected(now.mono);
-    }
-
-    /// The gateway is gone.
-    pub fn disconnected(&mut self) {
-        if !self.connected {
-            return;
-        }
-        self.connected = false;
-        set(&self.metrics.connected, 0);
-        // What was meant for it is said anew to the next.
-        self.out.control.clear();
-        self.out.posts.clear();
-        self.out.datagrams.clear();
-        self.lease.disconnected();
-        self.streams.disconnected();
-        self.counts.disconnected();
-        self.out.every_shard(|| ToShard::Connected(false));
-    }
-
-    /// The gateway said something on the control lane.
-    pub fn control(&mut self, now: Now, message: ToPop) {
-        match message {
-            ToPop::Welcome { .. } => {
-                add(&self.metrics.malformed, 1);
-                tracing::warn!("the gateway welcomes twice");
-            }
-            ToPop::Renewed { worker, until_ms } => self.grant(now, worker, until_ms),
-            ToPop::Held { stream, held } => {
-                self.streams
-                    .held(now.mono, stream, held, &mut self.out, &self.metrics);
-            }
-            ToPop::Life { stream, life } => {
-                self.streams
-                    .life(&stream, &life, &mut self.out, &self.metrics);
-            }
-            ToPop::ReactionsRefused(refused) => {
-                let count = refused.iter().map(|it| it.count).sum();
-                add(&self.metrics.reactions_refused, count);
-                let refused: Arc<[RefusedReactions]> = refused.into();
-                self.out
-                    .every_shard(|| ToShard::ReactionsRefused(Arc::clone(&refused)));
-            }
-        }
-    }
-
-    /// The gateway answered a publication.
-    pub fn published(&mut self, now: Now, published: Published) {
-        let jitter = self.jitter();
-        let Published { request, outcome } = published;
-        let dropped = self.counts.answered(now.mono, request, &outcome, jitter);
-        if dropped > 0 {
-            tracing::warn!(dropped, "the gateway refused reactions");
-            add(&self.metrics.reactions_dropped, dropped);
-        }
-        if matches!(&outcome, Outcome::Refused { reason, .. } if reason.is_empty()) {
-            add(&self.metrics.malformed, 1);
-        }
-        if let Some(answer) = self.posts.answered(now.mono, request, outcome, jitter) {
-            self.answer(answer);
-        }
-    }
-
-    /// The gateway delivered something over a stream's own lane. Says how many events it brings.
-    ///
-    /// # Errors
-    /// When it cannot be read: what was meant did not arrive.
-    pub fn delivered(&mut self, now: Now, stream: &str, data: Bytes) -> Result<usize, FrameError> {
-        let (out, metrics) = (&mut self.out, &self.metrics);
-        self.streams.delivered(now.mono, stream, data, out, metrics)
-    }
-
-    /// The same over the quiet lane, where each message names its stream.
-    ///
-    /// # Errors
-    /// As [`Self::delivered`].
-    pub fn delivered_quietly(&mut self, now: Now, message: &Bytes) -> Result<usize, FrameError> {
-        let (stream, at) = quiet_parts(message)?;
-        self.delivered(now, stream, message.slice(at..))
-    }
-
-    /// The gateway sent a datagram.
-    pub fn datagram(&mut self, datagram: &Datagram) {
-        match datagram {
-            Datagram::Totals {
-                stream,
-                reactions,
-                viewers,
-            } => self
-                .streams
-                .totals(stream, reactions, *viewers, &mut self.out),
-            Datagram::Viewing { .. } => add(&self.metrics.malformed, 1),
-        }
-    }
-
-    /// A replay asked for came out.
-    pub fn asked(&mut self, now: Now, number: u64, replayed: Option<&Replayed>) {
-        match replayed {
-            Some(replayed) => {
-                let waiters = self.replays.answered(number);
-                self.replayed(waiters, replayed);
-            }
-            None => {
-                let jitter = self.jitter();
-                self.replays.failed(now.mono, number, jitter);
-            }
         }
     }
 
@@ -385,7 +171,7 @@ impl Hub {
         let waiters = self.replays.expire(now.mono);
         self.no_replay(waiters);
         self.streams.tick(now.mono, &mut self.out, &self.metrics);
-        if self.connected {
+        if self.connected.is_some() {
             self.flush_connected(now);
         }
         for (shard, answers) in self.answers.iter_mut().enumerate() {
@@ -426,20 +212,8 @@ impl Hub {
     pub fn next(&self) -> Option<Instant> {
         let always = [self.posts.next(), self.replays.next(), self.streams.next()];
         let connected = [self.counts.next(), self.lease.next()];
-        let connected = connected.into_iter().filter(|_| self.connected);
+        let connected = connected.into_iter().filter(|_| self.connected.is_some());
         always.into_iter().chain(connected).flatten().min()
-    }
-
-    fn grant(&mut self, now: Now, worker: u16, until: Millis) {
-        let granted = self
-            .lease
-            .grant(now.mono, now.wall, worker, until, self.lease_margin_ms);
-        set(&self.metrics.lease_worker, u64::from(granted.worker));
-        set(&self.metrics.lease_until_ms, granted.until.0);
-        self.out.every_shard(|| ToShard::Lease {
-            worker: granted.worker,
-            until: granted.until,
-        });
     }
 
     fn send_post(&mut self, number: u64) {
@@ -453,27 +227,6 @@ impl Hub {
         if let Some(answers) = self.answers.get_mut(usize::from(shard)) {
             answers.push((request, outcome));
         }
-    }
-
-    fn replayed(&mut self, waiters: Waiters, replayed: &Replayed) {
-        // Writing into memory cannot fail.
-        let data = Bytes::from(rmp_serde::to_vec_named(replayed).unwrap_or_default());
-        for (shard, request) in waiters {
-            let data = data.clone();
-            self.out.shard(shard, ToShard::Replayed { request, data });
-        }
-    }
-
-    fn no_replay(&mut self, waiters: Waiters) {
-        if waiters.is_empty() {
-            return;
-        }
-        add(&self.metrics.replays_failed, waiters.len() as u64);
-        let gap = Replayed {
-            gap: true,
-            events: Vec::new(),
-        };
-        self.replayed(waiters, &gap);
     }
 
     fn number(&mut self) -> u64 {

@@ -5,52 +5,32 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chorus_protocol::StreamId;
 use chorus_protocol::backhaul::{
-    CloseCode, Datagram, FrameError, Lane, Published, Request, Response, ToPop, read_frame,
-    read_message, write_frame,
+    CloseCode, FrameError, Lane, Published, Request, Response, ToPop, read_frame, read_message,
+    write_frame,
 };
-use chorus_protocol::session::Replayed;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::frames::{Frames, LaneError};
-use super::hub::Ask;
+use super::hub::{Ask, FromGateway, Generation};
 use super::metrics::{Metrics, add};
 use crate::panics;
 
 /// Chunks written in one go.
 const WRITE_CHUNKS_MAX: usize = 64;
 
-/// Which connection of this process.
-pub(super) type Generation = u64;
-
-/// What a connection says.
-#[derive(Debug)]
-pub(super) enum Event {
-    Control(Vec<ToPop>),
-    Published(Vec<Published>),
-    /// Over a stream's own lane, or over the quiet one, where each message names its stream.
-    Delivered(Option<StreamId>, Vec<Bytes>),
-    Datagram(Datagram),
-    /// A replay's answer; `None` when there is none. Counts whatever connection it came by.
-    Asked {
-        number: u64,
-        replayed: Option<Replayed>,
-    },
-}
-
 /// Where a connection's tasks put what they read. The channel is bounded: lanes wait when it is full.
 #[derive(Clone)]
 pub(super) struct Sink {
     pub(super) generation: Generation,
-    pub(super) events: mpsc::Sender<(Generation, Event)>,
+    pub(super) events: mpsc::Sender<(Generation, FromGateway)>,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Sink {
-    async fn put(&self, event: Event) {
+    async fn put(&self, event: FromGateway) {
         // Nobody listens any more when the process ends.
         let _ = self.events.send((self.generation, event)).await;
     }
@@ -141,7 +121,7 @@ async fn read_control(mut lane: Frames, sink: Sink) -> Result<(), LaneError> {
             .drain(..)
             .filter_map(|frame| known(&frame, &sink.metrics).transpose())
             .collect();
-        sink.put(Event::Control(messages?)).await;
+        sink.put(FromGateway::Control(messages?)).await;
     }
     Ok(())
 }
@@ -151,7 +131,7 @@ async fn read_posts(mut lane: Frames, sink: Sink) -> Result<(), LaneError> {
     while lane.read(&mut frames).await? {
         let messages: Result<Vec<Published>, _> =
             frames.drain(..).map(|frame| read_frame(&frame)).collect();
-        sink.put(Event::Published(messages?)).await;
+        sink.put(FromGateway::Published(messages?)).await;
     }
     Ok(())
 }
@@ -159,7 +139,7 @@ async fn read_posts(mut lane: Frames, sink: Sink) -> Result<(), LaneError> {
 async fn read_datagrams(connection: Connection, sink: Sink) {
     while let Ok(bytes) = connection.read_datagram().await {
         match known(&bytes, &sink.metrics) {
-            Ok(Some(datagram)) => sink.put(Event::Datagram(datagram)).await,
+            Ok(Some(datagram)) => sink.put(FromGateway::Datagram(datagram)).await,
             Ok(None) => {}
             Err(error) => {
                 add(&sink.metrics.malformed, 1);
@@ -202,7 +182,8 @@ async fn read_deliveries(mut lane: Frames, sink: Sink) -> Result<(), LaneError> 
     loop {
         if !frames.is_empty() {
             let messages = std::mem::take(&mut frames);
-            sink.put(Event::Delivered(own.clone(), messages)).await;
+            sink.put(FromGateway::Delivered(own.clone(), messages))
+                .await;
         }
         if !lane.read(&mut frames).await? {
             return Ok(());
@@ -257,5 +238,5 @@ pub(super) async fn ask(
         Ok(Some(Response::Rest(_) | Response::Unavailable) | None) | Err(_) => None,
     };
     let number = ask.number;
-    sink.put(Event::Asked { number, replayed }).await;
+    sink.put(FromGateway::Asked { number, replayed }).await;
 }

@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chorus_protocol::backhaul::{CloseCode, FrameError};
-use chorus_protocol::timing::Backoff;
+use chorus_protocol::backhaul::CloseCode;
 use chorus_quic::Pace;
 use quinn::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -14,8 +13,8 @@ use tokio::task::JoinSet;
 
 use super::config::BackhaulConfig;
 use super::dial::{Sockets, Up, dial, wall};
-use super::hub::{Hub, Now, Out};
-use super::lanes::{self, Event, Generation, Sink, code};
+use super::hub::{FromGateway, Generation, Hub, Now, Out, Redial};
+use super::lanes::{self, Sink, code};
 use super::metrics::{Metrics, add, set};
 use super::{Gateway, ShardSender, Shared};
 use crate::link::{ToBackhaul, ToShard};
@@ -25,9 +24,6 @@ use crate::panics::{self, Restarts};
 const BATCH_MAX: usize = 1_024;
 /// With nothing due the loop looks around this often.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
-/// A connection that held this long is followed by an attempt without a wait.
-const STEADY: Duration = Duration::from_secs(2);
-const RECONNECT_MS_MIN: u64 = 25;
 
 /// The connection and its writers.
 struct Link {
@@ -36,7 +32,6 @@ struct Link {
     control: mpsc::UnboundedSender<Bytes>,
     posts: mpsc::UnboundedSender<Bytes>,
     tasks: JoinSet<()>,
-    since: Instant,
 }
 
 pub(super) struct Runner {
@@ -97,7 +92,7 @@ impl Runner {
         let mut generation: Generation = 0;
         let mut link: Option<Link> = None;
         let mut dialling = JoinSet::new();
-        let mut failures: u32 = 0;
+        let mut redial = Redial::new(bounds.reconnect_ms_max);
         self.start_dialling(&mut dialling, Duration::ZERO);
         let mut wishes = Vec::with_capacity(BATCH_MAX);
         let mut happened = Vec::with_capacity(BATCH_MAX);
@@ -116,30 +111,30 @@ impl Runner {
                 taken = self.asked.recv_many(&mut wishes, BATCH_MAX), if asked_open => asked_open = taken > 0,
                 _ = events.recv_many(&mut happened, BATCH_MAX) => {}
                 reason = closed => {
-                    let steady = link.as_ref().is_some_and(|link| link.since.elapsed() >= STEADY);
                     if let Some(reason) = reason {
                         tracing::warn!(%reason, "the gateway is gone; connecting anew");
                     }
                     link = None;
                     self.shared.down();
                     hub.disconnected();
-                    failures = if steady { 0 } else { failures + 1 };
-                    self.start_dialling(&mut dialling, self.wait(failures));
+                    let wait = redial.lost(Instant::now(), super::random());
+                    self.start_dialling(&mut dialling, wait);
                 }
                 dialled = dialling.join_next(), if link.is_none() => match dialled {
                     Some(Ok(Ok(up))) => {
                         generation += 1;
+                        redial.up(Instant::now());
                         link = Some(self.link_up(up, generation, &sender, &mut hub));
                     }
                     Some(Ok(Err(reason))) => {
-                        failures += 1;
+                        let wait = redial.failed(super::random());
                         add(&self.metrics.connect_failures, 1);
-                        tracing::warn!(%reason, failures, "no gateway");
-                        self.start_dialling(&mut dialling, self.wait(failures));
+                        tracing::warn!(%reason, failures = redial.failures(), "no gateway");
+                        self.start_dialling(&mut dialling, wait);
                     }
                     Some(Err(_)) | None => {
-                        failures += 1;
-                        self.start_dialling(&mut dialling, self.wait(failures));
+                        let wait = redial.failed(super::random());
+                        self.start_dialling(&mut dialling, wait);
                     }
                 },
                 () = sleep => {}
@@ -155,9 +150,8 @@ impl Runner {
             {
                 wishes.push(wish);
             }
-            let current = link.as_ref().map(|link| link.generation);
-            for (generation, event) in happened.drain(..) {
-                match take(&mut hub, now, event, current == Some(generation)) {
+            for (generation, said) in happened.drain(..) {
+                match hub.said(now, generation, said) {
                     Ok(messages) => self.pace.count(messages),
                     Err(error) => {
                         add(&self.metrics.malformed, 1);
@@ -193,14 +187,6 @@ impl Runner {
         self.sockets.idle().await;
     }
 
-    fn wait(&self, failures: u32) -> Duration {
-        if failures == 0 {
-            return Duration::ZERO;
-        }
-        let backoff = Backoff::new(RECONNECT_MS_MIN, self.config.bounds.reconnect_ms_max);
-        Duration::from_millis(backoff.ms(failures, super::random()))
-    }
-
     fn start_dialling(&self, dialling: &mut JoinSet<Result<Up, String>>, wait: Duration) {
         let (config, sockets, process) =
             (Arc::clone(&self.config), self.sockets.clone(), self.process);
@@ -215,10 +201,10 @@ impl Runner {
         &self,
         up: Up,
         generation: Generation,
-        sender: &mpsc::Sender<(Generation, Event)>,
+        sender: &mpsc::Sender<(Generation, FromGateway)>,
         hub: &mut Hub,
     ) -> Link {
-        tracing::info!(gateway = %up.gateway, region = %up.region, worker = up.worker, "connected to a gateway");
+        tracing::info!(gateway = %up.gateway, region = %up.region, worker = up.welcome.worker, "connected to a gateway");
         let sink = self.sink(generation, sender);
         let mut tasks = JoinSet::new();
         let (control, control_chunks) = mpsc::unbounded_channel();
@@ -229,10 +215,9 @@ impl Runner {
         }
         lanes::start(&up.connection, up.control.1, up.posts.1, &sink, &mut tasks);
         let now = now();
-        hub.connected(now, up.hello_at, up.gateway_now, up.worker, up.until);
-        for message in up.early {
-            hub.control(now, message);
-        }
+        hub.connected(now, generation, &up.welcome);
+        // Only a delivery cannot be read.
+        let _ = hub.said(now, generation, FromGateway::Control(up.early));
         self.shared.up(Gateway {
             address: up.gateway,
             region: up.region,
@@ -244,11 +229,14 @@ impl Runner {
             control,
             posts,
             tasks,
-            since: Instant::now(),
         }
     }
 
-    fn sink(&self, generation: Generation, sender: &mpsc::Sender<(Generation, Event)>) -> Sink {
+    fn sink(
+        &self,
+        generation: Generation,
+        sender: &mpsc::Sender<(Generation, FromGateway)>,
+    ) -> Sink {
         Sink {
             generation,
             events: sender.clone(),
@@ -260,7 +248,7 @@ impl Runner {
         &self,
         out: &mut Out,
         link: Option<&mut Link>,
-        sender: &mpsc::Sender<(Generation, Event)>,
+        sender: &mpsc::Sender<(Generation, FromGateway)>,
     ) {
         for (messages, shard) in out.shards.iter_mut().zip(&self.shards) {
             if !messages.is_empty() {
@@ -289,37 +277,4 @@ impl Runner {
             tokio::spawn(lanes::ask(link.connection.clone(), ask, timeout, sink));
         }
     }
-}
-
-/// Hands an event to the hub: how many outcomes and events of the log it brought, or that it cannot be read.
-fn take(hub: &mut Hub, now: Now, event: Event, current: bool) -> Result<usize, FrameError> {
-    let mut messages = 0;
-    match event {
-        Event::Asked { number, replayed } => hub.asked(now, number, replayed.as_ref()),
-        // What a dead connection said last: the next one says it again.
-        _ if !current => {}
-        Event::Control(said) => {
-            for message in said {
-                hub.control(now, message);
-            }
-        }
-        Event::Published(answers) => {
-            messages = answers.len();
-            for answer in answers {
-                hub.published(now, answer);
-            }
-        }
-        Event::Delivered(Some(stream), deliveries) => {
-            for data in deliveries {
-                messages += hub.delivered(now, stream.as_str(), data)?;
-            }
-        }
-        Event::Delivered(None, deliveries) => {
-            for message in &deliveries {
-                messages += hub.delivered_quietly(now, message)?;
-            }
-        }
-        Event::Datagram(datagram) => hub.datagram(&datagram),
-    }
-    Ok(messages)
 }

@@ -163,7 +163,10 @@ impl Streams {
         self.connected = true;
         self.holds.retain(|_, hold| hold.shards != 0);
         self.due.clear();
-        for hold in self.holds.values_mut() {
+        // In an order that does not hang on the hash table.
+        let mut holds: Vec<&mut Hold> = self.holds.values_mut().collect();
+        holds.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
+        for hold in holds {
             hold.broken = 0;
             ask(hold, out);
         }
