@@ -7,8 +7,6 @@
 
 #[path = "shard/bounds.rs"]
 mod bounds;
-#[path = "shard/brain.rs"]
-mod brain;
 #[path = "shard/client.rs"]
 mod client;
 #[path = "shard/conformance.rs"]
@@ -21,6 +19,8 @@ mod fanout;
 mod harness;
 #[path = "shard/http.rs"]
 mod http;
+#[path = "shard/logic.rs"]
+mod logic;
 #[path = "shard/panics.rs"]
 mod panics;
 #[path = "shard/records.rs"]

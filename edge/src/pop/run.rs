@@ -133,12 +133,12 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
             turn_max: Duration::from_millis(config.turn_ms_max),
             pop: Arc::clone(&pop),
             metrics: Arc::clone(&counts),
-            up: up.clone(),
+            to_backhaul: up.clone(),
             http: http.clone(),
         };
         let (engine, handle) =
             Shard::new(spec, listener).map_err(|error| PopError::Shard(shard, error))?;
-        let brain = Supervisor::new(
+        let session = Supervisor::new(
             Arc::clone(&logic),
             &checked.session(shard),
             random(),
@@ -150,7 +150,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
             .spawn(move || {
                 // A shard contains its panics; this is for one while it does so.
                 let run =
-                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.run(brain)));
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.run(session)));
                 // Nobody to tell when the process is ending already.
                 let _ = ended.blocking_send((shard, run));
             })

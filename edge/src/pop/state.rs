@@ -38,8 +38,8 @@ impl PopState {
     }
 
     /// Counts a socket in, unless there are too many.
-    pub fn take_socket(&self) -> bool {
-        take(&self.sockets, self.connections_max + SOCKETS_BEYOND_MAX)
+    pub fn count_socket(&self) -> bool {
+        count_up_to(&self.sockets, self.connections_max + SOCKETS_BEYOND_MAX)
     }
 
     /// A shard gave a socket up.
@@ -48,8 +48,8 @@ impl PopState {
     }
 
     /// Counts a viewer in, unless there are too many.
-    pub fn take_viewer(&self) -> bool {
-        take(&self.viewers, self.connections_max)
+    pub fn count_viewer(&self) -> bool {
+        count_up_to(&self.viewers, self.connections_max)
     }
 
     /// A viewer that was counted is gone.
@@ -126,7 +126,7 @@ impl PopState {
     }
 }
 
-fn take(count: &AtomicUsize, max: usize) -> bool {
+fn count_up_to(count: &AtomicUsize, max: usize) -> bool {
     let taken = count.fetch_add(1, Relaxed) < max;
     if !taken {
         count.fetch_sub(1, Relaxed);
@@ -141,10 +141,10 @@ mod tests {
     #[test]
     fn viewers_are_taken_up_to_the_bound() {
         let pop = PopState::new(1);
-        assert!(pop.take_viewer());
-        assert!(!pop.take_viewer());
+        assert!(pop.count_viewer());
+        assert!(!pop.count_viewer());
         pop.viewer_left();
-        assert!(pop.take_viewer());
+        assert!(pop.count_viewer());
     }
 
     #[test]

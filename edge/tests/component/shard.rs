@@ -129,7 +129,7 @@ impl Shard {
     /// As after a panic of the shard: a supervisor that knows nothing of what was.
     pub(crate) fn begin_anew(&mut self) {
         let counted = self.supervisor.counted();
-        self.supervisor = self.supervisor.fresh(counted).expect("starts");
+        self.supervisor = self.supervisor.restarted(counted).expect("starts");
         self.forget();
     }
 

@@ -15,7 +15,7 @@ use chorus_edge::shard::{QueueBounds, Shard, ShardSpec, StartError};
 use chorus_edge::ws::handshake::Origins;
 use chorus_protocol::Millis;
 
-use crate::brain::{Heard, Puppet};
+use crate::logic::{Heard, Puppet};
 
 /// What a test may choose.
 pub(crate) struct Choice {
@@ -82,14 +82,14 @@ impl Choice {
             turn_max: Duration::from_millis(4),
             pop: Arc::clone(&pop),
             metrics: Arc::clone(&metrics),
-            up: sender,
+            to_backhaul: sender,
             http: http_sender,
         };
         let (shard, handle) = Shard::new(spec, listener).unwrap();
         let heard = Heard::default();
-        let brain = Puppet::new(Arc::clone(&heard), self.blob);
+        let logic = Puppet::new(Arc::clone(&heard), self.blob);
         let (tell, ended) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || tell.send(shard.run(brain)).unwrap());
+        let thread = std::thread::spawn(move || tell.send(shard.run(logic)).unwrap());
         Running {
             address,
             handle,

@@ -178,18 +178,18 @@ impl Supervisor {
     ///
     /// # Errors
     /// When the logic does not start.
-    pub fn fresh(&self, counted: BTreeMap<String, u64>) -> Result<Self, StartError> {
-        let mut fresh = Self::new(
+    pub fn restarted(&self, counted: BTreeMap<String, u64>) -> Result<Self, StartError> {
+        let mut restarted = Self::new(
             Arc::clone(&self.logic),
             &self.config,
             self.seed.wrapping_add(SEED_STEP),
             self.bounds.clone(),
         )?;
-        fresh.generation = self.generation.wrapping_add(1).max(1);
-        fresh.stats = self.stats;
-        fresh.stats.resets += 1;
-        fresh.counted.base = counted;
-        Ok(fresh)
+        restarted.generation = self.generation.wrapping_add(1).max(1);
+        restarted.stats = self.stats;
+        restarted.stats.resets += 1;
+        restarted.counted.base = counted;
+        Ok(restarted)
     }
 
     /// Begins anew with a clean instance. When even that fails the next batch tries again.

@@ -7,7 +7,7 @@ use chorus_edge::component::{
     Audience, Broadcast, Close, Encoding, Input, Join, Keep, Leave, Logic, Outcome, Output,
     Publish, Send, Stats, Subscribe, Verdict,
 };
-use chorus_edge::shard::Brain;
+use chorus_edge::shard::SessionLogic;
 use chorus_protocol::Millis;
 
 /// The one topic.
@@ -149,7 +149,7 @@ impl Puppet {
     }
 }
 
-impl Brain for Puppet {
+impl SessionLogic for Puppet {
     fn handle(&mut self, _: Millis, inputs: &mut Vec<Input>, outputs: &mut Vec<Output>) -> Verdict {
         let mut verdict = Verdict::Fine;
         for input in inputs.drain(..) {
@@ -210,7 +210,7 @@ impl Brain for Puppet {
         Err("a puppet stays a puppet".to_owned())
     }
 
-    fn fresh(&self, _: BTreeMap<String, u64>) -> Result<Self, String> {
+    fn restarted(&self, _: BTreeMap<String, u64>) -> Result<Self, String> {
         self.note("fresh".to_owned());
         Ok(Self::new(Arc::clone(&self.heard), self.blob.clone()))
     }
