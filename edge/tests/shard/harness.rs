@@ -1,4 +1,4 @@
-//! One shard on a free port of loopback.
+//! Runs one shard on a free loopback port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use chorus_protocol::Millis;
 
 use crate::logic::{Heard, Puppet};
 
-/// What a test may choose.
+/// Options of a test's shard.
 pub(crate) struct Choice {
     pub(crate) connections_max: usize,
     pub(crate) queue_bytes_max: usize,
@@ -25,7 +25,7 @@ pub(crate) struct Choice {
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) blob: Vec<u8>,
     pub(crate) message_bytes_max: usize,
-    /// Shared with another shard, where a test has two.
+    /// The state shared with another shard, if a test has two.
     pub(crate) pop: Option<Arc<PopState>>,
 }
 
@@ -139,7 +139,7 @@ impl Drop for Running {
     }
 }
 
-/// Waits for what must become true.
+/// Polls until the condition holds.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {

@@ -1,4 +1,4 @@
-//! Between the session and the backhaul.
+//! Messages between the session and the backhaul.
 
 use bytes::Bytes;
 use chorus_edge::link::{ToBackhaul, ToShard};
