@@ -1,4 +1,4 @@
-//! A brain that does what viewers tell it.
+//! Session logic that does what viewers' messages say.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,14 +14,15 @@ use chorus_protocol::Millis;
 pub(crate) const TOPIC: u32 = 7;
 /// The one blob.
 pub(crate) const BLOB: u64 = 3;
-/// The stream that the topic is.
+/// The stream of the topic.
 pub(crate) const STREAM: &str = "demo";
 
-/// What the shard told the brain, for tests to look at.
+/// Notes of the inputs that the logic got, for assertions.
 pub(crate) type Heard = Arc<Mutex<Vec<String>>>;
 
-/// Everyone who opens joins the topic. `say X` goes to all, `me X` to the sender alone, `later X` too, patiently; `blob`
-/// sends head, blob and tail, `leave`, `close`, `post`, `panic` and `nonsense` do what they say, `reset` loses the state.
+/// Every connection joins the topic. `say X` broadcasts X, `me X` sends X to the sender, `later X` does so with `patient`;
+/// `blob` sends head, blob and tail; `leave`, `close`, `post` and `panic` cause these; `nonsense` has invalid outputs; `reset`
+/// returns [`Verdict::Reset`].
 #[derive(Default)]
 pub(crate) struct Puppet {
     pub(crate) heard: Heard,
@@ -137,7 +138,7 @@ impl Puppet {
                 outputs.push(send("", Some(1_234), ""));
                 outputs.push(send("still here", None, ""));
             }
-            ("panic", what) => panic!("the brain was told to: {what}"),
+            ("panic", what) => panic!("the logic was told to: {what}"),
             ("reset", _) => {
                 self.subscribed = false;
                 self.encodings.clear();
