@@ -1,7 +1,7 @@
-//! The component host: compiles the session logic, runs it, survives it and swaps it.
+//! The component host: compiles the session logic, runs it, recovers it after traps and swaps it.
 //!
-//! [`Logic`] is a compiled component, shared by all shards. A [`Supervisor`] is one shard's instance of it with
-//! what it takes to survive a trap: the last snapshot and a journal of what was handled since.
+//! [`Logic`] is a compiled component, shared by all shards. A [`Supervisor`] is one shard's instance of it, with what is
+//! needed to recover from a trap: the last snapshot and a journal of the inputs handled since.
 //!
 //! **Invariant**: nothing of the host is linked into a component: no WASI, no import at all. Nothing else of the
 //! PoP names `wasmtime`.

@@ -1,5 +1,5 @@
-//! The PoP's configuration: one TOML file. Every value has a default or is demanded by name; unknown keys are errors.
-//! Relative paths are relative to the current directory.
+//! The PoP's configuration: one TOML file. Every value has a default or is required; unknown keys are errors. Relative
+//! paths are relative to the current directory.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,45 +26,45 @@ pub const SHARDS_MAX: usize = 16;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where viewers connect.
+    /// The address that viewers connect to.
     pub listen: SocketAddr,
-    /// Where health, readiness and metrics answer without waiting for viewers, unencrypted. Without it only `listen`
-    /// answers.
+    /// A separate address for health, readiness and metrics, unencrypted, so that viewers never delay them. `None`: only
+    /// `listen` answers.
     pub admin_listen: Option<SocketAddr>,
-    /// Whether `/metrics` answers at `listen` too; health and readiness always do.
+    /// Whether `listen` serves `/metrics` too; it always serves health and readiness.
     pub public_metrics: bool,
     /// This PoP's name.
     pub pop: PopId,
-    /// The region that it is near to; for logs and metrics.
+    /// The nearest region; for logs and metrics.
     pub region: Region,
     /// Threads that serve viewers, 1 to 16; 0: one per core.
     pub shards: usize,
-    /// The application's manifest; the session component is that of its `websocket` trigger.
+    /// The application's manifest; its `websocket` trigger names the session component.
     pub app: PathBuf,
-    /// Where compiled components are kept. Nobody else may be able to write there: it is made with mode 0700.
+    /// The directory for compiled components. It is created with mode 0700; others must not be able to write there.
     pub state_dir: PathBuf,
-    /// The files served at `/`. Without it there are none.
+    /// The directory of files served at `/`; `None`: no files.
     pub assets_dir: Option<PathBuf>,
-    /// Viewers at once, 1 to 1,000,000; one more is closed with 4429.
+    /// Viewers connected at once, 1 to 1,000,000; a further one is closed with 4429.
     pub connections_max: usize,
     /// Seconds in which a drain closes the viewers, 0 to 600.
     pub drain_s: u64,
     /// Whether frames go out through `io_uring`: `auto` or `off`.
     pub io_uring: IoUring,
-    /// Milliseconds that a turn of a busy shard, or of the backhaul's thread, lasts at least, 0 to 20: what comes meanwhile
-    /// is done in one go.
+    /// Milliseconds, 0 to 20, that a turn of a shard or of the backhaul's thread lasts at least under full load: inputs
+    /// that arrive meanwhile are handled as one batch.
     pub turn_ms_max: u64,
-    /// Pages that may connect and call, as `Origin`s; without it any.
+    /// The `Origin`s of pages that may connect and call; `None`: all.
     pub allowed_origins: Option<Vec<String>>,
-    /// The certificate for viewers; without it connections are not encrypted.
+    /// The certificate for viewers; `None`: connections are not encrypted.
     pub tls: Option<TlsFiles>,
-    /// The way to the region. Demanded.
+    /// How to reach the region's gateways. Required.
     pub backhaul: Option<Backhaul>,
-    /// What tokens may be signed with, and what they must say: as in an origin's configuration.
+    /// Keys that may sign tokens, and rules for claims; as in an origin's configuration.
     pub tokens: TokensConfig,
-    /// Bounds of the session, over the application's variables of the same names.
+    /// Limits of the session; they override the application's variables of the same names.
     pub limits: toml::Table,
-    /// How the session groups comments into frames.
+    /// How the session batches comments.
     pub batching: Batching,
     /// Bounds of a viewer's queue.
     pub queues: Queues,
@@ -103,7 +103,7 @@ impl Default for Config {
     }
 }
 
-/// An id that is written in this file and therefore is one.
+/// Parses an id that is a constant of this file and valid.
 fn fixed<T: std::str::FromStr<Err = chorus_protocol::id::IdError>>(text: &'static str) -> T {
     match text.parse() {
         Ok(id) => id,
@@ -111,13 +111,13 @@ fn fixed<T: std::str::FromStr<Err = chorus_protocol::id::IdError>>(text: &'stati
     }
 }
 
-/// PEM files.
+/// The PEM files of a certificate.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
-    /// The certificate and what it is signed by.
+    /// The certificate chain.
     pub cert: PathBuf,
-    /// Its key.
+    /// The certificate's private key.
     pub key: PathBuf,
 }
 
@@ -125,7 +125,7 @@ pub struct TlsFiles {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backhaul {
-    /// `host:port` each; the nearest that answers is taken.
+    /// `host:port` each; the nearest one that answers is used.
     pub gateways: Vec<String>,
     /// The name in the gateways' certificates.
     #[serde(default = "server_name")]
@@ -134,9 +134,9 @@ pub struct Backhaul {
     pub ca: PathBuf,
     /// This PoP's certificate.
     pub cert: PathBuf,
-    /// Its key.
+    /// This PoP's private key.
     pub key: PathBuf,
-    /// Bounds.
+    /// Bounds of the backhaul.
     #[serde(default)]
     pub bounds: BackhaulBounds,
 }
@@ -145,7 +145,8 @@ fn server_name() -> String {
     "gateway".to_owned()
 }
 
-/// Bounds of a viewer's queue: what its socket has not taken yet. Past one the viewer is closed with 4408.
+/// Bounds of a viewer's queue, which holds frames that its socket has not accepted yet. A viewer whose queue would pass
+/// one is closed with 4408.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Queues {
@@ -175,7 +176,7 @@ pub enum ConfigError {
         /// Why.
         error: std::io::Error,
     },
-    /// A file that is not what it should be.
+    /// A file that cannot be parsed.
     #[error("{}: {error}", path.display())]
     Parse {
         /// Which.
@@ -183,7 +184,7 @@ pub enum ConfigError {
         /// What is wrong.
         error: String,
     },
-    /// A value out of its range, or values that do not go together.
+    /// A value out of its range, or values that contradict each other.
     #[error("{0}")]
     Value(String),
 }
@@ -192,7 +193,7 @@ impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read, is no TOML or has a key that does not exist.
+    /// When it cannot be read, is not TOML or has an unknown key.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
             path: path.to_owned(),
@@ -205,24 +206,24 @@ impl Config {
     }
 }
 
-/// A configuration that holds: every value in its range, everything demanded there.
+/// A valid configuration: every value is in its range, all required values are there.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// As it was given.
+    /// The configuration as given.
     pub config: Config,
-    /// How many shards.
+    /// Number of shards, at least 1.
     pub shards: usize,
-    /// The way to the region.
+    /// How to reach the region's gateways.
     pub backhaul: BackhaulConfig,
     limits: Limits,
     jwks: Option<serde_json::Value>,
 }
 
 impl Checked {
-    /// Checks ranges and what must go together; `variables` are those of the session component's manifest.
+    /// Checks all values; `variables` are the session component's, from the manifest.
     ///
     /// # Errors
-    /// The first that is wrong, by name.
+    /// The first invalid value, by name.
     pub fn try_new(
         config: Config,
         variables: &BTreeMap<String, String>,
@@ -309,7 +310,7 @@ impl Checked {
         })
     }
 
-    /// What a shard's session starts with, as JSON.
+    /// The [`SessionConfig`] of a shard as JSON.
     #[must_use]
     pub fn session(&self, shard: ShardId) -> Vec<u8> {
         let session = SessionConfig {
@@ -323,7 +324,7 @@ impl Checked {
         serde_json::to_vec(&session).unwrap_or_default()
     }
 
-    /// Bytes of a viewer's message.
+    /// Bytes of a viewer's message, at most.
     #[must_use]
     pub fn message_bytes_max(&self) -> usize {
         self.limits.message_bytes_max as usize
@@ -338,14 +339,14 @@ impl Checked {
         }
     }
 
-    /// Pages that may connect and call.
+    /// `Origin`s that may connect and call.
     #[must_use]
     pub fn origins(&self) -> Origins {
         Origins(self.config.allowed_origins.clone())
     }
 }
 
-/// The defaults, over them the application's variables, over them the file's `[limits]`.
+/// The session's limits: the file's `[limits]` override the application's variables, which override the defaults.
 fn limits(file: &toml::Table, variables: &BTreeMap<String, String>) -> Result<Limits, ConfigError> {
     let mut table = toml::Table::new();
     for (name, text) in variables {
@@ -362,7 +363,7 @@ fn limits(file: &toml::Table, variables: &BTreeMap<String, String>) -> Result<Li
         let error = one.try_into::<Limits>().err()?;
         Some(format!("limits.{name}: {}", error.message()))
     };
-    // The error of a table does not say which of its keys is wrong.
+    // Each key is parsed alone first, because the error of the whole table does not name the key.
     if let Some(wrong) = table.iter().find_map(one_wrong) {
         return Err(ConfigError::Value(wrong));
     }

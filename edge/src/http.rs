@@ -1,5 +1,5 @@
-//! Everything of a PoP's port that is no WebSocket: the page and its files, health, metrics, and `/api`, which goes
-//! on to the gateway. And the port of the PoP's own, where health and metrics wait for no viewer.
+//! The HTTP server: all requests to a PoP's port that are no WebSocket upgrade. It serves the page's files, health and
+//! metrics, and forwards `/api` to the gateway. A second, separate port serves health and metrics to the operator.
 
 mod admin;
 mod answer;

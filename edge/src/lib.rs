@@ -1,6 +1,6 @@
-//! A Chorus PoP: it terminates the viewers' WebSockets, runs the session component and carries out what it decides.
+//! A Chorus PoP: it terminates the viewers' WebSockets, runs the session component and applies its outputs.
 
-// Both panic when nobody takes what is printed.
+// Both macros panic when standard output or error cannot be written.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod backhaul;

@@ -1,6 +1,6 @@
 //! `chorus-edge`: a PoP.
 
-// Both panic when nobody takes what is printed.
+// Both macros panic when standard output or error cannot be written.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::net::SocketAddr;
@@ -15,7 +15,8 @@ use chorus_quic::Pace;
 use chorus_telemetry::Format;
 use clap::Parser;
 
-/// Messages live for milliseconds on many threads; the system's allocator gives their pages back and takes them anew.
+/// Messages are allocated and freed within milliseconds on many threads; glibc's allocator would return their pages to the
+/// system and request them again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -100,8 +101,8 @@ fn main() -> ExitCode {
 
 fn serve(cli: &Cli) -> anyhow::Result<()> {
     let config = cli.config()?;
-    // Shards have threads of their own; this thread has the backhaul and the HTTP server. One is enough for both, and a
-    // message that crosses no further thread costs no further wake-up.
+    // Each shard has its own thread; this thread runs the backhaul and the HTTP server. One thread is enough for both, and
+    // each further thread on a message's path would cost a wake-up.
     let pace = Pace::new(Duration::from_millis(config.turn_ms_max));
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     pace.of(&mut runtime);

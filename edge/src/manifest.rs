@@ -1,6 +1,5 @@
-//! What the PoP reads of an application's manifest (`spin.toml`): which component runs the WebSocket sessions.
-//!
-//! Triggers of other types are left to their own hosts.
+//! The part of an application's manifest (`spin.toml`) that the PoP reads: the component of its `websocket` trigger.
+//! Triggers of other types are ignored.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,21 +8,21 @@ use serde::Deserialize;
 
 use crate::ws::handshake;
 
-/// The session's component.
+/// The session component and its application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// The application's name.
     pub application: String,
     /// The component's file.
     pub source: PathBuf,
-    /// Its variables, with templates replaced.
+    /// The component's variables, with templates replaced.
     pub variables: BTreeMap<String, String>,
 }
 
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{}: {error}", path.display())]
     Read {
         /// Which.
@@ -31,7 +30,7 @@ pub enum ManifestError {
         /// Why.
         error: std::io::Error,
     },
-    /// It is no manifest.
+    /// The file is not a valid manifest.
     #[error("{}: {error}", path.display())]
     Parse {
         /// Which.
@@ -79,10 +78,10 @@ struct Variable {
 }
 
 impl Manifest {
-    /// Reads a manifest; `environment` gives `SPIN_VARIABLE_…`.
+    /// Reads a manifest. `environment` looks up environment variables: `SPIN_VARIABLE_NAME` overrides a variable's default.
     ///
     /// # Errors
-    /// When it cannot be read, or does not say which component runs the sessions.
+    /// When it cannot be read, or does not name exactly one session component.
     pub fn read(
         path: &Path,
         environment: impl Fn(&str) -> Option<String>,
@@ -149,15 +148,15 @@ fn parse(
     })
 }
 
-/// Replaces each `{{ name }}` by the application's variable.
+/// Replaces each `{{ name }}` by the value of the application's variable.
 fn expand(
     template: &str,
     variables: &BTreeMap<String, Variable>,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<String, String> {
     let mut value = String::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once("{{") {
+    let mut remaining = template;
+    while let Some((before, after)) = remaining.split_once("{{") {
         let (name, behind) = after
             .split_once("}}")
             .ok_or("a template that does not end")?;
@@ -169,9 +168,9 @@ fn expand(
         let replaced = given.or_else(|| variable.default.clone());
         value.push_str(before);
         value.push_str(&replaced.ok_or_else(|| format!("the variable {name} has no value"))?);
-        rest = behind;
+        remaining = behind;
     }
-    value.push_str(rest);
+    value.push_str(remaining);
     Ok(value)
 }
 

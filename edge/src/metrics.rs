@@ -1,4 +1,4 @@
-//! What a PoP counts. Each shard counts for itself without a lock; the scrape adds up.
+//! Metrics of a PoP. Each shard counts for itself without a lock; a scrape sums over the shards.
 
 mod collect;
 mod shard;

@@ -1,5 +1,5 @@
-//! Panics that are contained: each costs what it must (a connection, a shard, a line to the gateway), is logged with
-//! its message and place by whoever contains it, and never ends the process.
+//! Contained panics. A panic ends the smallest part that it may have left inconsistent (a connection, a shard's engine,
+//! the backhaul), is logged there with its message and place, and never ends the process.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
@@ -12,13 +12,13 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 thread_local! {
-    /// Whether a panic of this thread is contained, so that the hook keeps what it says instead of printing it.
+    /// Whether a panic of this thread is contained now, so that the hook stores its message instead of printing it.
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
-    /// What the last contained panic of this thread said.
+    /// The message of this thread's last contained panic.
     static SAID: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// A panic that was contained: its message and place, and a backtrace where `RUST_BACKTRACE` asks for one.
+/// A contained panic: its message and place, with a backtrace if `RUST_BACKTRACE` asks for one.
 #[derive(Debug)]
 pub(crate) struct Panic(String);
 
@@ -28,8 +28,8 @@ impl fmt::Display for Panic {
     }
 }
 
-/// Makes contained panics silent but for what their container logs; others are printed as before. Once per process is
-/// enough.
+/// Installs a panic hook that prints no contained panics; their container logs them. Other panics go to the hook before.
+/// Later calls do nothing.
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -37,7 +37,7 @@ pub(crate) fn install() {
         set_hook(Box::new(move |info| {
             if CONTAINED.get() {
                 let said = describe(info);
-                // Nothing here may panic: that would end the process.
+                // Nothing here may panic, because a panic in the hook ends the process.
                 let _ = SAID.try_with(|last| last.try_borrow_mut().map(|mut it| *it = Some(said)));
             } else {
                 before(info);
@@ -59,7 +59,7 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
     }
 }
 
-/// Does `work`, or says how it panicked. Whoever calls it throws away, or knows to be whole, what `work` changes.
+/// Runs `work`; `Err` when it panicked. The caller must drop the state that `work` may have left inconsistent.
 pub(crate) fn contained<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
     let outer = CONTAINED.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
@@ -74,7 +74,7 @@ pub(crate) fn contained<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
     })
 }
 
-/// [`contained`] for a future, which is dropped when it panics.
+/// As [`contained`], for a future. A future that panicked is dropped.
 pub(crate) async fn contained_future<T>(work: impl Future<Output = T>) -> Result<T, Panic> {
     let mut work = pin!(work);
     std::future::poll_fn(|cx| match contained(|| work.as_mut().poll(cx)) {
@@ -85,21 +85,21 @@ pub(crate) async fn contained_future<T>(work: impl Future<Output = T>) -> Result
     .await
 }
 
-/// Panics in [`WINDOW`] up to which whoever panics begins anew at once.
+/// Panics within [`WINDOW`] up to which a restart needs no pause.
 const RESTARTS_MAX: usize = 5;
-/// The time over which panics are counted.
+/// The time over which panics are counted for [`RESTARTS_MAX`].
 const WINDOW: Duration = Duration::from_secs(60);
-/// The first pause beyond that; each further panic doubles it.
+/// The pause after the first panic beyond [`RESTARTS_MAX`]; each further one doubles it, up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_secs(2);
-/// The longest pause.
+/// The longest pause before a restart.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// How often something panicked lately. It always begins anew; past the bound it pauses before.
+/// The recent panics of one part of the process. It is always restarted; past the bound, after a pause.
 #[derive(Debug, Default)]
 pub(crate) struct Restarts(VecDeque<Instant>);
 
 impl Restarts {
-    /// Counts a panic; the pause that is to follow it, zero within the bound.
+    /// Counts a panic; returns the pause before the restart, zero within the bound.
     pub(crate) fn count(&mut self, now: Instant) -> Duration {
         while self
             .0

@@ -1,4 +1,4 @@
-//! A PoP put together: shards, backhaul and HTTP server in one process, from start to drain.
+//! The process of a PoP: shards, backhaul and HTTP server, from start to drain.
 
 mod listen;
 mod run;

@@ -1,31 +1,32 @@
 //! A shard: one thread with its own reactor, its own listener on the PoP's port, its share of the connections and one
 //! instance of the session's logic.
 //!
-//! A turn of its loop takes what the sockets and the backhaul brought, hands it to the logic in one batch, carries
-//! out what comes back and sends all frames of the turn together.
+//! One turn of its loop reads the sockets and the messages of the backhaul, passes them to the logic as one batch of
+//! inputs, applies the outputs and sends all frames of the turn together.
 //!
-//! **Invariants**: a shard shares no lock with another; a connection that is idle holds no buffer; a frame for many
-//! is built, and compressed, once; each queue is bounded; nothing a peer or the component sends makes it panic, and a
-//! panic all the same costs the connection at fault, or the shard's viewers a 1001, never the process.
+//! **Invariants**: a shard shares no lock with another shard; an idle connection holds no buffer; a frame for many
+//! members is built, and compressed, once; each queue is bounded; no bytes of a peer or of the component make it panic.
+//! If it panics anyway, the panic closes the connection whose bytes were read, or all viewers of the shard with 1001; the
+//! process goes on.
 
 mod accept;
-mod brain;
-mod carry;
+mod apply;
 mod conn;
-mod down;
+mod deferred;
 mod ending;
 mod engine;
 mod flush;
-mod held;
-mod intake;
-mod lives;
+mod logic;
+mod messages;
 mod outbox;
 mod pace;
 mod queue;
+mod read;
+mod restart;
 pub mod send;
 mod timers;
 mod topics;
 
-pub use brain::Brain;
 pub use engine::{Shard, ShardSpec, StartError};
+pub use logic::SessionLogic;
 pub use queue::QueueBounds;

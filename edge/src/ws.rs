@@ -1,5 +1,5 @@
-//! The heads of HTTP requests, RFC 6455 and RFC 7692 (`permessage-deflate`, no context takeover), as functions on bytes:
-//! no socket, no clock.
+//! Heads of HTTP requests, WebSockets (RFC 6455) and `permessage-deflate` without context takeover (RFC 7692), as functions
+//! on bytes: no socket, no clock.
 
 pub mod code;
 pub mod deflate;

@@ -1,14 +1,12 @@
 //! A shard over real sockets: the frames, the fan-out, the bounds and the ends of connections.
 //!
-//! A small brain of the tests decides, so that each case says what it needs; the real component runs in the
+//! The session logic is a small scripted one, so that each test controls its outputs; the real component runs in the
 //! end-to-end tests.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 #[path = "shard/bounds.rs"]
 mod bounds;
-#[path = "shard/brain.rs"]
-mod brain;
 #[path = "shard/client.rs"]
 mod client;
 #[path = "shard/conformance.rs"]
@@ -21,6 +19,8 @@ mod fanout;
 mod harness;
 #[path = "shard/http.rs"]
 mod http;
+#[path = "shard/logic.rs"]
+mod logic;
 #[path = "shard/panics.rs"]
 mod panics;
 #[path = "shard/records.rs"]

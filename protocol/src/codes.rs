@@ -1,9 +1,9 @@
-//! The one table of codes: errors, reasons of receipts, statuses, notices and close codes.
+//! The table of all codes: errors, reasons of receipts, statuses, notices and close codes.
 //!
-//! Socket and REST speak the same codes. `cargo xtask codes` writes `clients/web/src/sdk/codes.ts` and the tables of
-//! `clients/protocol.md` from here; a test holds them equal.
+//! WebSocket and REST use the same codes. `clients/web/src/sdk/codes.ts` and the tables of `clients/protocol.md` are
+//! generated from this file by the test `protocol/tests/codes.rs`, which also compares them.
 
-/// Makes an enum whose variants have a name on the wire and a meaning for the reference.
+/// Makes an enum of codes. Each variant has its name in messages and its meaning for the reference.
 macro_rules! codes {
     (
         $(#[$docs:meta])*
@@ -19,7 +19,7 @@ macro_rules! codes {
             /// Every code, in the order of the reference.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The code as it travels: stable, snake case.
+            /// The code's name in messages; it never changes.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -35,7 +35,7 @@ macro_rules! codes {
                 }
             }
 
-            /// The code of this name, if it is one of ours; a neighbour may know more.
+            /// The code of this name; `None` when it is unknown, as one of a later version may be.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
                 match text {
@@ -182,10 +182,10 @@ codes! {
     }
 }
 
-/// Makes the enum of close codes: a number, whether to come back, a meaning.
+/// Makes the enum of close codes: number, whether clients reconnect, meaning.
 macro_rules! close_codes {
     ($($variant:ident = $number:literal, $again:literal, $meaning:literal;)+) => {
-        /// Why a WebSocket is closed: RFC 6455 section 7.4 and Chorus's own.
+        /// The close codes of a WebSocket: those of RFC 6455 section 7.4 and Chorus's own.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u16)]
         pub enum CloseCode {
@@ -204,7 +204,7 @@ macro_rules! close_codes {
                 }
             }
 
-            /// Whether a client reconnects, with back-off. What is not in this table, proxies' codes among it, means yes.
+            /// Whether a client reconnects, with backoff. After a code that is not in this table, such as a proxy's, it does.
             #[must_use]
             pub const fn reconnect(self) -> bool {
                 match self {
@@ -212,7 +212,7 @@ macro_rules! close_codes {
                 }
             }
 
-            /// The number on the wire.
+            /// The number in the close frame.
             #[must_use]
             pub const fn number(self) -> u16 {
                 self as u16

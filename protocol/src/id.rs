@@ -1,4 +1,4 @@
-//! Typed ids, parsed once at the border.
+//! Typed ids. They are parsed where data enters the process.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub enum IdError {
         /// Bytes allowed.
         max: usize,
     },
-    /// A character the kind does not allow.
+    /// A character that this kind of id does not allow.
     #[error("has a character that is not allowed")]
     Character,
     /// Not a decimal number below 2^63.
@@ -52,10 +52,10 @@ macro_rules! text_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The most bytes it may have.
+            /// Bytes, at most.
             pub const BYTES_MAX: usize = $max;
 
-            /// Checks `text` and takes it over.
+            /// Makes an id of a valid text.
             ///
             /// # Errors
             /// When the length or a character is not allowed.
@@ -69,7 +69,7 @@ macro_rules! text_id {
                 Ok(Self(Arc::from(text)))
             }
 
-            /// The text itself.
+            /// The id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -135,7 +135,7 @@ text_id!(
     StreamId, 64, token_bytes
 );
 text_id!(
-    /// Who writes: the `sub` of a token, 1 to 128 bytes without control characters.
+    /// A user: the `sub` of a token, 1 to 128 bytes without control characters.
     UserId, 128, no_control_bytes
 );
 text_id!(
@@ -173,24 +173,24 @@ impl Region {
     }
 }
 
-/// A comment's id: 41 bits of milliseconds since [`CommentId::EPOCH`], 10 bits of worker, 4 bits of shard and 8
-/// bits of sequence, so that sorting by id sorts by time.
+/// A comment's id: 41 bits of milliseconds since [`CommentId::EPOCH`], 10 bits of worker, 4 bits of shard and 8 bits of
+/// sequence, so that ids sort by time.
 ///
-/// Clients see it as a decimal string; the house's own messages carry the number.
+/// It is a decimal string in messages to clients, and a number in the messages between servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommentId(pub u64);
 
 impl CommentId {
-    /// What the 41 bits count from: 2025-01-01T00:00Z.
+    /// The time from which the 41 bits count: 2025-01-01T00:00Z.
     pub const EPOCH: Millis = Millis(1_735_689_600_000);
-    /// The highest there can be: 63 bits.
+    /// The highest id: 63 bits.
     pub const MAX: Self = Self(u64::MAX >> 1);
     /// The highest worker number.
     pub const WORKER_MAX: u16 = 1023;
     /// The highest shard number.
     pub const SHARD_MAX: u8 = 15;
 
-    /// Puts an id together; each part is cut to its bits.
+    /// Composes an id; each part is truncated to its bits.
     #[must_use]
     pub fn compose(at: Millis, worker: u16, shard: u8, sequence: u8) -> Self {
         let ms = at.since(Self::EPOCH) & ((1 << 41) - 1);
@@ -228,7 +228,7 @@ impl std::str::FromStr for CommentId {
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(IdError::Number);
         }
-        // 63 bits are what an id has; stores keep it as a signed number.
+        // An id has 63 bits, because stores keep it as a signed number.
         let id = text.parse().map(Self).map_err(|_| IdError::Number)?;
         if id > Self::MAX {
             return Err(IdError::Number);
@@ -249,7 +249,7 @@ impl Serialize for CommentId {
 
 impl<'de> Deserialize<'de> for CommentId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// Whether people read it: then it is a text, whatever the encoding could carry besides.
+        /// Whether the format is human-readable; then the id must be a string.
         struct Visitor(bool);
         impl de::Visitor<'_> for Visitor {
             type Value = CommentId;

@@ -1,50 +1,48 @@
-//! The named bounds of the clients' protocol, with their defaults.
-//!
-//! Each may be configured; what happens at a bound stands beside it.
+//! The configurable limits of the clients' protocol, with their defaults and what happens at each.
 
 use serde::{Deserialize, Serialize};
 
-/// What a session holds its viewers to.
+/// The limits that a session enforces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of a client's message, inflated; a longer one closes with 1009 (the host checks it). A comment of
-    /// `content_chars_max` scalar values fits in any form: 12 bytes for each as `\\u` escapes in JSON, and less than 2 KB for
-    /// the rest.
+    /// Bytes of a client's message after inflating; a longer one is closed with 1009 (checked by the host). A comment of
+    /// `content_chars_max` scalar values must fit in any encoding: up to 12 bytes each as `\\u` escapes in JSON, and less than
+    /// 2 KB for the other fields.
     pub message_bytes_max: u32,
-    /// Unicode scalar values of a comment after trimming; a longer one is `rejected: too_long`.
+    /// Unicode scalar values of a comment after cleaning; a longer one is `rejected: too_long`.
     pub content_chars_max: u32,
-    /// From opening to the first join or `authenticate`, in milliseconds; then closed with 4403.
+    /// Milliseconds from opening a connection to the first join or `authenticate`; after them closed with 4403.
     pub first_message_ms_max: u64,
-    /// Streams joined by one connection; one more gets `error too_many_streams`.
+    /// Streams joined by one connection; a further join gets `error too_many_streams`.
     pub streams_per_connection_max: u32,
-    /// Messages a second a connection may send on average; beyond the burst, closed with 4429.
+    /// Messages per second that a connection may send on average; beyond the burst it is closed with 4429.
     pub messages_per_s: u32,
-    /// Messages a connection may send at once.
+    /// Messages that a connection may send at once.
     pub messages_burst: u32,
-    /// Comments of one user in any minute, else `rejected: rate_limited`.
+    /// Comments of one user in any minute; more are `rejected: rate_limited`.
     pub comments_per_minute: u32,
-    /// Comments of one user in one stream in any 30 s, else `rejected: rate_limited`.
+    /// Comments of one user in one stream in any 30 s; more are `rejected: rate_limited`.
     pub comments_per_stream_30s: u32,
-    /// Reactions of one user in any minute (a `react` counts its `count`), else `error rate_limited`.
+    /// Reactions of one user in any minute (a `react` counts as its `count`); more get `error rate_limited`.
     pub reactions_per_minute: u32,
     /// The largest `count` of a `react`.
     pub reaction_count_max: u32,
-    /// Newest comments given to who joins.
+    /// Newest comments in the answer to a join.
     pub newest_max: u32,
-    /// Comments in `joined` after a resume; the rest follows as `comments_batch`.
+    /// Comments in `joined` after a resume; the remaining ones follow as `comments_batch`.
     pub resume_first_max: u32,
-    /// Comments a resume may replay; beyond, `gap` and the newest.
+    /// Comments that a resume replays; if there are more, it gets `gap` and the newest comments.
     pub resume_max: u32,
-    /// Comments per stream a shard keeps to answer a resume by itself.
+    /// Comments of each stream that a shard keeps, to answer a resume without the gateway.
     pub recent_max: u32,
-    /// Milliseconds that an unanswered post stays known before `error unconfirmed`.
+    /// Milliseconds that a post is pending without an answer; after them it gets `error unconfirmed`.
     pub unconfirmed_ms: u64,
-    /// Posts of a shard waiting for the log; one more is `rejected: unavailable`.
+    /// Pending posts of a shard; a further one is `rejected: unavailable`.
     pub posts_waiting_max: u32,
-    /// Remembered (user, `client_id`) outcomes per shard; the oldest goes.
+    /// Outcomes of posts that a shard remembers by user and `client_id`; then the oldest is forgotten.
     pub remembered_posts_max: u32,
-    /// Users whose use of the limits a shard remembers; the one who is free of them soonest goes.
+    /// Users whose uses of the limits a shard remembers; then the user whose uses end soonest is forgotten.
     pub remembered_users_max: u32,
 }
 
@@ -73,22 +71,22 @@ impl Default for Limits {
     }
 }
 
-/// How comments are grouped into frames: the window grows with the load.
+/// How a session batches comments into frames; the batching window grows with the load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Batching {
-    /// The longest window of a stream under load, in milliseconds; 0 switches batching off.
+    /// The longest batching window of a stream under load, in milliseconds; 0 switches batching off.
     pub window_ms_max: u64,
-    /// The longest window while the PoP is hot, in milliseconds.
+    /// The longest batching window while the PoP is hot, in milliseconds.
     pub window_hot_ms_max: u64,
-    /// Sends a second of one shard (frames × members; each further 8 KiB of a frame count as one more) from which it
-    /// counts as hot.
+    /// Sends per second of one shard from which it counts as hot: frames × members, each further 8 KiB of a frame counted as
+    /// one more.
     pub hot_sends_per_s: u64,
-    /// Comments in one frame at the most; a full frame goes at once.
+    /// Comments in one frame, at most; a full frame is sent at once.
     pub comments_max: u32,
-    /// How often reaction totals go out, in milliseconds.
+    /// Interval at which reaction totals are sent, in milliseconds.
     pub reactions_ms: u64,
-    /// How often viewer counts go out, in milliseconds.
+    /// Interval at which viewer counts are sent, in milliseconds.
     pub viewers_ms: u64,
 }
 

@@ -1,34 +1,34 @@
-//! How a publication came out: one type from the gateway to the session component.
+//! The outcome of a publication: the same type from the gateway to the session component.
 
 use serde::{Deserialize, Serialize};
 
 use crate::codes::Reason;
 use crate::id::CommentId;
 
-/// How a publication came out.
+/// The outcome of a publication.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// A quorum of the region's log holds it.
+    /// A quorum of the region's log has stored it.
     Stored {
-        /// The id it is known by: the first one's when this was a repeat.
+        /// The id of the stored event: that of the first publication if this one was a repeat.
         id: CommentId,
-        /// It was there before.
+        /// It was stored before, by an earlier publication with the same key.
         duplicate: bool,
     },
     /// It is certainly not stored.
     Refused {
-        /// The name of a [`Reason`], or one of a later version.
+        /// The name of a [`Reason`], or of a reason of a later version.
         reason: String,
-        /// When trying again makes sense, from now on.
+        /// Milliseconds from now until it makes sense to try again.
         retry_after_ms: Option<u64>,
     },
-    /// Nobody answered: it may be stored or not. A PoP sends again under the same key until the post's time is over; only
-    /// then a session hears this.
+    /// No answer came: it may be stored or not. A PoP publishes it again under the same key until the post's timeout; only
+    /// after that the session gets this outcome.
     Unknown,
 }
 
 impl Outcome {
-    /// Refused for a reason of ours.
+    /// A refusal for this reason.
     #[must_use]
     pub fn refused(reason: Reason, retry_after_ms: Option<u64>) -> Self {
         Self::Refused {

@@ -1,4 +1,4 @@
-//! Positions: how far a reader is in each region's log, and the resume token made of one.
+//! Positions: an offset in each region's log, and the resume token that encodes a position.
 
 use std::collections::BTreeMap;
 
@@ -8,33 +8,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Region;
 
-/// A place in one region's log.
+/// An offset in one region's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Offset {
-    /// Which incarnation of the log: the milliseconds at which it was created.
+    /// The epoch of the log: the time of its creation, in milliseconds since 1970.
     pub epoch: u64,
-    /// The last sequence seen, 0 before the first.
+    /// The last sequence read; 0 before the first.
     pub seq: u64,
 }
 
-/// How far a reader is in every region's log; a region that is missing stands at its beginning.
+/// The offset of a reader in each region's log; for a missing region it is the log's beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Position(pub BTreeMap<Region, Offset>);
 
 impl Position {
-    /// More regions than this make no token of ours.
+    /// Regions in a token; one with more is invalid.
     pub const REGIONS_MAX: usize = 64;
-    /// A longer token is none of ours.
+    /// Bytes of a token; a longer one is invalid.
     pub const TOKEN_BYTES_MAX: usize = 4096;
 
-    /// Where it stands in a region's log.
+    /// The offset in a region's log.
     #[must_use]
     pub fn get(&self, region: &Region) -> Option<Offset> {
         self.0.get(region).copied()
     }
 
-    /// Moves on to `to`. A place behind today's in the same epoch changes nothing; a new epoch replaces the old.
+    /// Advances to `to`. A lower sequence in the same epoch changes nothing; another epoch replaces the offset.
     pub fn advance(&mut self, region: &Region, to: Offset) {
         match self.0.get_mut(region) {
             Some(offset) if offset.epoch == to.epoch => offset.seq = offset.seq.max(to.seq),
@@ -53,11 +53,11 @@ impl Position {
             .iter()
             .map(|(region, offset)| (region, offset.epoch, offset.seq))
             .collect();
-        // Writing strings and numbers into memory cannot fail.
+        // Encoding strings and numbers into memory cannot fail.
         URL_SAFE_NO_PAD.encode(rmp_serde::to_vec(&plain).unwrap_or_default())
     }
 
-    /// Reads a token; `None` when it is not one of ours (which clients are told as `gap`).
+    /// Decodes a token; `None` when it is invalid, which clients are told as `gap`.
     #[must_use]
     pub fn from_token(token: &str) -> Option<Self> {
         if token.len() > Self::TOKEN_BYTES_MAX {

@@ -1,6 +1,6 @@
-//! Exact limits: at most so many uses in any window of a given length. The time is handed in.
+//! Exact rate limits: at most `count` uses in any window of a given length. The time is a parameter.
 //!
-//! A PoP's session and the gateway count with the same types: what one lets in the other counts alike.
+//! A PoP's session and the gateway use the same types, so that both count a use in the same way.
 
 mod user;
 
@@ -10,11 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::user::{Charged, CommentRefusal, UserLimits, UserUses};
 
-/// Times that one window keeps at the most. A limit of up to as many is exact to the millisecond; of a larger one the
-/// uses of a 128th of its length count from the end of that part on, so it may refuse that much too long and never lets
-/// more in.
+/// Times stored for one window, at most. A limit with a count up to this is exact to the millisecond. For a larger count
+/// uses are grouped by parts of a 128th of the window and count from the end of their part, so the limit may refuse for that
+/// much longer but never lets more in.
 pub const TIMES_MAX: u64 = 128;
-/// What is told of a use that no wait makes possible: a year, in milliseconds.
+/// The wait reported for a use that is never possible: one year, in milliseconds.
 pub const NEVER_MS: u64 = 31_536_000_000;
 
 /// At most `count` uses in any window of `window_ms` milliseconds.
@@ -24,17 +24,17 @@ pub struct Limit {
     window_ms: u64,
 }
 
-/// What was used of a limit lately.
+/// The recent uses of a limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    /// When and how many, the oldest first.
+    /// Time in milliseconds and number of uses, oldest first.
     uses: VecDeque<(u64, u64)>,
-    /// The sum of all of `uses`.
+    /// The sum over `uses`.
     used: u64,
 }
 
 impl Limit {
-    /// A `count` of 0 lets nothing through.
+    /// A limit of `count` uses per window; with 0 every use is refused.
     #[must_use]
     pub fn new(count: u32, window_ms: u64) -> Self {
         Self {
@@ -43,10 +43,10 @@ impl Limit {
         }
     }
 
-    /// Whether `n` more may be used now.
+    /// Checks whether `n` more uses are possible now.
     ///
     /// # Errors
-    /// The milliseconds until they may, when nothing else is used meanwhile.
+    /// The milliseconds until they are, if there are no other uses meanwhile.
     pub fn check(self, window: &Window, now_ms: u64, n: u64) -> Result<(), u64> {
         if n > self.count {
             return Err(NEVER_MS);
@@ -54,7 +54,7 @@ impl Limit {
         let mut left = window.used;
         for &(at, used) in &window.uses {
             let until = at.saturating_add(self.window_ms);
-            // What is over is passed over; of the rest the oldest has to end first.
+            // Uses that left the window do not count; of the others the oldest leaves it first.
             if until > now_ms {
                 if left + n <= self.count {
                     return Ok(());
@@ -68,7 +68,7 @@ impl Limit {
         Ok(())
     }
 
-    /// How many may be used now.
+    /// How many uses are possible now.
     #[must_use]
     pub fn room(self, window: &Window, now_ms: u64) -> u64 {
         let over = window
@@ -79,7 +79,7 @@ impl Limit {
         self.count.saturating_sub(window.used - over)
     }
 
-    /// Counts a use of `n`; says under which time, for [`Limit::give_back`].
+    /// Counts `n` uses; returns the time under which they are counted, for [`Limit::give_back`].
     pub fn charge(self, window: &mut Window, now_ms: u64, n: u64) -> u64 {
         while let Some(&(at, used)) = window.uses.front()
             && self.over(at, now_ms)
@@ -94,7 +94,7 @@ impl Limit {
         let mut at = now_ms.div_ceil(part).saturating_mul(part);
         window.used += n;
         match window.uses.back_mut() {
-            // Also where the time went back: the order stays.
+            // Also when the time went back, so that the uses stay ordered.
             Some((last, used)) if *last >= at => {
                 at = *last;
                 *used += n;
@@ -104,7 +104,7 @@ impl Limit {
         at
     }
 
-    /// Takes back what was counted under a time and did not come about.
+    /// Removes `n` uses that were counted under this time but did not happen.
     pub fn give_back(self, window: &mut Window, at_ms: u64, n: u64) {
         if let Ok(place) = window.uses.binary_search_by_key(&at_ms, |(at, _)| *at)
             && let Some((_, used)) = window.uses.get_mut(place)
@@ -118,7 +118,7 @@ impl Limit {
         }
     }
 
-    /// Takes back the last `n` uses.
+    /// Removes the last `n` uses.
     pub fn give_back_last(self, window: &mut Window, mut n: u64) {
         while n > 0
             && let Some((_, used)) = window.uses.back_mut()
@@ -133,7 +133,7 @@ impl Limit {
         }
     }
 
-    /// From when on nothing of what was used counts any more; 0 where nothing was.
+    /// When no use counts any more, in milliseconds; 0 when there are none.
     #[must_use]
     pub fn free_at_ms(self, window: &Window) -> u64 {
         let last = window.uses.back();
@@ -146,7 +146,7 @@ impl Limit {
 }
 
 impl Window {
-    /// Whether nothing is counted.
+    /// Whether no use is counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.uses.is_empty()
@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps every single use for ever.
+    /// A model that stores every use forever.
     #[derive(Default)]
     struct Model(Vec<(u64, u64)>);
 
@@ -194,7 +194,7 @@ mod tests {
     }
 
     proptest! {
-        /// It lets in what a model that keeps everything lets in, and tells the exact wait.
+        /// It allows what the model allows, and reports the exact wait.
         #[test]
         fn a_limit_holds_in_any_window_and_refuses_nothing_else(
             count in 0_u32..40,
@@ -225,7 +225,7 @@ mod tests {
                 }
                 prop_assert!(window.uses.len() as u64 <= TIMES_MAX);
             }
-            // In no window, wherever it begins, is more than the limit.
+            // No window, wherever it begins, has more uses than the limit.
             for (begin, _) in &model.0 {
                 let within = model.0.iter().filter(|(at, _)| (*begin..begin + window_ms).contains(at));
                 prop_assert!(within.map(|(_, n)| n).sum::<u64>() <= count.into());
@@ -234,7 +234,7 @@ mod tests {
             prop_assert_eq!(rmp_serde::from_slice::<Window>(&bytes).expect("reads"), window);
         }
 
-        /// A limit too large to keep every time lets no more in either, keeps few times, and is late by a 128th at most.
+        /// A limit too large to store every time never allows more, stores few times, and refuses a 128th longer at most.
         #[test]
         fn a_large_limit_never_lets_more_in(
             count in 129_u32..2_000,
@@ -270,7 +270,7 @@ mod tests {
             }
         }
         let at = [0, 30_000, 60_000].map(|at| [at; 5]).concat();
-        // One a millisecond is tried: each of the five is free again 30 s after itself.
+        // One use per millisecond is tried: each of the five is possible again 30 s later.
         assert_eq!(taken.len(), at.len());
         assert!(
             taken

@@ -1,21 +1,20 @@
-//! What people write, made fit to be shown to others: the one set of rules for comments, names, titles and
-//! descriptions, on every way in.
+//! Cleaning of texts that users write: the rules for comments, names, titles and descriptions, wherever they enter.
 //!
 //! | | comment, description | name, title |
 //! | --- | --- | --- |
-//! | nothing to be seen (blanks, default-ignorable, unassigned, private-use, blank letters, lone marks) | `Empty` | `Empty` |
-//! | control characters | refused | a title refused, a name without them |
-//! | line ends (CR, VT, FF, NEL, U+2028, U+2029) | newline; two in a row at the most, lines bounded | blank |
-//! | embeddings, overrides, isolates | taken out | taken out |
-//! | LRM, RLM, ALM | kept | taken out |
-//! | marks | bounded by base | bounded by base |
+//! | nothing visible (blanks, default-ignorable, unassigned, private-use, blank letters, lone marks) | `Empty` | `Empty` |
+//! | control characters | refused | refused in a title, removed from a name |
+//! | line ends (CR, VT, FF, NEL, U+2028, U+2029) | newline; at most two in a row, lines bounded | blank |
+//! | embeddings, overrides, isolates | removed | removed |
+//! | LRM, RLM, ALM | kept | removed |
+//! | marks | bounded for each base | bounded for each base |
 //! | joiners, variation selectors, tags | kept where emoji and scripts use them | the same |
-//! | other invisible characters | taken out | taken out |
+//! | other invisible characters | removed | removed |
 //! | normalisation | none | NFC, blanks collapsed |
 //!
 //! Source: Unicode 16 character properties, UAX #9 (bidi controls), UTS #51 (emoji sequences), UAX #31 (names).
 //!
-//! **Invariant**: what was cleaned is not changed by a second cleaning, and printable ASCII stays as it is.
+//! **Invariant**: cleaning a cleaned text changes nothing; printable ASCII is only trimmed.
 
 mod class;
 mod clean;
@@ -31,37 +30,37 @@ use class::{Class, class, is_regional};
 use clean::{Rules, clean};
 pub use mention::{mentions, name_key};
 
-/// Unicode scalar values of a name.
+/// Unicode scalar values of a name, at most.
 pub const NAME_CHARS_MAX: usize = 64;
-/// Unicode scalar values of a stream's title.
+/// Unicode scalar values of a stream's title, at most.
 pub const TITLE_CHARS_MAX: usize = 200;
-/// Unicode scalar values of a stream's description.
+/// Unicode scalar values of a stream's description, at most.
 pub const DESCRIPTION_CHARS_MAX: usize = 5_000;
-/// Lines of a comment, empty ones among them; further ones go on in the last.
+/// Lines of a comment, including empty ones; further lines are joined to the last.
 pub const COMMENT_LINES_MAX: usize = 12;
-/// Lines of a description.
+/// Lines of a description; further lines are joined to the last.
 pub const DESCRIPTION_LINES_MAX: usize = 200;
-/// How often a name is cleaned and normalised until neither changes it; two rounds settle all that is known.
+/// Rounds of cleaning and normalising a name until neither changes it, at most; two rounds suffice for all known texts.
 const ROUNDS_MAX: usize = 4;
-/// The name of a user whose token has no visible one, in `name` or `sub`.
+/// The displayed name of a user whose token has nothing visible in `name` and `sub`.
 const NAMELESS: &str = "viewer";
 
 /// Why a text is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Nothing that can be seen is left.
+    /// Nothing visible is left.
     #[error("nothing that can be seen is in it")]
     Empty,
     /// More Unicode scalar values than allowed.
     #[error("it is too long")]
     TooLong,
-    /// A control character that is no line end and no tab.
+    /// A control character other than a line end or a tab.
     #[error("it has a control character")]
     Control,
 }
 
 impl TextError {
-    /// The reason that a `rejected` receipt gives.
+    /// The reason for a `rejected` receipt.
     #[must_use]
     pub fn reason(self) -> Reason {
         match self {
@@ -72,7 +71,7 @@ impl TextError {
     }
 }
 
-/// A comment: 1 to `chars_max` Unicode scalar values once cleaned. Printable ASCII is returned as it lies, trimmed.
+/// Cleans a comment: 1 to `chars_max` Unicode scalar values after cleaning. Printable ASCII is only trimmed.
 ///
 /// # Errors
 /// Why it is refused.
@@ -84,7 +83,8 @@ pub fn comment(text: &str, chars_max: u32) -> Result<Cow<'_, str>, TextError> {
     several_lines(text, chars_max as usize, &rules)
 }
 
-/// A stream's description, up to [`DESCRIPTION_CHARS_MAX`] Unicode scalar values; nothing visible is the empty text.
+/// Cleans a stream's description, up to [`DESCRIPTION_CHARS_MAX`] Unicode scalar values; without anything visible it becomes
+/// the empty text.
 ///
 /// # Errors
 /// Why it is refused.
@@ -99,7 +99,7 @@ pub fn description(text: &str) -> Result<Cow<'_, str>, TextError> {
     }
 }
 
-/// A stream's title: one line, NFC, 1 to [`TITLE_CHARS_MAX`] Unicode scalar values once cleaned.
+/// Cleans a stream's title: one line, NFC, 1 to [`TITLE_CHARS_MAX`] Unicode scalar values after cleaning.
 ///
 /// # Errors
 /// Why it is refused.
@@ -108,8 +108,8 @@ pub fn title(text: &str) -> Result<Cow<'_, str>, TextError> {
     within(title, TITLE_CHARS_MAX)
 }
 
-/// A user's name: one line, NFC, 1 to [`NAME_CHARS_MAX`] Unicode scalar values once cleaned. Control characters are
-/// taken out.
+/// Cleans a user's name: one line, NFC, 1 to [`NAME_CHARS_MAX`] Unicode scalar values after cleaning. Control characters are
+/// removed.
 ///
 /// # Errors
 /// [`TextError::Empty`] and [`TextError::TooLong`].
@@ -118,14 +118,14 @@ pub fn name(text: &str) -> Result<Cow<'_, str>, TextError> {
     within(name, NAME_CHARS_MAX)
 }
 
-/// The name that a token gives its bearer: cleaned and cut rather than refused, since its bearer did not write the
-/// token. Without a visible `name` it is the user's id, and without a visible id a word that says so.
+/// The displayed name of a token's bearer. It is cleaned and cut, never refused, because the bearer did not write the token.
+/// If `name` has nothing visible, it is the user's id; if that has neither, it is `viewer`.
 #[must_use]
 pub fn shown_name(name: Option<&str>, user: &str) -> String {
     let shown = |text| {
         let whole = one_line(text, false).ok()?;
         let cut = cut(&whole, NAME_CHARS_MAX);
-        // The cut may leave a blank or a joiner at the end.
+        // Cutting may leave a blank or a joiner at the end.
         one_line(cut, false).map(Cow::into_owned).ok()
     };
     name.and_then(shown)
@@ -157,12 +157,12 @@ fn several_lines<'a>(
     within(Cow::Owned(clean(text, rules)?), chars_max)
 }
 
-/// Whether a character may have to go, or goes only in some places.
+/// Whether a character is removed or replaced, at least in some contexts.
 fn needs_work(c: char) -> bool {
     !matches!(c, ' '..='~') && !matches!(class(c), Class::Plain | Class::Emoji)
 }
 
-/// Cleaned and in NFC.
+/// Cleans a text of one line; the result is in NFC.
 fn one_line(text: &str, controls_refused: bool) -> Result<Cow<'_, str>, TextError> {
     let text = text.trim();
     if !text.is_empty() && look(text).ascii && !text.contains("  ") {
@@ -174,8 +174,8 @@ fn one_line(text: &str, controls_refused: bool) -> Result<Cow<'_, str>, TextErro
     };
     let mut text = Cow::Borrowed(text);
     for _ in 0..ROUNDS_MAX {
-        // First, so that what composed characters hide is seen; after, since what is taken out may have kept apart
-        // what composes.
+        // Normalised before cleaning, so that the parts of composed characters are classified, and after it, because a
+        // removed character may have separated characters that compose.
         let cleaned = clean(&nfc(&text), &rules)?;
         let next = nfc(&cleaned).into_owned();
         if next == text {
@@ -194,7 +194,7 @@ fn nfc(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The first `chars_max` characters, without half of a cluster at the end.
+/// The first `chars_max` characters; a cluster at the end that would be cut is left out.
 fn cut(text: &str, chars_max: usize) -> &str {
     let Some((end, _)) = text.char_indices().nth(chars_max) else {
         return text;
@@ -209,7 +209,7 @@ fn cut(text: &str, chars_max: usize) -> &str {
     &text[..end]
 }
 
-/// Whether what is before and what is after are parts of one cluster: marks, emoji sequences, flags.
+/// Whether the end of `before` and the beginning of `after` are one cluster: marks, emoji sequences, flags.
 fn is_within(before: &str, after: &str) -> bool {
     let next = after.chars().next().unwrap_or(' ');
     let goes_on = matches!(class(next), Class::Mark | Class::Hidden) || clean::is_modifier(next);
@@ -219,28 +219,28 @@ fn is_within(before: &str, after: &str) -> bool {
 }
 
 struct Look {
-    /// Unicode scalar values.
+    /// Number of Unicode scalar values.
     chars: usize,
-    /// Nothing but printable ASCII.
+    /// All characters are printable ASCII.
     ascii: bool,
 }
 
-/// Eight bytes at a time: one look that tells most texts apart from those that need work.
+/// Scans a text, eight bytes at a time, to find out whether it is printable ASCII and needs no further work.
 fn look(text: &str) -> Look {
     const fn all(byte: u8) -> u64 {
         u64::from_ne_bytes([byte; 8])
     }
     let below = |word: u64, byte: u8| word.wrapping_sub(all(byte)) & !word & all(0x80);
-    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let (words, remainder) = text.as_bytes().as_chunks::<8>();
     let mut following = 0;
     let mut other = 0;
     for word in words {
         let word = u64::from_le_bytes(*word);
         following += (word & !(word << 1) & all(0x80)).count_ones() as usize;
-        // A byte beyond one that fits may seem to fit too: the text is then looked at more closely.
+        // The borrow of a byte below the bound may mark the next byte too; then the text is only scanned more closely.
         other |= below(word, 0x20) | below(word ^ all(0x7f), 1) | word & all(0x80);
     }
-    for &byte in rest {
+    for &byte in remainder {
         following += usize::from(byte & 0xc0 == 0x80);
         other |= u64::from(!matches!(byte, b' '..=b'~'));
     }

@@ -1,4 +1,4 @@
-//! Milliseconds since 1970, the one unit of time that crosses a border.
+//! Milliseconds since 1970, the unit of time in all messages.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// This time and `ms` milliseconds more.
+    /// The time `ms` milliseconds later.
     #[must_use]
     pub fn plus(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms))

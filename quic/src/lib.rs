@@ -1,5 +1,5 @@
-//! What both ends of the backhaul ask of QUIC and of the thread it runs on: the socket, the rhythm of
-//! acknowledgements, and its pace.
+//! The parts of QUIC that both ends of the backhaul use: the UDP socket, the frequency of acknowledgements, and the pace of
+//! the runtime's threads.
 
 mod pace;
 mod socket;
@@ -14,15 +14,15 @@ use quinn::{AckFrequencyConfig, Endpoint, EndpointConfig, ServerConfig, TokioRun
 pub use self::pace::Pace;
 use self::socket::Socket;
 
-/// Packets the other end may wait with its acknowledgement: one of its own costs it as much as the packet did.
+/// Packets after which the peer acknowledges at the latest: a separate acknowledgement costs it as much CPU as a packet.
 const ACK_EVERY: u32 = 8;
-/// How long it may wait.
+/// Time after which the peer acknowledges at the latest.
 const ACK_DELAY_MAX: Duration = Duration::from_millis(25);
 
-/// An endpoint on a socket of this process; with a `server` it accepts connections too.
+/// Makes an endpoint on a UDP socket; with a `server` configuration it accepts connections too.
 ///
 /// # Errors
-/// When the socket is none that QUIC can use.
+/// When the socket cannot be used for QUIC.
 pub fn endpoint(server: Option<ServerConfig>, socket: UdpSocket) -> io::Result<Endpoint> {
     let socket = Arc::new(Socket::new(socket)?);
     Endpoint::new_with_abstract_socket(
@@ -33,7 +33,7 @@ pub fn endpoint(server: Option<ServerConfig>, socket: UdpSocket) -> io::Result<E
     )
 }
 
-/// How often the other end is asked to acknowledge.
+/// The frequency of acknowledgements that the peer is asked for.
 #[must_use]
 pub fn acks() -> AckFrequencyConfig {
     let mut acks = AckFrequencyConfig::default();

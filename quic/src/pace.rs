@@ -1,8 +1,8 @@
-//! How a busy thread lets work come together.
+//! The pace of a runtime's threads: a busy thread sleeps so that messages are handled as a batch.
 //!
-//! Posts, outcomes and deliveries cross a process in many tasks, each a wake-up and a packet of its own when it is
-//! taken as soon as it is there. A busy thread rests before it waits for more, so that what comes meanwhile is read,
-//! decided and sent in one go. A quiet one never rests.
+//! Publications, outcomes and deliveries pass through many tasks. If each is handled as soon as it arrives, each costs a
+//! wake-up and a packet. So a busy thread sleeps for the remaining turn before it polls sockets and timers; messages that
+//! arrive meanwhile are read, handled and sent together. A quiet thread never sleeps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,30 +10,30 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
 
-/// Outcomes and items a second up to which each is taken as soon as it is there; a comment has one of each.
+/// Outcomes and items per second up to which a thread never sleeps; a comment makes one of each.
 const QUIET_PER_S: u64 = 500;
-/// Outcomes and items a second from which a turn has its full length.
+/// Outcomes and items per second from which a turn has its full minimum length.
 const BUSY_PER_S: u64 = 2_000;
-/// How often the rate is looked at.
+/// Milliseconds over which the rate is measured.
 const WINDOW_MS: u64 = 50;
 
-/// The pace of a runtime's threads.
+/// Measures the messages of a runtime and makes its threads sleep when busy.
 #[derive(Debug)]
 pub struct Pace {
     started: Instant,
-    /// Microseconds that a turn of a busy thread lasts at least.
+    /// The minimum length of a turn under full load, in microseconds.
     turn_us_max: u64,
-    /// When a thread last woke, in microseconds.
+    /// When a thread last woke, in microseconds since `started`.
     woke_us: AtomicU64,
-    /// The window that is being counted, and what was counted in it.
+    /// The number of the current window, and the messages counted in it.
     window: AtomicU64,
     counted: AtomicU64,
-    /// Outcomes and items a second, smoothed.
+    /// Outcomes and items per second, smoothed.
     per_s: AtomicU64,
 }
 
 impl Pace {
-    /// Turns last at most so long.
+    /// A pace whose turns have at most this minimum length.
     #[must_use]
     pub fn new(turn_max: Duration) -> Arc<Self> {
         Arc::new(Self {
@@ -46,24 +46,24 @@ impl Pace {
         })
     }
 
-    /// Makes the threads of a runtime rest when they have nothing more to do, before they wait for sockets and timers.
+    /// Makes the threads of a runtime sleep for the remaining turn before they wait for sockets and timers.
     pub fn of(self: &Arc<Self>, runtime: &mut Builder) {
         let (parks, wakes) = (Arc::clone(self), Arc::clone(self));
         runtime.on_thread_park(move || {
-            let rest = parks.due(parks.now_us());
-            if !rest.is_zero() {
-                std::thread::sleep(rest);
+            let pause = parks.remaining(parks.now_us());
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
             }
         });
         runtime.on_thread_unpark(move || wakes.woke_us.store(wakes.now_us(), Relaxed));
     }
 
-    /// So many outcomes or items came.
+    /// Counts outcomes or items.
     pub fn count(&self, messages: usize) {
         self.counted.fetch_add(messages as u64, Relaxed);
     }
 
-    /// Microseconds that a turn lasts at least, now.
+    /// The minimum length of a turn now, in microseconds: zero when quiet, the full one when busy, linear between.
     #[must_use]
     pub fn turn_us(&self) -> u64 {
         let over = self.per_s.load(Relaxed).clamp(QUIET_PER_S, BUSY_PER_S) - QUIET_PER_S;
@@ -74,12 +74,12 @@ impl Pace {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// What is left of the turn.
-    fn due(&self, now_us: u64) -> Duration {
+    /// The time remaining of the turn.
+    fn remaining(&self, now_us: u64) -> Duration {
         let window = now_us / 1_000 / WINDOW_MS;
         let before = self.window.swap(window, Relaxed);
         if window > before {
-            // Whoever is the first of a window closes the one before; a message more or less does not matter.
+            // The first thread of a window closes the window before; a miscount of a few messages does not matter.
             let counted = self.counted.swap(0, Relaxed);
             let per_s = counted * 1_000 / ((window - before) * WINDOW_MS);
             let smooth = u64::midpoint(self.per_s.load(Relaxed), per_s);
@@ -103,10 +103,10 @@ mod tests {
                 now_us += 1_000;
                 pace.count(messages);
                 pace.woke_us.store(now_us, Relaxed);
-                pace.due(now_us);
+                pace.remaining(now_us);
             }
             let passed_us = 1_500;
-            pace.due(now_us + passed_us).as_micros()
+            pace.remaining(now_us + passed_us).as_micros()
         };
         assert_eq!(run(0), 0);
         let between = run(1);

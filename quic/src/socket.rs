@@ -1,7 +1,7 @@
-//! A UDP socket that wakes its task when there is something to read, and for nothing else.
+//! A UDP socket that wakes its task only when there is something to read.
 //!
-//! `quinn`'s own registers for writing too: each packet that leaves the kernel's queue then wakes the task for nothing.
-//! And it asks once more after every read, only to be told that there is nothing.
+//! `quinn`'s own socket registers for writability too, so that each packet that leaves the kernel's queue wakes the task
+//! without need; and it reads once more after every read, which returns nothing.
 
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::SocketAddr;
@@ -17,14 +17,15 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Bytes the kernel keeps for the socket each way, as far as it allows.
+/// Bytes of the kernel's buffers for the socket, each for sending and receiving; the kernel may allow fewer.
 const SOCKET_BYTES: usize = 8 << 20;
 
 #[derive(Debug)]
 pub(super) struct Socket {
     io: AsyncFd<std::net::UdpSocket>,
     state: UdpSocketState,
-    /// The last packet found no room. Until then nobody needs to ask for it: `quinn` does before every packet.
+    /// The last packet did not fit into the kernel's buffer. While this is false, the poll for writability, which `quinn`
+    /// does before every packet, needs no system call.
     full: AtomicBool,
 }
 
@@ -32,7 +33,7 @@ impl Socket {
     pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         // This makes it non-blocking.
         let state = UdpSocketState::new((&socket).into())?;
-        // The kernel may give less: then more is lost while the thread rests or is held up, and sent again.
+        // The kernel may give less; then more packets are lost while the thread sleeps or is delayed, and sent again.
         let _ = state.set_recv_buffer_size((&socket).into(), SOCKET_BYTES);
         let _ = state.set_send_buffer_size((&socket).into(), SOCKET_BYTES);
         let io = register(socket, Interest::READABLE)?;
@@ -45,10 +46,13 @@ impl Socket {
 }
 
 /// Registers a descriptor with the runtime's reactor.
-#[allow(unsafe_code, reason = "Tokio wants a word for it")]
+#[allow(
+    unsafe_code,
+    reason = "AsyncFd::register_with_interest is unsafe; see SAFETY"
+)]
 fn register<T: AsFd + AsRawFd>(descriptor: T, interest: Interest) -> io::Result<AsyncFd<T>> {
-    // SAFETY: it stays open until `AsyncFd` has deregistered it: it is moved in, nobody can take it out here, and what
-    // is `AsFd` owns it and gives the same one each time.
+    // SAFETY: the descriptor stays open until `AsyncFd` has deregistered it: it is moved in and never taken out here, and
+    // a type that is `AsFd` owns its descriptor and returns the same one each time.
     let registered = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
     registered.map_err(io::Error::from)
 }
@@ -80,7 +84,7 @@ impl AsyncUdpSocket for Socket {
             match self.state.recv(self.io.get_ref().into(), buffers, metas) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
                 read => {
-                    // Fewer than there was room for: the kernel has no more. What comes now makes it ready anew.
+                    // Fewer packets than buffers mean that the kernel has no more; a later packet sets readiness again.
                     if matches!(read, Ok(count) if count < buffers.len()) {
                         ready.clear_ready();
                     }
@@ -107,11 +111,11 @@ impl AsyncUdpSocket for Socket {
     }
 }
 
-/// Waits until a full socket has room again.
+/// Waits until a full kernel buffer has room again.
 #[derive(Debug)]
 struct Room {
     socket: Arc<Socket>,
-    /// Another handle of the socket, registered for writing only while somebody waits: this is rare.
+    /// A second descriptor of the socket, registered for writability only while waiting, which is rare.
     waiting: Option<AsyncFd<OwnedFd>>,
 }
 
@@ -159,7 +163,7 @@ mod tests {
         Ok(Arc::new(Socket::new(UdpSocket::bind("127.0.0.1:0")?)?))
     }
 
-    /// Waits for packets and says how many came.
+    /// Waits for packets and returns how many came.
     async fn receive(socket: &Socket) -> Result<usize> {
         let mut room = vec![[0_u8; 2_000]; 4];
         let mut buffers: Vec<_> = room
@@ -169,7 +173,7 @@ mod tests {
         let mut metas = [RecvMeta::default(); 4];
         let came = poll_fn(|context| socket.poll_recv(context, &mut buffers, &mut metas));
         let count = timeout(WAIT, came).await??;
-        // The kernel may have put packets of one sender together.
+        // The kernel may have coalesced packets of one sender.
         let packets = |meta: &RecvMeta| meta.len / meta.stride.max(1);
         Ok(metas[..count].iter().map(packets).sum())
     }
@@ -209,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_without_room_is_waited_for_and_then_takes_more() -> Result<()> {
-        // A Unix socket pair stands in for a network card that is slow: over the loopback UDP never runs full.
+        // A pair of Unix sockets replaces a slow network card, because UDP over the loopback never fills its buffer.
         let (one, other) = std::os::unix::net::UnixDatagram::pair()?;
         one.set_nonblocking(true)?;
         while one.send(&PACKET).is_ok() {}

@@ -1,10 +1,10 @@
-//! What a program says: log lines to standard error, words to a terminal.
+//! Output of a program: log lines to standard error, messages to a terminal.
 //!
-//! Standard error may be a full disk, a pipe whose reader is gone or one whose reader has stopped. No such thing may end or
-//! stall a program: lines are written by a thread of their own out of a bounded queue, and what cannot be written is
-//! counted ([`lines_lost`]) and dropped.
+//! Standard error may be a file on a full disk, or a pipe whose reader has ended or does not read. None of these may end or
+//! block a program, so a separate thread writes the lines from a bounded queue; lines that cannot be written are dropped and
+//! counted ([`lines_lost`]).
 
-// Both panic when nobody takes what is printed.
+// Both macros panic when standard output or error cannot be written.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod terminal;
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// Lines that may wait to be written; one more is dropped and counted.
+/// Lines in the queue; a further one is dropped and counted.
 pub const LINES_MAX: usize = 16_384;
 
 /// How log lines are written.
@@ -26,13 +26,13 @@ pub enum Format {
     /// For people.
     #[default]
     Text,
-    /// For machines: one JSON object a line.
+    /// For machines: one JSON object per line.
     Json,
 }
 
-/// Writes what still waits when it is dropped, for a second at the most.
+/// When dropped, writes the queued lines, for one second at most.
 #[derive(Debug)]
-#[must_use = "lines that still wait are lost without it"]
+#[must_use = "queued lines are lost without it"]
 pub struct Guard {
     _worker: WorkerGuard,
 }
@@ -40,15 +40,15 @@ pub struct Guard {
 static NOT_WRITTEN: AtomicU64 = AtomicU64::new(0);
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// Log lines of this process that could not be written, or were dropped because [`LINES_MAX`] others waited.
+/// Log lines of this process that could not be written or were dropped because the queue was full.
 #[must_use]
 pub fn lines_lost() -> u64 {
     let dropped = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
     NOT_WRITTEN.load(Ordering::Relaxed) + dropped as u64
 }
 
-/// Sends this process's log lines to standard error. `RUST_LOG` chooses which; without it, or when it cannot be read,
-/// `default` does. Colours go to a terminal only. A panic is logged with its place.
+/// Starts writing this process's log lines to standard error. `RUST_LOG` filters them; `default` does without it or when it
+/// is invalid. Only a terminal gets colours. Panics are logged with their place.
 pub fn start(format: Format, default: &str) -> Guard {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let (writer, worker) = NonBlockingBuilder::default()
@@ -78,17 +78,17 @@ pub fn start(format: Format, default: &str) -> Guard {
     Guard { _worker: worker }
 }
 
-/// A terminal gets colours, unless `NO_COLOR` is set.
+/// Whether to write colours: to a terminal, unless `NO_COLOR` is set.
 fn coloured(to: &impl IsTerminal) -> bool {
     to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Counts what its writer refuses, and goes on.
+/// A writer that counts failed writes and returns no errors.
 struct Tolerant<W>(W);
 
 impl<W: Write> Write for Tolerant<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A whole line comes in one call.
+        // Each call has one complete line.
         if self.0.write_all(bytes).is_err() {
             NOT_WRITTEN.fetch_add(1, Ordering::Relaxed);
         }
@@ -96,16 +96,16 @@ impl<W: Write> Write for Tolerant<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // What matters was counted by the write.
+        // A failed write is counted already.
         let _ = self.0.flush();
         Ok(())
     }
 }
 
-/// Writes to standard output and waits until it is written, behind what was said before.
+/// Writes a line to standard output after all queued lines, and waits until it is written.
 ///
 /// # Errors
-/// When standard output takes no more.
+/// When standard output cannot be written.
 pub fn print(text: fmt::Arguments<'_>) -> io::Result<()> {
     terminal::flush(terminal::FLUSH_MAX);
     let mut out = io::stdout().lock();
@@ -116,7 +116,7 @@ pub fn print(text: fmt::Arguments<'_>) -> io::Result<()> {
 
 pub use terminal::{Stream, flush_terminal, line};
 
-/// `println!` that goes on when nobody listens, and does not wait for who listens slowly.
+/// As `println!`, but never panics and never waits for a slow reader: the line is queued.
 #[macro_export]
 macro_rules! say {
     ($($text:tt)*) => {
@@ -124,7 +124,7 @@ macro_rules! say {
     };
 }
 
-/// `eprintln!` that goes on when nobody listens, and does not wait for who listens slowly.
+/// As `eprintln!`, but never panics and never waits for a slow reader: the line is queued.
 #[macro_export]
 macro_rules! complain {
     ($($text:tt)*) => {

@@ -1,4 +1,4 @@
-//! Lines for a terminal: written by a thread of their own, so that a pipe whose reader has stopped stops nobody else.
+//! Lines for a terminal, written by a separate thread, so that a reader that has stopped does not block the program.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::LINES_MAX;
 
-/// How long what still waits is waited for.
+/// How long a flush waits for queued lines.
 pub(super) const FLUSH_MAX: Duration = Duration::from_secs(1);
 
-/// Where a line goes.
+/// The output of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -22,13 +22,13 @@ pub enum Stream {
 
 enum Job {
     Line(Stream, String),
-    /// Everything before it is written.
+    /// Reports when all lines before it are written.
     Flush(Sender<()>),
 }
 
 static JOBS: OnceLock<Option<SyncSender<Job>>> = OnceLock::new();
 
-/// Hands a line to be written; dropped when [`LINES_MAX`] others wait. For [`crate::say!`] and [`crate::complain!`].
+/// Queues a line; it is dropped when the queue has [`LINES_MAX`] lines. For [`crate::say!`] and [`crate::complain!`].
 pub fn line(to: Stream, text: fmt::Arguments<'_>) {
     let jobs = JOBS.get_or_init(|| {
         let (jobs, waiting) = sync_channel(LINES_MAX);
@@ -37,7 +37,7 @@ pub fn line(to: Stream, text: fmt::Arguments<'_>) {
             for job in waiting {
                 match job {
                     Job::Line(to, text) => {
-                        // Whoever closed it does not want to hear it.
+                        // A closed output is no error: its reader has ended.
                         let _ = write(to, &text);
                     }
                     Job::Flush(done) => {
@@ -64,7 +64,7 @@ fn write(to: Stream, text: &str) -> io::Result<()> {
     }
 }
 
-/// Waits until the lines so far are written, for a second at the most: before a program ends.
+/// Waits until the queued lines are written, for one second at most. Call it before the program ends.
 pub fn flush_terminal() {
     flush(FLUSH_MAX);
 }

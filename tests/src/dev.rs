@@ -1,4 +1,4 @@
-//! A whole Chorus: the real `chorus dev`, with the real binaries and a real nats-server.
+//! Runs the real `chorus dev`, with the real binaries and a real nats-server.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -17,12 +17,12 @@ use serde_json::Value;
 use crate::SOON;
 use crate::house;
 
-/// Until `chorus dev` says where it is: the PoP's first start compiles the component.
+/// Time until `chorus dev` prints its address; the PoP's first start compiles the component.
 const START_MAX: Duration = Duration::from_secs(180);
-/// From the polite signal to the end: each program has 10 s.
+/// Time from SIGINT to the end of `chorus dev`; each program has 10 s.
 const STOP_MAX: Duration = Duration::from_secs(45);
 
-/// One of the processes.
+/// A process of a running `chorus dev`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// `chorus dev` itself.
@@ -55,18 +55,18 @@ pub struct Dev {
 }
 
 impl Dev {
-    /// Starts one with fresh data; `args` are options of `chorus dev`.
+    /// Starts `chorus dev` with an empty data directory; `args` are its options.
     ///
     /// # Errors
-    /// When it does not come up; the error has what it printed.
+    /// When it does not start; the error has its output.
     pub fn start(args: &[&str]) -> Result<Self> {
         Self::start_on(args, |_| Ok(()))
     }
 
-    /// The same after `prepare` did what it wants to the data directory, which is not there yet.
+    /// The same, after `prepare` was called with the path of the data directory, which does not exist yet.
     ///
     /// # Errors
-    /// As [`Dev::start`], and what `prepare` fails with.
+    /// As [`Dev::start`], and errors of `prepare`.
     pub fn start_on(args: &[&str], prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -90,10 +90,10 @@ impl Dev {
         Ok(dev)
     }
 
-    /// One that all tests of a process share; it ends with the process.
+    /// An instance that all tests of a process share; it ends with the process.
     ///
     /// # Panics
-    /// When it does not come up: no test can go on then.
+    /// When it does not start.
     #[must_use]
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Dev> = OnceLock::new();
@@ -103,12 +103,12 @@ impl Dev {
         })
     }
 
-    /// Starts it again on the same data and address, after everything was killed or stopped.
+    /// Starts it again with the same data and address, after all processes were killed or stopped.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not start.
     pub fn restart(&mut self) -> Result<()> {
-        // It is gone already or goes now: two on one directory are refused.
+        // Two instances on one directory are refused, so the old one must have ended.
         self.child.kill().context("cannot kill chorus dev")?;
         self.child.wait().context("cannot wait for chorus dev")?;
         self.child = spawn(&self.root, &self.listen.to_string(), &self.args)?;
@@ -122,29 +122,29 @@ impl Dev {
         format!("http://{}", self.listen)
     }
 
-    /// Where viewers connect.
+    /// The address that viewers connect to.
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
         self.listen
     }
 
-    /// Where viewers connect, for a client.
+    /// The endpoint that viewers connect to.
     ///
     /// # Errors
-    /// Never for the addresses we choose.
+    /// Never for the addresses chosen here.
     pub fn endpoint(&self) -> Result<Endpoint> {
         Ok(Endpoint::parse(&self.url())?)
     }
 
-    /// The REST interface.
+    /// A client of the REST interface.
     ///
     /// # Errors
-    /// Never for the addresses we choose.
+    /// Never for the addresses chosen here.
     pub fn rest(&self) -> Result<Rest> {
         Ok(Rest::new(&self.url())?)
     }
 
-    /// The stream that is there from the first start on.
+    /// The stream `demo`, which exists from the first start on.
     ///
     /// # Errors
     /// Never.
@@ -167,10 +167,10 @@ impl Dev {
         Ok(secret.lines().next().context("an empty secret")?.to_owned())
     }
 
-    /// A token as `POST /api/dev/token` gives it; the role is `user`, `moderator` or `admin`.
+    /// A token from `POST /api/dev/token`; the role is `user`, `moderator` or `admin`.
     ///
     /// # Errors
-    /// When it is refused.
+    /// When the request is refused.
     pub async fn token(&self, username: &str, role: &str) -> Result<String> {
         let body = serde_json::json!({ "username": username, "role": role });
         let response = self.rest()?.post("/api/dev/token", &body).await?;
@@ -181,7 +181,7 @@ impl Dev {
         }
     }
 
-    /// A viewer who has joined a stream.
+    /// Connects a viewer and joins a stream.
     ///
     /// # Errors
     /// When the join is not answered.
@@ -191,7 +191,7 @@ impl Dev {
         Ok(viewer)
     }
 
-    /// A viewer with a token of its own who has joined `demo`.
+    /// Connects a viewer with its own token and joins `demo`.
     ///
     /// # Errors
     /// When the token or the join is refused.
@@ -200,10 +200,10 @@ impl Dev {
         self.viewer(&self.demo()?, &options.token(token)).await
     }
 
-    /// The process id of a part, as `pids.json` tells it.
+    /// The process id of a part, from `pids.json`.
     ///
     /// # Errors
-    /// When it is not told.
+    /// When it is not there.
     pub fn pid(&self, part: Part) -> Result<u32> {
         let told = self.pids()?;
         let pid = told["pids"][part.key()]
@@ -212,10 +212,10 @@ impl Dev {
         Ok(u32::try_from(pid)?)
     }
 
-    /// Where a part answers `/metrics` and the like.
+    /// The URL at which a part serves `/metrics` and health.
     ///
     /// # Errors
-    /// When it is not told.
+    /// When it is not in `pids.json`.
     pub fn part_url(&self, part: Part) -> Result<String> {
         let told = self.pids()?;
         Ok(told["urls"][part.key()]
@@ -232,13 +232,13 @@ impl Dev {
     /// Sends a signal to a part.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When its process does not exist.
     pub fn signal(&self, part: Part, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.pid(part)?)?).context("process 0")?;
         kill_process(pid, signal).with_context(|| format!("cannot signal {part:?}"))
     }
 
-    /// Kills everything with SIGKILL, as a machine's sudden death would.
+    /// Kills all processes with SIGKILL, as when the machine fails.
     ///
     /// # Errors
     /// When a process cannot be killed.
@@ -247,11 +247,11 @@ impl Dev {
             .map(|part| self.pid(part))
             .into_iter()
             .collect::<Result<Vec<u32>>>()?;
-        // First the one that would stop the others politely.
+        // First `chorus dev` itself, which would stop the others with SIGTERM.
         self.child.kill().context("cannot kill chorus dev")?;
         for &pid in &pids {
             if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-                // The kernel may have ended it with its parent already.
+                // The kernel may have killed it with its parent already.
                 let _gone = kill_process(pid, Signal::KILL);
             }
         }
@@ -266,13 +266,13 @@ impl Dev {
         Ok(())
     }
 
-    /// Stops it as Ctrl-C would.
+    /// Stops it with SIGINT, as Ctrl-C does.
     ///
     /// # Errors
     /// When it does not end.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // It may have ended by itself.
+            // An error means that it has ended by itself.
             let _gone = kill_process(pid, Signal::INT);
         }
         let deadline = Instant::now() + STOP_MAX;
@@ -295,15 +295,15 @@ impl Dev {
         }
     }
 
-    /// What `chorus dev` has printed since its last start.
+    /// The output of `chorus dev` since its last start.
     #[must_use]
     pub fn printed(&self) -> String {
         let read = |name: &str| fs::read_to_string(self.root.join(name)).unwrap_or_default();
         format!("{}{}", read("stdout"), read("stderr"))
     }
 
-    /// A metric of a part: all series that begin with `series` added up, so without labels the sum over them; `None`
-    /// when there is none.
+    /// A metric of a part: the sum over all series whose names begin with `series`; `None` when there is none. So a name
+    /// without labels gives the sum over its labels.
     ///
     /// # Errors
     /// When the part does not answer.
@@ -357,7 +357,7 @@ impl Drop for Dev {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {
             eprintln!("{error:#}");
-            // Its children go with it.
+            // Its children end with it.
             let _killed = self
                 .child
                 .kill()
@@ -370,13 +370,13 @@ impl Drop for Dev {
                 self.printed()
             );
         } else {
-            // A leftover costs disk and no more: `make test` clears them.
+            // A directory that cannot be removed is cleared by `make test`.
             let _left = fs::remove_dir_all(&self.root);
         }
     }
 }
 
-/// Whether a process is there and not only waiting to be collected.
+/// Whether a process exists and is not a zombie.
 #[must_use]
 pub fn alive(pid: u32) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
@@ -395,7 +395,7 @@ fn spawn(root: &Path, listen: &str, args: &[String]) -> Result<Child> {
         .args(["dev", "--exit-with-parent", "--listen", listen, "--data"])
         .arg(root.join("data"))
         .args(args)
-        // The application and nats-server are found from the checkout, wherever the target directory is.
+        // `chorus dev` looks for the application and nats-server in the checkout; the target directory may be elsewhere.
         .current_dir(house::root()?)
         .stdin(Stdio::null())
         .stdout(file("stdout")?)

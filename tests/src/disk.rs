@@ -1,4 +1,4 @@
-//! A small disk of its own: a tmpfs that a test can fill.
+//! A tmpfs that a test can fill.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -13,10 +13,10 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Mounts one of so many MiB on a directory, which is made.
+    /// Creates a directory and mounts a tmpfs of `mib` MiB there.
     ///
     /// # Errors
-    /// When mounting is not permitted: it takes root, and in a container the right to mount.
+    /// When mounting is not permitted: it needs root, and in a container the capability to mount.
     pub fn mount(path: &Path, mib: u32) -> Result<Self> {
         fs::create_dir_all(path).context("cannot make the mount point")?;
         let size = format!("size={mib}m,mode=0700");
@@ -29,13 +29,13 @@ impl Disk {
         })
     }
 
-    /// Where it is.
+    /// The mount point.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes until there is no byte left; so many were written.
+    /// Writes until the disk is full; returns the number of bytes written.
     ///
     /// # Errors
     /// When a write fails for another reason.
@@ -43,7 +43,7 @@ impl Disk {
         let mut file = fs::File::create(self.filler()).context("cannot make the filler")?;
         let mut bytes = vec![0; 1 << 20];
         let mut filled = 0;
-        // Large pieces, then what still fits between them.
+        // Large pieces first, then smaller ones that still fit.
         while !bytes.is_empty() {
             match file.write(&bytes) {
                 Ok(written) => filled += written,
@@ -56,10 +56,10 @@ impl Disk {
         Ok(filled)
     }
 
-    /// Gives back what [`Disk::fill`] took.
+    /// Frees the space that [`Disk::fill`] used.
     ///
     /// # Errors
-    /// When the filler is not there.
+    /// When the file was not written or cannot be removed.
     pub fn free(&self) -> Result<()> {
         fs::remove_file(self.filler()).context("cannot remove the filler")
     }
@@ -71,11 +71,11 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: whatever is still open on it goes with its process.
+        // Lazily, because processes may still have open files on it.
         if let Err(error) = run(Command::new("umount").arg("--lazy").arg(&self.path)) {
             eprintln!("{}: {error:#}", self.path.display());
         }
-        // The mount point; its parent stays for a look where the test failed.
+        // Removes the mount point; the directory above it is kept when the test failed.
         let _kept = fs::remove_dir(&self.path);
     }
 }

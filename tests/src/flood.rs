@@ -1,4 +1,4 @@
-//! Many comments a second by many authors, and what became of each.
+//! Many comments per second by many authors, and the outcome of each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::SOON;
 use crate::dev::Dev;
 
-/// Comments a second of one author: below what a connection may send.
+/// Comments per second of one author, below a connection's limit.
 const AUTHOR_RATE: u32 = 25;
 
 /// A flood that runs until it is stopped.
@@ -25,22 +25,22 @@ pub struct Flood {
     durable: watch::Receiver<u64>,
 }
 
-/// What became of the posts.
+/// The outcomes of the posts.
 #[derive(Clone, Debug, Default)]
 pub struct Outcomes {
-    /// Those answered `durable`: what was written and its id.
+    /// Texts of posts answered `durable`, by comment id.
     pub durable: BTreeMap<CommentId, String>,
-    /// Those refused, with the reason.
+    /// Reasons of refused posts.
     pub rejected: BTreeMap<ClientId, String>,
-    /// Those answered `error`, with the code.
+    /// Codes of posts answered with an `error`.
     pub errors: BTreeMap<ClientId, String>,
-    /// Those not answered when the flood ended.
+    /// Posts without an answer when the flood ended.
     pub open: u64,
     /// Posts sent.
     pub posted: u64,
-    /// Posts answered `durable` under two ids.
+    /// Posts answered `durable` with two ids.
     pub torn: u64,
-    /// Connections that ended while the flood ran, with how they did.
+    /// How connections ended that ended during the flood.
     pub ended: Vec<String>,
 }
 
@@ -56,11 +56,11 @@ impl Outcomes {
     }
 }
 
-/// What an author writes.
+/// Makes the text of the post with this number.
 pub type Content = Arc<dyn Fn(u64) -> String + Send + Sync>;
 
 impl Flood {
-    /// Begins to post at `rate` comments a second by authors in the role `admin`, whom rate limits do not hold.
+    /// Starts to post `rate` comments per second by authors with the role `admin`, which has no rate limits.
     ///
     /// # Errors
     /// When an author cannot join.
@@ -90,7 +90,7 @@ impl Flood {
         })
     }
 
-    /// Waits until so many are durable.
+    /// Waits until this many posts are durable.
     ///
     /// # Errors
     /// When they are not within the time.
@@ -110,16 +110,16 @@ impl Flood {
         }
     }
 
-    /// How many are durable by now.
+    /// Number of durable posts so far.
     #[must_use]
     pub fn durable(&self) -> u64 {
         *self.durable.borrow()
     }
 
-    /// Posts no more, waits for what is open and says what became of everything.
+    /// Stops posting, waits for the pending posts and returns all outcomes.
     ///
     /// # Errors
-    /// When an author broke.
+    /// When an author failed.
     pub async fn finish(mut self) -> Result<Outcomes> {
         self.stop.send_replace(true);
         let mut all = Outcomes::default();
@@ -161,7 +161,7 @@ impl Author {
             }
             self.collect(&mut sent, &mut outcomes);
         }
-        // A PoP says `unconfirmed` after 30 s at the latest.
+        // A PoP sends `unconfirmed` after 30 s at the latest.
         let deadline = Instant::now() + Duration::from_secs(40);
         while !sent.is_empty() && self.viewer.closed.is_none() && Instant::now() < deadline {
             self.viewer.watch_for(Duration::from_millis(20)).await;
@@ -174,7 +174,7 @@ impl Author {
         Ok(outcomes)
     }
 
-    /// Moves what was answered from the sent to the outcomes.
+    /// Moves answered posts from `sent` to `outcomes`.
     fn collect(&mut self, sent: &mut BTreeMap<ClientId, String>, outcomes: &mut Outcomes) {
         for (client_id, receipts) in self.viewer.receipts.drain() {
             for receipt in receipts {

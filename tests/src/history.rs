@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 use chorus_client::Rest;
 use chorus_client::protocol::{Comment, CommentId, StreamId};
 
-/// Every comment of the history by its id; one that is there twice is an error, so is a page that is not newest first.
+/// Reads the whole history, by comment id.
 ///
 /// # Errors
-/// When a page is refused or wrong.
+/// When a page is refused, a comment is repeated, or a page is not ordered newest first.
 pub async fn whole(rest: &Rest, stream: &StreamId) -> Result<BTreeMap<CommentId, Comment>> {
     let mut all = BTreeMap::new();
     let mut before = None;

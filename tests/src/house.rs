@@ -1,13 +1,13 @@
-//! Where the repository and what is built of it lie.
+//! Paths of the repository and its binaries.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// The repository.
+/// The root of the repository.
 ///
 /// # Errors
-/// Never: this crate lies in it.
+/// Never, because this crate is in the repository.
 pub fn root() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -15,16 +15,16 @@ pub fn root() -> Result<PathBuf> {
     Ok(root.to_owned())
 }
 
-/// Cargo's target directory, of which this test's binary is a part.
+/// Cargo's target directory, which has this test's binary.
 ///
 /// # Errors
-/// When the binary does not lie where Cargo puts it.
+/// When the binary is not where Cargo puts it.
 pub fn target() -> Result<PathBuf> {
     let profile = profile_directory()?;
     Ok(profile.parent().context("no target directory")?.to_owned())
 }
 
-/// A binary of the workspace, of the profile of this test.
+/// A binary of the workspace, built with this test's profile.
 ///
 /// # Errors
 /// When it is not built.

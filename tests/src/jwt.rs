@@ -1,4 +1,4 @@
-//! Tokens made by hand, right and wrong ones.
+//! Makes valid and invalid tokens.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ pub fn now_s() -> u64 {
         .as_secs()
 }
 
-/// The claims of a user whose token ends `expires_in_s` from now, in the past when negative.
+/// Claims of a token that expires `expires_in_s` seconds from now; negative: in the past.
 #[must_use]
 pub fn claims(user: &str, role: &str, expires_in_s: i64) -> Value {
     json!({
@@ -30,7 +30,7 @@ pub fn claims(user: &str, role: &str, expires_in_s: i64) -> Value {
     })
 }
 
-/// Signs claims with HMAC-SHA-256; the secret is base64url, as configuration has it.
+/// Signs claims with HMAC-SHA-256; the secret is base64url, as in the configuration.
 ///
 /// # Errors
 /// When the secret is not base64url.
@@ -45,7 +45,7 @@ pub fn hs256(secret: &str, claims: &Value) -> Result<String> {
     Ok(format!("{signed}.{signature}"))
 }
 
-/// A token of the algorithm `none`.
+/// A token with the algorithm `none`.
 #[must_use]
 pub fn none(claims: &Value) -> String {
     format!(

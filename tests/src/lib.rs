@@ -1,6 +1,6 @@
-//! What the end-to-end tests share: a whole Chorus as `chorus dev` runs it, tokens, floods and raw sockets.
+//! Code shared by the end-to-end tests: a running `chorus dev`, tokens, floods and raw sockets.
 //!
-//! Nothing here reaches into a server: a test sees what a viewer, an operator or a shell sees.
+//! Tests use only the interfaces of viewers, operators and shells, no internals of a server.
 
 pub mod dev;
 pub mod disk;
@@ -16,13 +16,13 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::time::Instant;
 
-/// Enough for anything that should take milliseconds, on a machine that is busy with other things.
+/// A timeout for operations that take milliseconds, long enough for a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Asks again and again until it is so.
+/// Polls until the result is `Some`.
 ///
 /// # Errors
-/// When it is not so within the time.
+/// When it is not within the time.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     within: Duration,

@@ -1,4 +1,4 @@
-//! One more PoP beside that of `chorus dev`, at the same gateway.
+//! A second PoP at the gateway of `chorus dev`.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,7 +12,7 @@ use chorus_client::{Endpoint, Options, Rest, Viewer};
 use crate::dev::Dev;
 use crate::{SOON, house};
 
-/// Until it listens; the component is compiled already.
+/// Time until the PoP listens; the component is compiled already.
 const START_MAX: Duration = Duration::from_secs(60);
 
 /// A running `chorus-edge`; dropping it ends it.
@@ -22,10 +22,10 @@ pub struct Pop {
 }
 
 impl Pop {
-    /// Starts one with the configuration that `chorus dev` wrote for its own, on another address and under another name.
+    /// Starts a PoP with the configuration of the one in `chorus dev`, but another address and name.
     ///
     /// # Errors
-    /// When it does not come up; the error has its log.
+    /// When it does not start; the error has its log.
     pub async fn start(dev: &Dev, name: &str, shards: u8) -> Result<Self> {
         let log = dev.data().join(format!("logs/{name}.log"));
         let child = Command::new(house::binary("chorus-edge")?)
@@ -78,7 +78,7 @@ impl Pop {
         &self.url
     }
 
-    /// A viewer who has joined a stream here.
+    /// Connects a viewer to this PoP and joins a stream.
     ///
     /// # Errors
     /// When the join is not answered.
@@ -92,7 +92,7 @@ impl Pop {
 
 impl Drop for Pop {
     fn drop(&mut self) {
-        // It has no data of its own.
+        // A PoP has no data to be saved.
         let _gone = self
             .child
             .kill()

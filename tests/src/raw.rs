@@ -1,4 +1,4 @@
-//! A WebSocket by hand, for what no library would send.
+//! A WebSocket client that can send invalid frames.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,35 +10,35 @@ use tokio::time::timeout;
 
 /// The opcodes of RFC 6455, section 5.2.
 pub mod opcode {
-    /// Goes on with a message.
+    /// A continuation of a message.
     pub const CONTINUATION: u8 = 0;
-    /// A text.
+    /// A text message.
     pub const TEXT: u8 = 1;
-    /// Bytes.
+    /// A binary message.
     pub const BINARY: u8 = 2;
-    /// The end.
+    /// A close frame.
     pub const CLOSE: u8 = 8;
-    /// Are you there?
+    /// A ping.
     pub const PING: u8 = 9;
-    /// I am.
+    /// A pong.
     pub const PONG: u8 = 10;
 }
 
 const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
-/// Any key will do for a test.
+/// The `Sec-WebSocket-Key` of all handshakes; any valid one works.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// What a server sent.
+/// A frame from the server, or the end of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// A text or binary message.
     Data(Vec<u8>),
-    /// A ping's answer.
+    /// A pong.
     Pong(Vec<u8>),
-    /// The end, with its code.
+    /// A close frame with its code.
     Close(u16),
-    /// The end, without a frame.
+    /// The end of the connection without a close frame.
     Gone,
 }
 
@@ -74,25 +74,25 @@ impl Raw {
             head.extend_from_slice(&byte);
         }
         let head = String::from_utf8_lossy(&head);
-        // The answer to the key above, by RFC 6455, section 1.3.
+        // The accept value for the key above (RFC 6455, section 1.3).
         if !head.starts_with("HTTP/1.1 101") || !head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") {
             bail!("not upgraded: {head}");
         }
         Ok(Self { tcp })
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes without framing.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// When the connection has ended.
     pub async fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
         Ok(self.tcp.write_all(bytes).await?)
     }
 
-    /// Sends one whole masked frame.
+    /// Sends one complete masked frame.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// When the connection has ended.
     pub async fn frame(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
         self.bytes(&frame(FIN | opcode, true, payload)).await
     }
@@ -100,31 +100,31 @@ impl Raw {
     /// Sends a masked frame that is not the last of its message.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// When the connection has ended.
     pub async fn part(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
         self.bytes(&frame(opcode, true, payload)).await
     }
 
-    /// Sends one whole frame without a mask.
+    /// Sends one complete frame without a mask.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// When the connection has ended.
     pub async fn unmasked(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
         self.bytes(&frame(FIN | opcode, false, payload)).await
     }
 
-    /// What comes next; pings are passed over.
+    /// Waits for the next frame; pings are skipped.
     ///
     /// # Errors
-    /// When nothing comes within the time.
+    /// When no frame comes within the time.
     pub async fn next(&mut self, within: Duration) -> Result<Frame> {
         timeout(within, self.read()).await.context("no frame came")
     }
 
-    /// Passes over messages until the end, and gives its code; `None` for an end without one.
+    /// Skips messages until the connection ends; returns the close code, `None` when there is none.
     ///
     /// # Errors
-    /// When the end does not come within the time.
+    /// When it does not end within the time.
     pub async fn close_code(&mut self, within: Duration) -> Result<Option<u16>> {
         let end = async {
             loop {
@@ -171,7 +171,7 @@ impl Raw {
     }
 }
 
-/// A frame's bytes.
+/// The bytes of a frame with this first byte.
 #[must_use]
 pub fn frame(first: u8, masked: bool, payload: &[u8]) -> Vec<u8> {
     let mask_bit = if masked { MASKED } else { 0 };

@@ -1,4 +1,4 @@
-//! From verified claims to who the bearer is.
+//! Checks the claims of a verified token and reads the bearer's identity from them.
 
 use chorus_protocol::tokens::TokenRules;
 use chorus_protocol::{Millis, UserId, text};
@@ -8,25 +8,24 @@ use serde_json::Value;
 use crate::Members;
 use crate::verifier::TokenError;
 
-/// The last second of the year 9999. A later one is a time in another unit than seconds, most often milliseconds: the
-/// token would never end.
+/// The last second of the year 9999. A later time is probably given in milliseconds, and the token would never expire.
 const NUMERIC_DATE_S_MAX: u64 = 253_402_300_799;
 
-/// What a token lets its bearer be.
+/// The role that a token gives its bearer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// May write.
+    /// May read and write.
     #[default]
     User,
-    /// Exempt from the modes of streams.
+    /// Also moderates; exempt from the modes of streams.
     Moderator,
-    /// The platform's own services: exempt from rates too.
+    /// For the platform's own services; also exempt from rate limits.
     Admin,
 }
 
 impl Role {
-    /// The role of this name; there are no others.
+    /// The role of this name, if there is one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -48,23 +47,23 @@ impl Role {
     }
 }
 
-/// Who a viewer is.
+/// The identity of a token's bearer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The token's `sub`.
     pub user: UserId,
-    /// The name shown: the token's `name` by the rules of [`text::shown_name`], or its `sub` where that shows nothing.
+    /// The displayed name: the token's `name` cleaned by [`text::shown_name`], or its `sub` if nothing visible is left.
     pub name: Box<str>,
     /// The token's `role`.
     pub role: Role,
-    /// From when the token is good no longer: its `exp` and the leeway.
+    /// When the token expires: its `exp` plus the leeway.
     pub expires: Millis,
 }
 
 /// Reads the claims of a token whose signature was verified.
 ///
 /// # Errors
-/// The first that is wrong: `sub`, `exp`, `nbf`, `iat`, `iss`, `aud`, `role`, `name`.
+/// The first invalid claim, in the order `sub`, `exp`, `nbf`, `iat`, `iss`, `aud`, `role`, `name`.
 pub(crate) fn identity(
     payload: &[u8],
     rules: &TokenRules,
@@ -93,7 +92,7 @@ pub(crate) fn identity(
     if not_before.is_some_and(|from| from > now.plus(leeway_ms)) {
         return Err(TokenError::NotYet);
     }
-    // When it was issued decides nothing here.
+    // `iat` must be a time but is not compared.
     date("iat", "`iat` is no time in seconds")?;
     let known = |values: &[String], text: &Value| {
         text.as_str()
@@ -139,7 +138,8 @@ pub(crate) fn identity(
     })
 }
 
-/// Seconds since 1970, whole or not (RFC 7519, section 2); before 1970 is 1970. `None` for what is no such number.
+/// Reads seconds since 1970, with or without a fraction (RFC 7519, section 2); times before 1970 become 1970. `None` when
+/// it is no number or later than the year 9999.
 fn numeric_date(value: &Value) -> Option<Millis> {
     let Value::Number(number) = value else {
         return None;

@@ -1,4 +1,4 @@
-//! The compact form of a JWS: three parts, and a header of which nothing is demanded that we do not know.
+//! Parsing of a JWS in compact form: three parts, and a header without unknown critical extensions.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,13 +7,13 @@ use serde_json::Value;
 use crate::Members;
 use crate::verifier::{TOKEN_BYTES_MAX, TokenError};
 
-/// Types of tokens that are taken (RFC 8725, 3.11): of another type a token is meant for something else, whoever
-/// signed it. An `application/` before it says nothing (RFC 7515, 4.1.9).
+/// Accepted types of tokens (RFC 8725, 3.11): a token of another type has another purpose, even if the signature is valid.
+/// A prefix `application/` is ignored (RFC 7515, 4.1.9).
 const TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
-/// A token taken apart, nothing verified.
+/// A parsed token; nothing is verified.
 pub(crate) struct Jws<'a> {
-    /// What the signature is over.
+    /// The bytes that are signed.
     pub(crate) signed: &'a [u8],
     pub(crate) alg: String,
     pub(crate) kid: Option<String>,
@@ -26,7 +26,7 @@ impl<'a> Jws<'a> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Malformed("it is too long"));
         }
-        // More than two dots leave one in a part, which is no base64url.
+        // With more than two dots a part contains a dot, which is not base64url.
         let (signed, signature) = token
             .rsplit_once('.')
             .ok_or(TokenError::Malformed("it has no three parts"))?;
@@ -51,7 +51,7 @@ impl<'a> Jws<'a> {
         {
             return Err(TokenError::Malformed("it is of another `typ`"));
         }
-        // `cty: JWT` is a token within a token.
+        // `cty: JWT` would be a nested token.
         let cty = text("cty", "`cty` is no text")?;
         if cty.is_some_and(|cty| !cty.eq_ignore_ascii_case("json")) {
             return Err(TokenError::Malformed("its content is of another type"));
@@ -66,7 +66,7 @@ impl<'a> Jws<'a> {
     }
 }
 
-/// Only the one canonical form: no padding, no bits left over.
+/// Decodes base64url in canonical form: no padding, and unused bits are zero.
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD
         .decode(part)

@@ -1,4 +1,4 @@
-//! Keys, from configuration and from JWKs, and what they verify.
+//! Keys from the configuration and from a JWKS, and verification of signatures.
 
 use std::fmt;
 
@@ -14,13 +14,13 @@ use serde_json::Value;
 
 use crate::verifier::Named;
 
-/// A shorter HS256 secret is refused (RFC 7518, 3.2).
+/// Bytes of an HS256 secret, at least (RFC 7518, 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 
 type Es256Key = <Es256 as Algorithm>::VerifyingKey;
 type Ed25519Key = <Ed25519 as Algorithm>::VerifyingKey;
 
-/// A key of the configuration that cannot be used.
+/// A configured key that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{alg} key: {why}")]
 pub struct KeyError {
@@ -37,7 +37,7 @@ impl KeyError {
     }
 }
 
-/// One key: it verifies signatures of one algorithm and no other.
+/// A key; it verifies signatures of exactly one algorithm.
 pub struct Key(Kind);
 
 enum Kind {
@@ -49,16 +49,16 @@ enum Kind {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Never the key: it may be a secret.
+        // The key is not printed, because it may be a secret.
         write!(f, "Key({})", self.alg())
     }
 }
 
 impl Key {
-    /// Takes a key of the configuration.
+    /// Reads a configured key.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Why the key cannot be used.
     pub fn try_new(key: &TokenKey) -> Result<Self, KeyError> {
         let kind = match key {
             TokenKey::HS256 { secret, .. } => {
@@ -90,11 +90,11 @@ impl Key {
         Ok(Self(kind))
     }
 
-    /// Takes a key of a JWKS; `None` when it is not one for our tokens.
+    /// Reads a key of a JWKS; `None` when it is not for verifying signatures of a supported algorithm.
     #[must_use]
     pub fn of_jwk(value: &Value) -> Option<Self> {
         let says = |name: &str, fits: &dyn Fn(&Value) -> bool| value.get(name).is_none_or(fits);
-        // Whoever publishes a key for something else does not answer for what it signs (RFC 7517, 4.2 and 4.3).
+        // A key published for another use must not verify signatures (RFC 7517, 4.2 and 4.3).
         let verifies = says("use", &|usage| usage == "sig")
             && says("key_ops", &|operations| {
                 operations
@@ -113,11 +113,11 @@ impl Key {
             _ => return None,
         };
         let key = Self(kind);
-        // The document may say that a key is for another algorithm of its type (`RS512`): then it is not ours.
+        // The document may restrict the key to another algorithm of its type, such as `RS512`.
         says("alg", &|alg| alg == key.alg()).then_some(key)
     }
 
-    /// Its algorithm, as a header's `alg` names it.
+    /// Its algorithm, as named by `alg` in headers.
     #[must_use]
     pub fn alg(&self) -> &'static str {
         match self.0 {
@@ -128,7 +128,8 @@ impl Key {
         }
     }
 
-    /// Whether a signature in the form of RFC 7518 (for ES256 the two numbers of 32 bytes, no DER) is this key's.
+    /// Whether the signature of the message is valid. Its form is that of RFC 7518: for ES256 two numbers of 32 bytes, not
+    /// DER.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.0 {
@@ -142,7 +143,7 @@ impl Key {
 }
 
 impl Named {
-    /// A key of a JWKS with its name; `None` when it is not one for our tokens.
+    /// Reads a key of a JWKS with its `kid`; `None` when it is not for verifying signatures of a supported algorithm.
     pub(crate) fn of_jwk(value: &Value) -> Option<Self> {
         let kid = match value.get("kid") {
             None => None,
@@ -160,7 +161,7 @@ fn good<A: Algorithm>(
     message: &[u8],
     signature: &[u8],
 ) -> bool {
-    // The library takes a length that it announces for granted.
+    // The library does not check the length of a signature whose length is fixed.
     A::Signature::LENGTH.is_none_or(|length| length.get() == signature.len())
         && A::Signature::try_from_slice(signature)
             .is_ok_and(|signature| algorithm.verify_signature(&signature, key, message))
@@ -185,7 +186,7 @@ fn hs256(secret: &[u8]) -> Result<Hs256Key, KeyError> {
     Ok(Hs256Key::new(secret))
 }
 
-/// A key that is no point of small order.
+/// The key, unless it is a point of small order.
 fn strong(key: Ed25519Key) -> Option<Ed25519Key> {
     (!key.is_weak()).then_some(key)
 }

@@ -1,16 +1,16 @@
-//! The one verifier of viewers' tokens, for the session of a PoP and for the REST interface of an origin.
+//! The verifier of viewers' tokens, used by the session of a PoP and by the REST interface of an origin.
 //!
-//! A token is a JWS in compact form (RFC 7515) whose payload is a set of claims (RFC 7519).
-//! [`Verifier::verify`] does what a token goes through, in this order; the first that fails names the error:
+//! A token is a JWS in compact form (RFC 7515) whose payload is a set of claims (RFC 7519). [`Verifier::verify`] does these
+//! steps in order; the first that fails gives the error:
 //!
 //! | step | where |
 //! | --- | --- |
-//! | length, three parts, canonical base64url, a header whose members are ours to understand | [`Verifier::payload`] |
-//! | a key of the header's algorithm and key id, and its signature | [`Verifier::payload`] |
-//! | who, until when, from when, by whom, for whom, as what | `claims` |
+//! | length, three parts, canonical base64url, a header without unknown critical extensions | [`Verifier::payload`] |
+//! | a key with the header's algorithm and key id, and its signature | [`Verifier::payload`] |
+//! | user, expiry, start of validity, issuer, audience, role, name | `claims` |
 //!
-//! **Invariant**: no clock, no randomness, no environment; the time is handed in. Nothing of a token is believed before
-//! its signature is, but which key to try.
+//! **Invariant**: no clock, no randomness, no environment; the time is a parameter. Before the signature is verified only
+//! the choice of the key depends on the token.
 
 mod claims;
 mod jws;
@@ -24,8 +24,8 @@ pub use verifier::{TOKEN_BYTES_MAX, TokenError, Verifier};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// A JSON object whose members have names of their own: of two with one name, two readers may take different ones
-/// (RFC 7515, section 4; RFC 7519, section 4).
+/// A JSON object without repeated names, because parsers differ in which of two members with one name they use (RFC 7515,
+/// section 4; RFC 7519, section 4).
 struct Members(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for Members {
 }
 
 impl Members {
-    /// `None` when the bytes are not one JSON object, or one with a member twice.
+    /// Parses an object; `None` when the bytes are not exactly one JSON object, or it repeats a name.
     fn read(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }

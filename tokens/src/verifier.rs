@@ -1,4 +1,4 @@
-//! Keys and rules together: from a token to who bears it.
+//! The verifier: keys and rules, by which it checks tokens.
 
 use std::fmt;
 
@@ -10,44 +10,44 @@ use crate::claims::{self, Identity};
 use crate::jws::Jws;
 use crate::key::{Key, KeyError};
 
-/// A longer token is refused unread.
+/// Bytes of a token; a longer one is refused without parsing.
 pub const TOKEN_BYTES_MAX: usize = 4_096;
-/// Keys tried on one token at the most, so that a token costs what is known beforehand.
+/// Keys tried for one token, at most, so that the cost of a token is bounded.
 const KEYS_TRIED_MAX: usize = 8;
 
 /// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not a JWT, or not one of ours: what is wrong with it.
+    /// Not a JWT, or an invalid header or claim.
     #[error("the token cannot be read: {0}")]
     Malformed(&'static str),
-    /// Its header has `crit`, or `b64: false`: it may not be read without understanding them (RFC 7515, 4.1.11).
+    /// Its header has `crit` or `b64: false`, which must be understood or refused (RFC 7515, 4.1.11).
     #[error("the token's header has an extension that is not understood")]
     Critical,
-    /// No configured key is of its algorithm and name.
+    /// No configured key has its algorithm and key id.
     #[error("no key fits the token's algorithm and key id")]
     NoKey,
     /// The signature is wrong.
     #[error("the token's signature is wrong")]
     Signature,
-    /// Past `exp` and the leeway.
+    /// The time is past `exp` plus the leeway.
     #[error("the token has expired")]
     Expired,
-    /// No `exp`.
+    /// It has no `exp`.
     #[error("the token has no `exp`")]
     NoExpiry,
-    /// Before `nbf` less the leeway.
+    /// The time is before `nbf` minus the leeway.
     #[error("the token is not valid yet")]
     NotYet,
-    /// `iss` is none of the configured ones.
+    /// `iss` is not a configured issuer.
     #[error("the token is of another issuer")]
     Issuer,
-    /// `aud` has none of the configured ones.
+    /// `aud` has no configured audience.
     #[error("the token is for another audience")]
     Audience,
 }
 
-/// A key with its name in tokens' headers.
+/// A key with its key id.
 pub(crate) struct Named {
     pub(crate) kid: Option<String>,
     pub(crate) key: Key,
@@ -62,17 +62,17 @@ pub struct Verifier {
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Never the keys: some are secrets.
+        // Keys are not printed, because some are secrets.
         write!(f, "Verifier({} keys, {:?})", self.keys.len(), self.rules)
     }
 }
 
 impl Verifier {
-    /// Takes the keys of the configuration and of a JWKS document. Keys of a JWKS that are of none of our
-    /// algorithms, or are not for verifying signatures, are passed over, as RFC 7517 asks.
+    /// Makes a verifier with the keys of the configuration and of a JWKS document. Keys of the JWKS that have no supported
+    /// algorithm, or are not for verifying signatures, are ignored (RFC 7517).
     ///
     /// # Errors
-    /// A configured key that cannot be used, or a document that is no JWKS.
+    /// When a configured key cannot be used, or the document is no JWKS.
     pub fn try_new(
         keys: &[TokenKey],
         jwks: Option<&Value>,
@@ -106,19 +106,19 @@ impl Verifier {
         })
     }
 
-    /// How many keys it has.
+    /// Number of keys.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.keys.len()
     }
 
-    /// How many keys of the JWKS are not ours to verify with.
+    /// Number of keys of the JWKS that were ignored.
     #[must_use]
     pub fn passed_over(&self) -> usize {
         self.passed_over
     }
 
-    /// Who the bearer of a token is, at a time.
+    /// Verifies a token at the time `now`; returns its bearer's identity.
     ///
     /// # Errors
     /// Why the token is refused.
@@ -126,13 +126,13 @@ impl Verifier {
         claims::identity(&self.payload(token)?, &self.rules, now)
     }
 
-    /// What a JWS in compact form carries, once one of the keys has verified its signature. Claims are not looked at.
+    /// Verifies the signature of a JWS in compact form; returns its payload. Claims are not checked.
     ///
-    /// A key with the header's `kid` is tried first, then those without a name; a header without `kid` has all keys of
-    /// its algorithm tried.
+    /// Keys with the header's `kid` are tried first, then keys without a key id. For a header without `kid` all keys of its
+    /// algorithm are tried.
     ///
     /// # Errors
-    /// Why it is refused.
+    /// Why the token is refused.
     pub fn payload(&self, token: &str) -> Result<Vec<u8>, TokenError> {
         let jws = Jws::parse(token)?;
         let asked = jws.kid.as_deref();

@@ -1,4 +1,4 @@
-//! What `wit/edge.wit` says, as Rust types: the one place where the host's bindings are generated.
+//! The Rust types of `wit/edge.wit`, generated here and nowhere else in the host.
 #![allow(missing_docs, reason = "generated; documented in wit/edge.wit")]
 #![allow(unreachable_pub, reason = "generated")]
 #![allow(clippy::all, reason = "generated")]

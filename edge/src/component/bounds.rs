@@ -1,4 +1,4 @@
-//! What a component may use, and what its supervisor may keep.
+//! Bounds of a component's resources and of its supervisor's journal.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,27 +6,27 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bounds {
-    /// Bytes of an instance's memory; growing further fails inside it, which makes it trap.
+    /// Bytes of an instance's memory. At the bound its allocations fail, so that it traps.
     pub memory_bytes_max: usize,
-    /// Milliseconds of this thread's CPU a call may take; then it traps.
+    /// Milliseconds of CPU that one call may take; beyond, it traps.
     pub cpu_ms_max: u64,
-    /// Milliseconds a call may take more for each MiB of its inputs: a replay of thousands of comments is honest work.
+    /// Additional milliseconds of CPU for each MiB of a call's inputs, because a replay has thousands of comments.
     pub cpu_ms_per_mib: u64,
-    /// Milliseconds of CPU `init`, `snapshot` and `restore` may take; then they trap.
+    /// Milliseconds of CPU that `init`, `snapshot` and `restore` may take; beyond, they trap.
     pub state_cpu_ms_max: u64,
-    /// Inputs handed over in one call; more make several calls, so that a deadline means the same at any load.
+    /// Inputs of one call. A larger batch is split into several calls, so that the CPU limit does not depend on the load.
     pub call_inputs_max: usize,
-    /// Inputs in the journal from which a snapshot replaces it.
+    /// Inputs in the journal at which a snapshot replaces it.
     pub journal_inputs_max: usize,
-    /// Bytes in the journal from which a snapshot replaces it.
+    /// Bytes in the journal at which a snapshot replaces it.
     pub journal_bytes_max: usize,
-    /// Milliseconds of handling in the journal from which a snapshot replaces it: what a replay will take.
+    /// Milliseconds that the journal's inputs took to handle, at which a snapshot replaces it. A recovery takes as long.
     pub journal_ms_max: u64,
-    /// Inputs of one call that may trap by themselves; one more resets the shard.
+    /// Inputs of one call that may trap when handled alone; one more resets the session.
     pub traps_per_call_max: u32,
-    /// Seconds for which the logic before a swap is kept.
+    /// Seconds after a swap in which the former logic is kept for a rollback.
     pub probation_s: u64,
-    /// Traps within the probation after which the logic before the swap comes back.
+    /// Traps that the new logic may have within the probation; one more rolls the swap back.
     pub probation_traps_max: u32,
 }
 
@@ -49,7 +49,7 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Says what does not go together.
+    /// Checks the ranges.
     ///
     /// # Errors
     /// The first bound that is out of its range, by name.

@@ -1,7 +1,7 @@
-//! Compiled logic on disk, so that a restart does not compile again.
+//! Compiled logic on disk, so that a restart of the process does not compile again.
 //!
-//! Compiled code is trusted code. An entry counts only when it lies in a directory and a file of this user that
-//! nobody else can write, and is whole; anything else is compiled anew and written over.
+//! Compiled code is trusted. An entry is used only if its directory and file belong to this user, nobody else can write
+//! them, and its digest matches; any other entry is compiled again and overwritten.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -12,18 +12,18 @@ use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 const DIGEST_BYTES: usize = 32;
-/// Bytes of an entry; a larger one is none of ours.
+/// Bytes of an entry; a larger one is not used.
 const ENTRY_BYTES_MAX: u64 = 256 << 20;
 const OTHERS_MAY_WRITE: u32 = 0o022;
 
-/// One entry's place.
+/// The path of one entry.
 pub(super) struct Entry {
     dir: PathBuf,
     name: String,
 }
 
 impl Entry {
-    /// The entry of a component (by digest) compiled with certain settings (by fingerprint).
+    /// The entry of a component with this digest, compiled with the settings of this fingerprint.
     pub(super) fn new(dir: &Path, digest: &str, fingerprint: u64) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -31,10 +31,10 @@ impl Entry {
         }
     }
 
-    /// The compiled code, `None` when there is none.
+    /// Reads the compiled code; `None` when there is no entry.
     ///
     /// # Errors
-    /// When there is one that is not to be trusted or is not whole.
+    /// When the entry is not to be trusted or is incomplete.
     pub(super) fn read(&self) -> io::Result<Option<Vec<u8>>> {
         match fs::symlink_metadata(&self.dir) {
             Ok(metadata) => check_owner(&metadata, metadata.is_dir())?,
@@ -80,7 +80,7 @@ impl Entry {
         let written = write_new(&temporary, code)
             .and_then(|()| fs::rename(&temporary, self.dir.join(&self.name)));
         if written.is_err() {
-            // Nothing to save; what is left of it is overwritten the next time.
+            // A temporary file that cannot be removed is overwritten by the next write.
             let _ = fs::remove_file(&temporary);
         }
         written

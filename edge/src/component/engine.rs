@@ -1,4 +1,4 @@
-//! The one WebAssembly engine of the process, and the thread that makes its deadlines tick.
+//! The WebAssembly engine of the process, and the thread that advances its epoch, by which deadlines are checked.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use wasmtime::{Config, Engine, OptLevel};
 
-/// How often somebody looks whether a call is running: its deadline may begin so much late.
+/// Interval of the epoch while no call is running. A call's CPU time may be measured this much late.
 const TICK: Duration = Duration::from_millis(20);
-/// How often a call that was found running looks at its CPU time. Each tick is a wake-up, so there are few without need.
+/// Interval of the epoch while a call is running: how often it checks its CPU time. Each tick wakes a thread, so the
+/// interval is longer while no call runs.
 const TICK_RUNNING: Duration = Duration::from_millis(5);
-/// By how much a call may overrun its deadline.
+/// CPU time by which a call may exceed its budget before it is interrupted.
 pub(super) const OVERRUN: Duration = TICK.saturating_add(TICK_RUNNING);
 
-/// Calls that are running now, in all shards.
+/// Number of calls running now, in all shards.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
-/// A call that is running until this is dropped.
+/// Counts a call as running until it is dropped.
 pub(super) struct Running(());
 
 impl Running {
@@ -37,7 +38,7 @@ impl Drop for Running {
 
 static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
 
-/// The engine, built at the first call.
+/// The engine, built when first used.
 pub(super) fn engine() -> Result<&'static Engine, String> {
     ENGINE
         .get_or_init(|| start().map_err(|error| format!("{error:#}")))
@@ -45,7 +46,7 @@ pub(super) fn engine() -> Result<&'static Engine, String> {
         .map_err(Clone::clone)
 }
 
-/// What compiled code must have been compiled with to run here: the engine's settings, its version and the machine.
+/// Identifies the engine's settings, its version and the machine: compiled code runs only with the same ones.
 pub(super) fn fingerprint(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -57,7 +58,7 @@ fn start() -> wasmtime::Result<Engine> {
     config.cranelift_opt_level(OptLevel::Speed);
     config.wasm_component_model(true);
     config.epoch_interruption(true);
-    // Session logic is synchronous; this leaves out the bookkeeping of tasks in every call.
+    // Session logic is synchronous; without this setting each call would keep account of tasks.
     config.concurrency_support(false);
     let engine = Engine::new(&config)?;
     let ticking = engine.clone();

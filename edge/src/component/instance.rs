@@ -1,4 +1,4 @@
-//! One instance of the logic, every call of it under a deadline.
+//! One instance of the logic; each call has a CPU budget.
 
 use std::time::Duration;
 
@@ -12,33 +12,33 @@ use super::bounds::Bounds;
 use super::engine::{OVERRUN, Running};
 use super::logic::Logic;
 
-/// How a call failed. The instance is of no use any more, but for `Refused`.
+/// How a call failed. The instance must not be used any more, except after `Refused`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// It panicked, or broke a rule of WebAssembly.
+    /// It panicked, or executed a WebAssembly trap.
     #[error("it trapped: {0}")]
     Trap(String),
-    /// It took more CPU than it may.
+    /// It took more CPU than its budget, in milliseconds.
     #[error("it took more than {0} ms of CPU")]
     Deadline(u64),
-    /// It said no.
+    /// It returned an error.
     #[error("it refused: {0}")]
     Refused(String),
-    /// There is no instance to be had, or its functions are not the contract's.
+    /// No instance can be made, or its functions do not match `wit/edge.wit`.
     #[error("it cannot be instantiated: {0}")]
     Start(String),
 }
 
-/// What an instance's store holds for the host.
+/// The host's data in an instance's store.
 pub(super) struct Host {
     limits: StoreLimits,
-    /// CPU this call may take.
+    /// CPU time that this call may take.
     budget: Duration,
-    /// This thread's CPU time when the call was first looked at.
+    /// This thread's CPU time at the call's first check.
     since: Option<Duration>,
 }
 
-/// One instance, bare: a [`super::Supervisor`] survives its faults, tools may want it alone.
+/// One instance, which does not recover from faults: see [`super::Supervisor`]. For tools and tests.
 pub struct Instance {
     store: Store<Host>,
     session: SessionComponent,
@@ -70,7 +70,8 @@ impl Instance {
         store.epoch_deadline_callback(|mut context| {
             let used = cpu();
             let host = context.data_mut();
-            // The first look is at most one tick after the call began: cheaper than a system call for every call.
+            // The first check is at most one tick after the call began. Reading the clock here saves a system call for
+            // each shorter call.
             let since = *host.since.get_or_insert(used);
             if used.saturating_sub(since) > host.budget {
                 Ok(UpdateDeadline::Interrupt)
@@ -90,7 +91,7 @@ impl Instance {
         })
     }
 
-    /// Starts it empty; see `wit/edge.wit` for this and the following.
+    /// Starts the logic with an empty state; see `wit/edge.wit` for this and the following functions.
     ///
     /// # Errors
     /// When it refuses the configuration or traps.
@@ -116,7 +117,7 @@ impl Instance {
         })
     }
 
-    /// Everything it knows.
+    /// Writes the whole state.
     ///
     /// # Errors
     /// When it traps.
@@ -124,7 +125,7 @@ impl Instance {
         self.call(self.state_budget, |guest, store| guest.call_snapshot(store))
     }
 
-    /// Becomes what `snapshot` wrote.
+    /// Replaces the state by one that `snapshot` wrote.
     ///
     /// # Errors
     /// When it refuses the bytes or traps.
@@ -135,7 +136,7 @@ impl Instance {
         .map_err(Fault::Refused)
     }
 
-    /// What it counted.
+    /// Its counters, by metric name.
     ///
     /// # Errors
     /// When it traps.
@@ -158,7 +159,7 @@ impl Instance {
     }
 }
 
-/// The CPU time one call may take, by the bytes of its inputs.
+/// The CPU budget of a call with this many bytes of inputs.
 pub(super) fn budget(bounds: &Bounds, bytes: usize) -> Duration {
     let more = (bytes as u64).saturating_mul(bounds.cpu_ms_per_mib) >> 20;
     Duration::from_millis(bounds.cpu_ms_max + more)
@@ -167,7 +168,7 @@ pub(super) fn budget(bounds: &Bounds, bytes: usize) -> Duration {
 /// This thread's CPU time.
 fn cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    // A clock of the system reads neither negative nor beyond a second's nanoseconds.
+    // The system's clock is neither negative nor has more nanoseconds than a second.
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),

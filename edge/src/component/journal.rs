@@ -1,4 +1,4 @@
-//! What was handled since the last snapshot.
+//! The inputs handled since the last snapshot.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use chorus_protocol::Millis;
 
 use super::bindings::exports::chorus::edge::session::Input;
 
-/// One call's inputs: those before `end` that no earlier call took.
+/// One call: its inputs are those from the end of the call before up to `end`.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     now: Millis,
@@ -20,24 +20,24 @@ pub(super) struct Journal {
     inputs: Vec<Input>,
     marks: Vec<Mark>,
     bytes: usize,
-    taken: Duration,
+    handling_time: Duration,
 }
 
 impl Journal {
-    /// Takes the next call's inputs, at most `most`; says how many bytes they have. They are part of the journal
-    /// only once [`Journal::commit`] says so.
+    /// Stages the next call's inputs, at most `most`; returns their bytes. They are in the journal only after
+    /// [`Journal::commit`].
     pub(super) fn stage(&mut self, inputs: &mut impl Iterator<Item = Input>, most: usize) -> usize {
         let start = self.inputs.len();
         self.inputs.extend(inputs.take(most));
         self.inputs[start..].iter().map(input_bytes).sum()
     }
 
-    /// What was staged.
+    /// The staged inputs.
     pub(super) fn staged(&self) -> &[Input] {
         &self.inputs[self.committed()..]
     }
 
-    /// What was staged has been handled.
+    /// Adds the staged inputs to the journal, after they were handled in one call that took `taken`.
     pub(super) fn commit(&mut self, now: Millis, bytes: usize, taken: Duration) {
         self.marks.push(Mark {
             now,
@@ -45,16 +45,16 @@ impl Journal {
             bytes,
         });
         self.bytes += bytes;
-        self.taken += taken;
+        self.handling_time += taken;
     }
 
-    /// Gives back what was staged.
+    /// Removes and returns the staged inputs.
     pub(super) fn unstage(&mut self) -> Vec<Input> {
         let at = self.committed();
         self.inputs.split_off(at)
     }
 
-    /// The calls in order: their time, inputs and bytes.
+    /// The calls in order: `now`, inputs and bytes of each.
     pub(super) fn calls(&self) -> impl Iterator<Item = (Millis, &[Input], usize)> {
         let starts = std::iter::once(0).chain(self.marks.iter().map(|mark| mark.end));
         starts
@@ -62,12 +62,12 @@ impl Journal {
             .map(|(start, mark)| (mark.now, &self.inputs[start..mark.end], mark.bytes))
     }
 
-    /// A snapshot holds it all.
+    /// Empties the journal, after a snapshot was stored.
     pub(super) fn clear(&mut self) {
         self.inputs.clear();
         self.marks.clear();
         self.bytes = 0;
-        self.taken = Duration::ZERO;
+        self.handling_time = Duration::ZERO;
     }
 
     pub(super) fn inputs(&self) -> usize {
@@ -78,9 +78,9 @@ impl Journal {
         self.bytes
     }
 
-    /// How long it took to handle.
-    pub(super) fn taken(&self) -> Duration {
-        self.taken
+    /// Time that handling all its inputs took.
+    pub(super) fn handling_time(&self) -> Duration {
+        self.handling_time
     }
 
     fn committed(&self) -> usize {
@@ -88,7 +88,7 @@ impl Journal {
     }
 }
 
-/// The bytes an input carries, its own fields included.
+/// Bytes of an input with its data.
 pub(super) fn input_bytes(input: &Input) -> usize {
     size_of::<Input>()
         + match input {

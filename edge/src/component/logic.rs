@@ -1,4 +1,4 @@
-//! Compiled session logic.
+//! Loading of session logic: reads, checks and compiles a component.
 
 use std::fmt::Write as _;
 use std::io;
@@ -17,9 +17,9 @@ use super::engine;
 use super::instance::{Host, Instance};
 use super::trusted;
 
-/// What the world exports.
+/// The interface that the world exports.
 const INTERFACE: &str = "chorus:edge/session@0.1.0";
-/// Its functions and how many parameters each takes; what kinds they are shows at the first instance.
+/// Its functions and their numbers of parameters; types of parameters are checked when the first instance is made.
 const FUNCTIONS: [(&str, usize); 5] = [
     ("init", 2),
     ("handle", 2),
@@ -30,11 +30,11 @@ const FUNCTIONS: [(&str, usize); 5] = [
 /// Bytes of a component's file; a larger one is refused.
 const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 const MAGIC: [u8; 4] = *b"\0asm";
-/// Version 13 in layer 1: what follows the magic of a component.
+/// Bytes after the magic of a component: version 13 in layer 1.
 const LAYER_COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 const LAYER_MODULE: [u8; 4] = [1, 0, 0, 0];
 
-/// Why a file is no session logic.
+/// Why a file cannot be used as session logic.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -53,20 +53,20 @@ pub enum LoadError {
         /// What it is.
         what: String,
     },
-    /// It asks for something of the host.
+    /// The component has imports.
     #[error("{}: imports {}; session logic may import nothing", path.display(), imports.join(", "))]
     Imports {
         /// Which.
         path: PathBuf,
-        /// What it asks for, each by name.
+        /// The names of the imports.
         imports: Vec<String>,
     },
-    /// It is of another world.
+    /// The component's exports do not match `wit/edge.wit`.
     #[error("{}: is not of the world chorus:edge/session-component: {missing}", path.display())]
     World {
         /// Which.
         path: PathBuf,
-        /// What is missing, by name, and what is there.
+        /// What is missing, by name, and what is there instead.
         missing: String,
     },
     /// It cannot be compiled.
@@ -82,7 +82,7 @@ pub enum LoadError {
     Engine(String),
 }
 
-/// Compiled logic, shared by all shards.
+/// A compiled component, shared by all shards.
 pub struct Logic {
     digest: String,
     pre: SessionComponentPre<Host>,
@@ -98,12 +98,12 @@ impl std::fmt::Debug for Logic {
 }
 
 impl Logic {
-    /// Reads, checks and compiles a component, or takes what an earlier run compiled into `cache_dir`.
+    /// Reads, checks and compiles a component, or uses the code that an earlier run compiled into `cache_dir`.
     ///
-    /// Takes a good part of a second when it compiles: not for a shard's thread.
+    /// Compiling takes hundreds of milliseconds, so this must not be called on a shard's thread.
     ///
     /// # Errors
-    /// [`LoadError`] says by name what is wrong with the file.
+    /// What is wrong with the file.
     pub fn load(
         path: &Path,
         cache_dir: Option<&Path>,
@@ -134,7 +134,7 @@ impl Logic {
             pre,
             from_cache,
         };
-        // Wrong types of the right names show at the first instance.
+        // Types of functions are checked only when an instance is made.
         Instance::new(&logic, bounds).map_err(|fault| LoadError::World {
             path: path.to_owned(),
             missing: fault.to_string(),
@@ -151,7 +151,7 @@ impl Logic {
         &self.digest
     }
 
-    /// Whether it did not have to be compiled.
+    /// Whether the code came from the cache and was not compiled.
     #[must_use]
     pub fn from_cache(&self) -> bool {
         self.from_cache

@@ -1,6 +1,6 @@
-//! What a supervisor counted.
+//! Counters of a supervisor.
 
-/// Numbers since the supervisor began; each only rises, but for `memory_bytes` and the journal's.
+/// Numbers since the supervisor started. They only rise, except the journal's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Calls of `handle` into the component.
@@ -9,21 +9,21 @@ pub struct Stats {
     pub inputs: u64,
     /// Calls that trapped or passed their deadline.
     pub traps: u64,
-    /// Viewers closed with 1011 because their input trapped.
+    /// Viewers closed with 1011 because their input trapped when handled alone.
     pub closed: u64,
-    /// Inputs of no viewer that trapped and were skipped.
+    /// Inputs that belong to no viewer, trapped when handled alone and were skipped.
     pub skipped: u64,
-    /// Times the instance was replaced and nothing else was lost.
+    /// Times the instance was replaced without loss of state.
     pub recoveries: u64,
     /// Microseconds the recoveries took.
     pub recovery_us: u64,
-    /// Times the shard began anew.
+    /// Times the state was lost and the session restarted empty.
     pub resets: u64,
     /// Swaps to other logic.
     pub swaps: u64,
-    /// Swaps that did not come about.
+    /// Swaps that failed; the former logic continued.
     pub swaps_failed: u64,
-    /// Times the logic before a swap came back by itself.
+    /// Swaps that were rolled back because the new logic trapped.
     pub rollbacks: u64,
     /// Snapshots taken.
     pub snapshots: u64,
@@ -33,7 +33,7 @@ pub struct Stats {
     pub snapshot_bytes: u64,
     /// Microseconds the snapshots took.
     pub snapshot_us: u64,
-    /// Answers to requests made before a reset, dropped.
+    /// Dropped answers to requests of before a reset.
     pub stale_answers: u64,
     /// Inputs in the journal now.
     pub journal_inputs: u64,

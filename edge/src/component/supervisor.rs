@@ -1,9 +1,9 @@
-//! One shard's instance of the logic, and what it takes to survive it.
+//! One shard's instance of the logic, and its recovery after traps.
 //!
-//! Every input is journaled with the call it was handled in; a snapshot replaces the journal when it has grown. When a
-//! call traps, a new instance takes the last snapshot and the journal, and the call's inputs are handled again one by
-//! one: the input that traps by itself costs its viewer, nobody else (`recovery`). Other logic takes over in between
-//! two calls (`swap`).
+//! Every input is journaled with the call it was handled in; when the journal has grown, a snapshot replaces it. When a
+//! call traps, a new instance restores the last snapshot and handles the journal again; then the call's inputs are
+//! handled one by one, and the viewer whose input traps alone is closed (`recovery`). New logic is installed between two
+//! calls (`swap`).
 
 mod recovery;
 mod requests;
@@ -26,12 +26,12 @@ use swap::Probation;
 
 pub use swap::SwapError;
 
-/// A snapshot may cost this share of the handling it saves from being replayed: one part in …
+/// A snapshot is taken only when the journal took at least this many times as long to handle as the last snapshot took.
 const SNAPSHOT_SHARE: u32 = 16;
-/// Whatever a snapshot costs, the journal grows to at most this many times its bounds.
+/// At this many times its bounds the journal is replaced by a snapshot whatever that costs.
 const JOURNAL_FACTOR_MAX: usize = 4;
-/// A snapshot that fails is tried again when the journal is twice as long, up to this many times its bounds; then the
-/// shard begins anew.
+/// After a failed snapshot the journal's bounds are doubled before the next try, up to this factor; beyond it, the session
+/// is reset.
 const SNAPSHOT_BACKOFF_MAX: u32 = 8;
 
 /// Why a shard's logic does not start.
@@ -45,18 +45,18 @@ pub enum StartError {
     Init(#[from] Fault),
 }
 
-/// What became of a batch.
+/// The result of handling a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// All of it was handled.
     Fine,
-    /// Some of it trapped; the outputs close the viewers it came from with 1011, all else goes on.
+    /// Some inputs trapped; outputs close the viewers that sent them with 1011. The state is kept.
     Recovered {
         /// Calls that trapped.
         traps: u32,
     },
-    /// The state is lost. The host first closes every viewer of the shard with 1001 and forgets topics, members,
-    /// blobs and the wake-up, then carries out the outputs: they are a clean instance's.
+    /// The state is lost. The host must first close every viewer of the shard with 1001 and drop topics, members, blobs
+    /// and the timer, then apply the outputs, which are those of a new instance.
     Reset,
 }
 
@@ -66,20 +66,20 @@ pub struct Supervisor {
     instance: Instance,
     bounds: Bounds,
     seed: u64,
-    /// What `init` is given where there is no snapshot.
+    /// The configuration for `init`, used when there is no snapshot.
     init_config: Vec<u8>,
-    /// The latest configuration, lease and state of the backhaul: what a clean instance has to be told.
+    /// The latest configuration, lease and state of the backhaul, which a new instance is given after a reset.
     config: Vec<u8>,
     lease: Option<Control>,
     backhaul: Option<Control>,
     snapshot: Option<Vec<u8>>,
-    snapshot_taken: Duration,
+    snapshot_time: Duration,
     snapshot_backoff: u32,
     journal: Journal,
     now: Millis,
-    /// Counts resets, so that answers to requests made before one are told apart.
+    /// Number of resets; it marks requests, so that answers to requests of before a reset are recognised.
     generation: u16,
-    lost: bool,
+    state_lost: bool,
     probation: Option<Probation>,
     counted: Counted,
     stats: Stats,
@@ -94,12 +94,12 @@ impl std::fmt::Debug for Supervisor {
     }
 }
 
-/// What the logic counted, over all its instances.
+/// Counters of the logic, summed over its instances.
 #[derive(Default)]
 struct Counted {
-    /// Up to the last snapshot.
+    /// Sums up to the last snapshot.
     base: BTreeMap<String, u64>,
-    /// What of the instance's own numbers is in `base` already.
+    /// The part of the current instance's counters that is in `base` already.
     offset: BTreeMap<String, u64>,
 }
 
@@ -115,7 +115,7 @@ impl Counted {
 }
 
 impl Supervisor {
-    /// Starts the logic empty.
+    /// Starts the logic with an empty state.
     ///
     /// # Errors
     /// When a bound is out of its range, or `init` refuses the configuration or traps.
@@ -138,34 +138,36 @@ impl Supervisor {
             lease: None,
             backhaul: None,
             snapshot: None,
-            snapshot_taken: Duration::ZERO,
+            snapshot_time: Duration::ZERO,
             snapshot_backoff: 1,
             journal: Journal::default(),
             now: Millis(0),
             generation: 0,
-            lost: false,
+            state_lost: false,
             probation: None,
             counted: Counted::default(),
             stats: Stats::default(),
         })
     }
 
-    /// Handles `inputs` (which it empties) and appends what the logic wants done.
+    /// Handles and empties `inputs`, and appends the logic's outputs.
     pub fn handle(
         &mut self,
         now: Millis,
         inputs: &mut Vec<Input>,
         outputs: &mut Vec<Output>,
     ) -> Verdict {
-        // A clock set back must not reach the logic.
+        // `now` must never go back for the logic, even when the clock is set back.
         self.now = self.now.max(now);
         let kept = outputs.len();
         self.drop_stale(inputs);
         self.settle();
         let mut traps = 0;
-        let mut rest = inputs.drain(..);
-        while !self.lost {
-            let bytes = self.journal.stage(&mut rest, self.bounds.call_inputs_max);
+        let mut remaining = inputs.drain(..);
+        while !self.state_lost {
+            let bytes = self
+                .journal
+                .stage(&mut remaining, self.bounds.call_inputs_max);
             if self.journal.staged().is_empty() {
                 break;
             }
@@ -174,15 +176,15 @@ impl Supervisor {
                 traps += self.recover(&fault, outputs);
             }
         }
-        if self.lost {
-            rest.for_each(|input| self.remember_one(&input));
+        if self.state_lost {
+            remaining.for_each(|input| self.remember_one(&input));
             outputs.truncate(kept);
             self.reset(outputs);
         }
         self.stamp(&mut outputs[kept..]);
         match traps {
-            _ if self.lost => {
-                self.lost = false;
+            _ if self.state_lost => {
+                self.state_lost = false;
                 Verdict::Reset
             }
             0 => Verdict::Fine,
@@ -190,8 +192,8 @@ impl Supervisor {
         }
     }
 
-    /// Takes a snapshot when the journal has grown enough. `handle` does so before anything else; a shard that calls
-    /// this once the outputs are carried out takes the snapshot's time away from nobody.
+    /// Takes a snapshot when the journal has grown enough. `handle` does so too, before it handles the batch; a shard that
+    /// calls this after it applied the outputs delays no input by the snapshot.
     pub fn settle(&mut self) {
         if self
             .probation
@@ -205,11 +207,11 @@ impl Supervisor {
         }
         self.snapshot_backoff *= 2;
         if self.snapshot_backoff > SNAPSHOT_BACKOFF_MAX || self.rebuild().is_err() {
-            self.lost = true;
+            self.state_lost = true;
         }
     }
 
-    /// What the supervisor counted.
+    /// The supervisor's counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
@@ -219,15 +221,15 @@ impl Supervisor {
         }
     }
 
-    /// What the logic counted, by metric name; each number only rises, through recoveries and swaps.
+    /// The logic's counters, by metric name; they only rise, also through recoveries and swaps.
     pub fn counted(&mut self) -> BTreeMap<String, u64> {
         match self.instance.stats() {
             Ok(own) => self.counted.total(own),
             Err(fault) => {
                 tracing::error!(%fault, "session logic cannot say what it counted");
-                // An instance that trapped is of no use any more.
+                // An instance that trapped must be replaced.
                 if self.rebuild().is_err() {
-                    self.lost = true;
+                    self.state_lost = true;
                 }
                 self.counted.base.clone()
             }
@@ -240,7 +242,7 @@ impl Supervisor {
         &self.logic
     }
 
-    /// Handles what is staged in the journal.
+    /// Handles the staged inputs and adds them to the journal.
     fn call(&mut self, bytes: usize, outputs: &mut Vec<Output>) -> Result<(), Fault> {
         let began = Instant::now();
         let inputs = self.journal.staged();
@@ -258,8 +260,8 @@ impl Supervisor {
         let backoff = self.snapshot_backoff as usize;
         let inputs = self.bounds.journal_inputs_max * backoff;
         let bytes = self.bounds.journal_bytes_max * backoff;
-        let taken = self.journal.taken();
-        let worth = taken >= self.snapshot_taken * SNAPSHOT_SHARE;
+        let taken = self.journal.handling_time();
+        let worth = taken >= self.snapshot_time * SNAPSHOT_SHARE;
         let grown = self.journal.inputs() >= inputs
             || self.journal.bytes() >= bytes
             || taken >= Duration::from_millis(self.bounds.journal_ms_max) * self.snapshot_backoff;
@@ -268,7 +270,7 @@ impl Supervisor {
             || self.journal.bytes() >= bytes * JOURNAL_FACTOR_MAX
     }
 
-    /// Replaces the journal by a snapshot. On failure the instance is of no use any more.
+    /// Replaces the journal by a snapshot; `false` when that failed and the instance must be replaced.
     fn take_snapshot(&mut self) -> bool {
         let began = Instant::now();
         let taken = self
@@ -277,7 +279,7 @@ impl Supervisor {
             .and_then(|bytes| Ok((bytes, self.instance.stats()?)));
         match taken {
             Ok((bytes, own)) => {
-                self.install(bytes, own, began.elapsed());
+                self.store_snapshot(bytes, own, began.elapsed());
                 true
             }
             Err(fault) => {
@@ -288,11 +290,11 @@ impl Supervisor {
         }
     }
 
-    fn install(&mut self, bytes: Vec<u8>, own: Vec<(String, u64)>, taken: Duration) {
+    fn store_snapshot(&mut self, bytes: Vec<u8>, own: Vec<(String, u64)>, taken: Duration) {
         self.stats.snapshots += 1;
         self.stats.snapshot_bytes += bytes.len() as u64;
         self.stats.snapshot_us += micros(taken);
-        self.snapshot_taken = taken;
+        self.snapshot_time = taken;
         self.snapshot_backoff = 1;
         self.snapshot = Some(bytes);
         self.journal.clear();
@@ -300,7 +302,7 @@ impl Supervisor {
         self.counted.offset = own.into_iter().collect();
     }
 
-    /// Remembers what a clean instance would have to be told of what is staged.
+    /// Remembers the staged inputs that a new instance needs after a reset.
     fn remember(&mut self) {
         let of_process = |input: &&Input| {
             matches!(input, Input::Configured(_))

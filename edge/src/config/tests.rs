@@ -1,4 +1,4 @@
-//! What a file may say.
+//! Valid and invalid configuration files.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! The operator's listener: health, readiness and metrics, with places of their own, so that no number of viewers
-//! keeps a probe or a scrape waiting.
+//! The operator's listener: health, readiness and metrics. It has its own places, so that viewers never delay a probe or a
+//! scrape.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,24 +11,24 @@ use super::metrics::HttpMetrics;
 use super::places::Places;
 use super::server::{Shared, peer};
 
-/// Connections at once, from whatever addresses; one more takes the place of the one that waits the longest.
+/// Connections at once, from all addresses; a further one takes the place of the one that has waited longest.
 const CONNECTIONS_MAX: usize = 64;
-/// Before the next try to accept when there are no descriptors.
+/// Pause after a failed accept, for example when there are no descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Answers until it is aborted.
+/// Accepts and serves connections until the task is aborted.
 pub(super) async fn serve(
     listener: TcpListener,
     shared: Arc<Shared>,
     ending: watch::Receiver<bool>,
 ) {
-    // Its connections are not among the viewers' in the metrics.
+    // These connections are not counted in the HTTP server's metrics.
     let uncounted = Arc::<HttpMetrics>::default();
     let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_MAX, uncounted);
     loop {
         match listener.accept().await {
             Ok((socket, _)) => {
-                if let Some(place) = places.take(peer(&socket)) {
+                if let Some(place) = places.admit(peer(&socket)) {
                     let shared = Arc::clone(&shared);
                     tokio::spawn(shared.administer(socket, place, ending.clone()));
                 }

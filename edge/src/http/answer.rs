@@ -1,4 +1,4 @@
-//! Answers, the header fields that they all carry, and their bytes.
+//! Answers, their common header fields, and their encoding.
 
 use std::time::SystemTime;
 
@@ -7,13 +7,13 @@ use chorus_protocol::codes::ErrorCode;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
-/// An answer of this server.
+/// An answer with its complete body.
 pub(super) type Answer = Response<Bytes>;
 
-/// Body bytes that are copied behind the head, so that both go out as one; more are written by themselves.
-const TOGETHER_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a body up to which it is copied behind the head, so that one write has both; a longer body is written alone.
+const JOINED_BYTES_MAX: usize = 16 << 10;
 
-/// An answer with a body.
+/// Makes an answer with a body, which caches must not store.
 pub(super) fn body(
     status: StatusCode,
     content_type: &'static str,
@@ -43,7 +43,7 @@ pub(super) fn problem(status: StatusCode, code: ErrorCode, detail: &str) -> Answ
     body(status, "application/problem+json", problem.to_string())
 }
 
-/// 405 with the methods that there are.
+/// Answers 405 with the allowed methods.
 pub(super) fn not_allowed(allow: &'static str) -> Answer {
     let mut answer = problem(
         StatusCode::METHOD_NOT_ALLOWED,
@@ -56,19 +56,19 @@ pub(super) fn not_allowed(allow: &'static str) -> Answer {
     answer
 }
 
-/// What the connection has to do with an answer.
+/// How an answer is sent on its connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Manner {
-    /// The request was a HEAD: the fields of its GET, and no body.
+pub(super) struct AnswerMode {
+    /// The request was a HEAD: the answer has the fields of a GET, without a body.
     pub(super) head_only: bool,
-    /// Another request may follow.
+    /// The connection stays open for another request.
     pub(super) keep_alive: bool,
-    /// The request was HTTP/1.1; else 1.0, where keeping the connection has to be said.
+    /// The request was HTTP/1.1; otherwise 1.0, where `keep-alive` must be answered explicitly.
     pub(super) is_1_1: bool,
 }
 
-/// The bytes of an answer: the head, with the body behind it if that is short, and the body if it is not.
-pub(super) fn encode(answer: Answer, manner: Manner) -> (Vec<u8>, Bytes) {
+/// Encodes an answer: its head, with the body appended if that is short, and otherwise the body separately.
+pub(super) fn encode(answer: Answer, mode: AnswerMode) -> (Vec<u8>, Bytes) {
     let (parts, body) = answer.into_parts();
     let status = parts.status;
     let mut bytes = Vec::with_capacity(512);
@@ -77,7 +77,7 @@ pub(super) fn encode(answer: Answer, manner: Manner) -> (Vec<u8>, Bytes) {
     for (name, value) in &parts.headers {
         line(&mut bytes, name.as_str(), value.as_bytes());
     }
-    // These have no body, whatever the fields say (RFC 9112 section 6.3).
+    // These statuses have no body, whatever the header fields say (RFC 9112 section 6.3).
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if !bodiless {
         line(
@@ -86,18 +86,18 @@ pub(super) fn encode(answer: Answer, manner: Manner) -> (Vec<u8>, Bytes) {
             body.len().to_string().as_bytes(),
         );
     }
-    if !manner.keep_alive {
+    if !mode.keep_alive {
         line(&mut bytes, "connection", b"close");
-    } else if !manner.is_1_1 {
+    } else if !mode.is_1_1 {
         line(&mut bytes, "connection", b"keep-alive");
     }
     let date = httpdate::fmt_http_date(SystemTime::now());
     line(&mut bytes, "date", date.as_bytes());
     bytes.extend_from_slice(b"\r\n");
-    if bodiless || manner.head_only {
+    if bodiless || mode.head_only {
         return (bytes, Bytes::new());
     }
-    if body.len() <= TOGETHER_BYTES_MAX {
+    if body.len() <= JOINED_BYTES_MAX {
         bytes.extend_from_slice(&body);
         return (bytes, Bytes::new());
     }

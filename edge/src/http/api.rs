@@ -1,4 +1,4 @@
-//! `/api`: what the PoP passes on to the gateway, and how its answers come back.
+//! `/api`: forwards requests to the gateway and returns its answers.
 
 use bytes::Bytes;
 use chorus_protocol::backhaul::{RestRequest, RestResponse};
@@ -14,8 +14,8 @@ use crate::ws::handshake::Origins;
 
 /// Methods of the REST interface.
 const METHODS: &str = "GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS";
-/// What of a gateway's answer is passed on, its type apart. Whatever else it may say is the PoP's to say.
-const PASSED_ON: [HeaderName; 6] = [
+/// Header fields of a gateway's answer that are forwarded, besides `Content-Type`; all others are dropped.
+const FORWARDED: [HeaderName; 6] = [
     header::WWW_AUTHENTICATE,
     header::ALLOW,
     header::RETRY_AFTER,
@@ -23,10 +23,10 @@ const PASSED_ON: [HeaderName; 6] = [
     header::LINK,
     header::CONTENT_DISPOSITION,
 ];
-/// Of these, what a page of another origin may read.
+/// Those that a page of another origin may read.
 const EXPOSED: &str = "WWW-Authenticate, Allow, Retry-After, Location, Link, Content-Disposition";
 
-/// Answers a call.
+/// Answers a request for `/api`; `sent` is its body.
 pub(super) async fn answer(
     request: &Request,
     sent: Bytes,
@@ -49,7 +49,7 @@ pub(super) async fn answer(
         headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     }
     if let Ok(Some(origin)) = origin {
-        // Tokens travel in a header, never in a cookie, so any page that is allowed at all may read the answers.
+        // Tokens are sent in a header field and never in a cookie, so every allowed page may read the answers.
         let value = if origins.0.is_none() {
             Ok(HeaderValue::from_static("*"))
         } else {
@@ -85,14 +85,14 @@ fn preflight() -> Answer {
 
 async fn forward(request: &Request, sent: Bytes, rest: &dyn Rest) -> Answer {
     let method = match request.method {
-        // The connection leaves the body out.
+        // The connection sends the answer without its body.
         Method::HEAD => Method::GET,
         Method::GET | Method::POST | Method::PATCH | Method::PUT | Method::DELETE => {
             request.method.clone()
         }
         _ => return not_allowed(METHODS),
     };
-    // One that cannot be read is a bad token, or another type, and not none.
+    // A field that is not UTF-8 counts as a bad token or an unknown type, not as missing.
     let text = |name: HeaderName| {
         let value = request.headers.get(name)?;
         Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -105,9 +105,9 @@ async fn forward(request: &Request, sent: Bytes, rest: &dyn Rest) -> Answer {
         body: sent.to_vec(),
     };
     match rest.rest(call).await {
-        Ok(response) => passed_on(response),
-        Err(RestError::Unavailable) => away("no gateway can be reached"),
-        Err(RestError::Busy) => away("too many calls at once"),
+        Ok(response) => forwarded(response),
+        Err(RestError::Unavailable) => unavailable("no gateway can be reached"),
+        Err(RestError::Busy) => unavailable("too many calls at once"),
         Err(RestError::TooLong) => problem(
             StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::TooLarge,
@@ -121,8 +121,8 @@ async fn forward(request: &Request, sent: Bytes, rest: &dyn Rest) -> Answer {
     }
 }
 
-/// A gateway's answer with what of its header fields is allowed.
-fn passed_on(response: RestResponse) -> Answer {
+/// The gateway's answer with the header fields that are forwarded.
+fn forwarded(response: RestResponse) -> Answer {
     let status = StatusCode::from_u16(response.status)
         .ok()
         .filter(|status| !status.is_informational())
@@ -133,7 +133,7 @@ fn passed_on(response: RestResponse) -> Answer {
         headers.insert(header::CONTENT_TYPE, content_type);
     }
     for (name, value) in &response.headers {
-        let name = PASSED_ON.iter().find(|allowed| allowed.as_str() == name);
+        let name = FORWARDED.iter().find(|allowed| allowed.as_str() == name);
         if let (Some(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
             headers.append(name, value);
         }
@@ -141,7 +141,7 @@ fn passed_on(response: RestResponse) -> Answer {
     answer
 }
 
-fn away(detail: &str) -> Answer {
+fn unavailable(detail: &str) -> Answer {
     let mut answer = problem(
         StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::Unavailable,

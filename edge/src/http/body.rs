@@ -1,37 +1,37 @@
-//! Bodies in chunks (RFC 9112 section 7.1), decoded as they come.
+//! Decoding of chunked bodies (RFC 9112 section 7.1).
 
 use bytes::{Buf, BytesMut};
 
-/// Bytes of a chunk's first line: its size and extensions, which nobody reads.
+/// Bytes of a chunk's first line: its size, and extensions, which are ignored.
 const LINE_BYTES_MAX: usize = 256;
-/// Bytes of the fields after the last chunk, which nobody reads either.
+/// Bytes of the trailer fields after the last chunk, which are ignored.
 const TRAILER_BYTES_MAX: usize = 4 << 10;
-/// How many of them.
+/// Number of trailer fields.
 const TRAILERS_MAX: usize = 32;
 
 /// Why a body is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// No chunks.
+    /// The bytes are no valid chunks.
     Malformed,
-    /// Longer than it may be.
+    /// The body is longer than the bound.
     TooLong,
 }
 
 #[derive(Debug, Default)]
 enum At {
-    /// The line with a chunk's size.
+    /// In the line with a chunk's size.
     #[default]
     Size,
-    /// So much is left of the chunk.
+    /// In a chunk's data, of which this many bytes are missing.
     Data(usize),
-    /// The line's end behind a chunk.
+    /// In the line end after a chunk's data.
     End,
-    /// What follows the last chunk.
+    /// In the trailer fields after the last chunk.
     Trailers,
 }
 
-/// A body in the making.
+/// A body of which not all chunks may have been received.
 #[derive(Debug)]
 pub(super) struct Chunks {
     at: At,
@@ -40,7 +40,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// A body of at most so many bytes.
+    /// A body of at most `max` bytes.
     pub(super) fn new(max: usize) -> Self {
         Self {
             at: At::Size,
@@ -49,8 +49,8 @@ impl Chunks {
         }
     }
 
-    /// Takes what it can of what was read; true when the body is whole.
-    pub(super) fn take(&mut self, read: &mut BytesMut) -> Result<bool, Flaw> {
+    /// Decodes and removes as many bytes of `read` as possible; `true` when the body is complete.
+    pub(super) fn decode(&mut self, read: &mut BytesMut) -> Result<bool, Flaw> {
         loop {
             match self.at {
                 At::Size => match httparse::parse_chunk_size(read) {
@@ -107,7 +107,7 @@ impl Chunks {
         }
     }
 
-    /// The body, when it is whole.
+    /// The decoded body.
     pub(super) fn into_body(self) -> Vec<u8> {
         self.body
     }
@@ -126,7 +126,7 @@ mod tests {
         for piece in text.chunks(pieces) {
             read.extend_from_slice(piece);
             if last == Ok(false) {
-                last = chunks.take(&mut read);
+                last = chunks.decode(&mut read);
             }
         }
         (last, chunks.into_body(), read.to_vec())

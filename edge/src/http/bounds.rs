@@ -1,27 +1,27 @@
-//! What HTTP connections may take: places and time.
+//! Bounds of HTTP connections: their numbers and timeouts.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Bounds of the HTTP server. A connection past one of the counts takes the place of the one that waits for its peer
-/// for the longest time: first of those without a request, then of those with half of one.
+/// Bounds of the HTTP server. A connection past one of the numbers takes the place of the one that has waited longest for
+/// its peer: first of the idle ones, then of those with an incomplete request.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpBounds {
     /// HTTP connections at once, 16 to 100,000.
     pub connections_max: usize,
-    /// Of them from one address (of IPv6: from one /64), 1 to 100,000. Behind a proxy all have the proxy's address:
-    /// `X-Forwarded-For` is not read.
+    /// HTTP connections at once from one address (IPv6: from one /64), 1 to 100,000. Behind a proxy all have the proxy's
+    /// address, because `X-Forwarded-For` is not read.
     pub connections_per_address_max: usize,
-    /// From the first byte of a head to its last, in milliseconds, 100 to 600,000; then 408.
+    /// Milliseconds from the first byte of a head to its last, 100 to 600,000; after them 408.
     pub head_ms_max: u64,
-    /// From the head to the body's last byte, in milliseconds, 100 to 600,000; then 408.
+    /// Milliseconds from the head to the body's last byte, 100 to 600,000; after them 408.
     pub body_ms_max: u64,
-    /// From an answer to the next request, in milliseconds, 100 to 3,600,000; then the connection is closed. A proxy's
-    /// own time for idle connections is best below.
+    /// Milliseconds from an answer to the next request, 100 to 3,600,000; after them the connection is closed. A proxy's
+    /// timeout for idle connections should be shorter.
     pub idle_ms_max: u64,
-    /// Until a peer has taken an answer, in milliseconds, 100 to 3,600,000; then the connection is closed.
+    /// Milliseconds until the peer has received an answer, 100 to 3,600,000; after them the connection is closed.
     pub answer_ms_max: u64,
 }
 

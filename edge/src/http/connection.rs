@@ -1,7 +1,7 @@
-//! One HTTP/1.1 connection: request after request, each part of them within its time.
+//! One HTTP/1.1 connection: serves its requests one after another, each part within its timeout.
 //!
-//! Heads are read by the shards' own reader. One that asks for the WebSocket, or that cannot be answered here, is not
-//! taken: the connection goes back to a shard as it stands, which does with it as with a new one.
+//! Heads are parsed with the same code as in the shards. A WebSocket handshake, valid or not, is not consumed: the connection
+//! is given back to a shard with all its unread bytes, and the shard handles it like a new connection.
 
 use std::io;
 use std::sync::Arc;
@@ -14,33 +14,33 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
-use super::answer::{Answer, Manner, encode, problem};
+use super::answer::{Answer, AnswerMode, encode, problem};
 use super::body::{Chunks, Flaw};
 use super::metrics::count;
-use super::places::{Place, Waits};
+use super::places::{Place, WaitsFor};
 use super::request::Request;
-use super::server::{Face, Shared};
+use super::server::{Interface, Shared};
 use super::transport::Transport;
 use crate::ws::handshake::{self, Handshake};
 use crate::ws::head::Framing;
 
-/// Room for one read.
+/// Bytes reserved for one read.
 const READ_BYTES: usize = 4 << 10;
-/// From our end of a connection to the peer's: until then what it still sends is thrown away, because a reset could
-/// overtake the last answer.
+/// Time that the peer has to end a connection after we did. Its bytes are read and dropped until then, because closing
+/// would send a reset, which could overtake the last answer.
 const LINGER: Duration = Duration::from_secs(1);
-/// Bytes thrown away so at the most.
+/// Bytes dropped within [`LINGER`]; after them the connection is closed.
 const LINGER_BYTES_MAX: usize = 256 << 10;
 
-/// Why no more is read.
+/// Why the requests of a connection end.
 enum Stop {
-    /// There is nobody to answer, or nothing to say.
+    /// The connection ended or is to be closed without an answer.
     Gone,
-    /// The request that has begun is a shard's.
+    /// The next request is a WebSocket handshake, which a shard handles.
     Shard,
-    /// The request that has begun gets this answer, the connection's last.
+    /// The request is refused with this answer, the connection's last.
     Refuse(Answer),
-    /// The same as bytes: a refused upgrade, on a port without a WebSocket.
+    /// The same with an encoded answer: an upgrade refused at a port without a WebSocket.
     Refused(Vec<u8>),
 }
 
@@ -51,87 +51,87 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// Why a read did not come about.
-enum Unread {
+/// Why a read returned no bytes.
+enum ReadFailure {
     Ended,
     Evicted,
     Late,
 }
 
-/// What the connection goes on with after its last request.
-enum Last {
+/// What is done with the connection after its last request.
+enum AfterRequests {
     Gone,
     Shard,
-    /// The last answer is sent.
+    /// The last answer is sent: wait until the peer ends the connection.
     Linger,
 }
 
 /// A connection in the HTTP server.
 pub(super) struct Connection<S> {
     pub(super) stream: S,
-    /// What was read and not yet dealt with.
+    /// Bytes that were read and not yet handled.
     pub(super) read: BytesMut,
     pub(super) place: Place,
-    /// Nothing was answered yet: the first request has no idle time before it.
-    pub(super) fresh: bool,
-    pub(super) face: Face,
+    /// No request was answered yet, so the timeout of the head runs already and not that of an idle connection.
+    pub(super) is_first: bool,
+    pub(super) interface: Interface,
     pub(super) shared: Arc<Shared>,
-    /// Becomes true when the PoP ends.
+    /// Becomes `true` when the PoP ends.
     pub(super) ending: watch::Receiver<bool>,
 }
 
 impl<S: Transport> Connection<S> {
-    /// Answers until the connection ends or is a WebSocket's.
+    /// Serves requests until the connection ends or is given back to a shard.
     pub(super) async fn run(mut self) {
         match self.requests().await {
-            Last::Gone => {}
-            Last::Linger => self.linger().await,
-            Last::Shard => match self.stream.into_handover(self.read.to_vec()) {
+            AfterRequests::Gone => {}
+            AfterRequests::Linger => self.linger().await,
+            AfterRequests::Shard => match self.stream.into_handover(self.read.to_vec()) {
                 Ok(handover) => self.shared.give_back(handover),
                 Err(error) => tracing::debug!(%error, "a connection could not be given back"),
             },
         }
     }
 
-    async fn requests(&mut self) -> Last {
+    async fn requests(&mut self) -> AfterRequests {
         loop {
-            let mut manner = Manner {
+            let mut mode = AnswerMode {
                 head_only: false,
                 keep_alive: false,
                 is_1_1: true,
             };
-            let answer = match self.request(&mut manner).await {
+            let answer = match self.request(&mut mode).await {
                 Ok(answer) | Err(Stop::Refuse(answer)) => answer,
-                Err(Stop::Gone) => return Last::Gone,
-                Err(Stop::Shard) => return Last::Shard,
+                Err(Stop::Gone) => return AfterRequests::Gone,
+                Err(Stop::Shard) => return AfterRequests::Shard,
                 Err(Stop::Refused(bytes)) => {
                     return match self.write(&bytes, &Bytes::new()).await {
-                        Ok(()) => Last::Linger,
-                        Err(_) => Last::Gone,
+                        Ok(()) => AfterRequests::Linger,
+                        Err(_) => AfterRequests::Gone,
                     };
                 }
             };
             count(&self.shared.metrics.requests);
-            let (head, body) = encode(answer, manner);
+            let (head, body) = encode(answer, mode);
             if self.write(&head, &body).await.is_err() {
-                return Last::Gone;
+                return AfterRequests::Gone;
             }
-            if !manner.keep_alive {
-                return Last::Linger;
+            if !mode.keep_alive {
+                return AfterRequests::Linger;
             }
-            self.fresh = false;
+            self.is_first = false;
         }
     }
 
-    /// Reads a request and finds its answer; `manner` stays the last answer's when the request is refused.
-    async fn request(&mut self, manner: &mut Manner) -> Result<Answer, Stop> {
+    /// Reads a request and makes its answer. `mode` says how to send it; for a refused request, that it is the last.
+    async fn request(&mut self, mode: &mut AnswerMode) -> Result<Answer, Stop> {
         let request = self.head().await?;
-        manner.head_only = request.method == Method::HEAD;
-        manner.is_1_1 = request.is_1_1;
+        mode.head_only = request.method == Method::HEAD;
+        mode.is_1_1 = request.is_1_1;
         let body = self.body(&request).await?;
         self.place.waits(None);
-        let answer = self.shared.answer(self.face, &request, body).await;
-        manner.keep_alive =
+        let answer = self.shared.answer(self.interface, &request, body).await;
+        mode.keep_alive =
             request.keep_alive && !self.shared.is_ending() && !*self.ending.borrow();
         Ok(answer)
     }
@@ -139,32 +139,32 @@ impl<S: Transport> Connection<S> {
     async fn head(&mut self) -> Result<Request, Stop> {
         let bounds = &self.shared.bounds;
         let (idle, head) = (Instant::now() + bounds.idle(), bounds.head());
-        let mut begun = self.fresh.then(|| Instant::now() + head);
+        let mut begun = self.is_first.then(|| Instant::now() + head);
         loop {
-            // Some clients end a body with an empty line too many (RFC 9112 section 2.2).
+            // Some clients send an extra empty line after a body (RFC 9112 section 2.2).
             while self.read.starts_with(b"\r\n") {
                 self.read.advance(2);
             }
-            let is_idle = self.read.is_empty() && !self.fresh;
+            let is_idle = self.read.is_empty() && !self.is_first;
             if self.read.is_empty() {
                 self.read = BytesMut::new();
             }
             if is_idle {
-                self.place.waits(Some(Waits::Idle));
+                self.place.waits(Some(WaitsFor::Idle));
                 begun = None;
             } else if !self.read.is_empty() {
                 match handshake::look(&self.read, &self.shared.origins) {
                     Handshake::Incomplete => {}
                     Handshake::Other => {
-                        return Request::take(&mut self.read).ok_or(Stop::Gone);
+                        return Request::parse(&mut self.read).ok_or(Stop::Gone);
                     }
                     Handshake::Upgrade(_) | Handshake::Refuse { .. }
-                        if self.face == Face::Public =>
+                        if self.interface == Interface::Public =>
                     {
                         return Err(Stop::Shard);
                     }
                     Handshake::Upgrade(_) => {
-                        return Err(Stop::Refuse(self.shared.nothing_here()));
+                        return Err(Stop::Refuse(self.shared.not_found()));
                     }
                     Handshake::Refuse { why, head_only } => {
                         let mut bytes = Vec::new();
@@ -173,7 +173,7 @@ impl<S: Transport> Connection<S> {
                     }
                 }
                 if begun.is_none() {
-                    self.place.waits(Some(Waits::Partial));
+                    self.place.waits(Some(WaitsFor::Partial));
                 }
             }
             let deadline = if is_idle {
@@ -183,17 +183,17 @@ impl<S: Transport> Connection<S> {
             };
             match self.fill(deadline).await? {
                 Ok(()) => {}
-                Err(Unread::Ended) => return Err(Stop::Gone),
-                Err(Unread::Late) if is_idle => {
+                Err(ReadFailure::Ended) => return Err(Stop::Gone),
+                Err(ReadFailure::Late) if is_idle => {
                     count(&self.shared.metrics.idle_timeouts);
                     return Err(Stop::Gone);
                 }
-                Err(Unread::Evicted) if is_idle => return Err(Stop::Gone),
-                Err(Unread::Late) => {
+                Err(ReadFailure::Evicted) if is_idle => return Err(Stop::Gone),
+                Err(ReadFailure::Late) => {
                     count(&self.shared.metrics.head_timeouts);
                     return Err(Stop::Refuse(late("the head did not come in time")));
                 }
-                Err(Unread::Evicted) => return Err(Stop::Refuse(crowded())),
+                Err(ReadFailure::Evicted) => return Err(Stop::Refuse(crowded())),
             }
         }
     }
@@ -213,14 +213,14 @@ impl<S: Transport> Connection<S> {
         };
         let deadline = Instant::now() + self.shared.bounds.body();
         let mut told = !request.expects;
-        self.place.waits(Some(Waits::Partial));
+        self.place.waits(Some(WaitsFor::Partial));
         loop {
             match length {
                 Some(length) if self.read.len() >= length => {
                     return Ok(self.read.split_to(length).freeze());
                 }
                 Some(_) => {}
-                None => match chunks.take(&mut self.read) {
+                None => match chunks.decode(&mut self.read) {
                     Ok(true) => return Ok(chunks.into_body().into()),
                     Ok(false) => {}
                     Err(Flaw::TooLong) => return Err(Stop::Refuse(too_long())),
@@ -236,42 +236,42 @@ impl<S: Transport> Connection<S> {
             if !std::mem::replace(&mut told, true) {
                 let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
                 self.write(go_on, &Bytes::new()).await?;
-                self.place.waits(Some(Waits::Partial));
+                self.place.waits(Some(WaitsFor::Partial));
             }
             match self.fill(deadline).await? {
                 Ok(()) => {}
-                Err(Unread::Ended) => return Err(Stop::Gone),
-                Err(Unread::Late) => {
+                Err(ReadFailure::Ended) => return Err(Stop::Gone),
+                Err(ReadFailure::Late) => {
                     count(&self.shared.metrics.body_timeouts);
                     return Err(Stop::Refuse(late("the body did not come in time")));
                 }
-                Err(Unread::Evicted) => return Err(Stop::Refuse(crowded())),
+                Err(ReadFailure::Evicted) => return Err(Stop::Refuse(crowded())),
             }
         }
     }
 
-    /// Reads once.
-    async fn fill(&mut self, deadline: Instant) -> io::Result<Result<(), Unread>> {
+    /// Reads once, until `deadline`. An idle connection also ends when the PoP does.
+    async fn fill(&mut self, deadline: Instant) -> io::Result<Result<(), ReadFailure>> {
         let idle = self.read.is_empty();
         if idle && *self.ending.borrow() {
-            return Ok(Err(Unread::Ended));
+            return Ok(Err(ReadFailure::Ended));
         }
         self.read.reserve(READ_BYTES);
         tokio::select! {
             read = self.stream.read_buf(&mut self.read) => Ok(match read? {
-                0 => Err(Unread::Ended),
+                0 => Err(ReadFailure::Ended),
                 _ => Ok(()),
             }),
-            () = self.place.evicted() => Ok(Err(Unread::Evicted)),
-            () = sleep_until(deadline) => Ok(Err(Unread::Late)),
-            _ = self.ending.changed(), if idle => Ok(Err(Unread::Ended)),
+            () = self.place.evicted() => Ok(Err(ReadFailure::Evicted)),
+            () = sleep_until(deadline) => Ok(Err(ReadFailure::Late)),
+            _ = self.ending.changed(), if idle => Ok(Err(ReadFailure::Ended)),
         }
     }
 
-    /// Writes an answer to its last byte.
+    /// Writes an encoded answer, within the timeout.
     async fn write(&mut self, head: &[u8], body: &[u8]) -> Result<(), Stop> {
         let deadline = Instant::now() + self.shared.bounds.answer();
-        self.place.waits(Some(Waits::Answering));
+        self.place.waits(Some(WaitsFor::Answering));
         let stream = &mut self.stream;
         let all = async {
             stream.write_all(head).await?;
@@ -279,7 +279,7 @@ impl<S: Transport> Connection<S> {
             stream.flush().await
         };
         tokio::select! {
-            // An answer that the socket takes at once goes out, also that of a connection that made room.
+            // An answer that the socket accepts at once is sent, even on a connection that lost its place.
             biased;
             written = all => Ok(written?),
             () = self.place.evicted() => Err(Stop::Gone),
@@ -290,9 +290,9 @@ impl<S: Transport> Connection<S> {
         }
     }
 
-    /// Ends our side and lets the peer end its.
+    /// Ends our side of the connection and waits until the peer ends its side.
     async fn linger(&mut self) {
-        self.place.waits(Some(Waits::Idle));
+        self.place.waits(Some(WaitsFor::Idle));
         if !matches!(timeout(LINGER, self.stream.shutdown()).await, Ok(Ok(()))) {
             return;
         }
@@ -307,7 +307,7 @@ impl<S: Transport> Connection<S> {
         };
         tokio::select! {
             _ = timeout(LINGER, ended) => {}
-            // One that gave its place away has only the time that it takes to say so.
+            // A connection that lost its place does not wait.
             () = self.place.evicted() => {}
         }
     }

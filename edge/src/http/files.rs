@@ -1,5 +1,5 @@
-//! The files of the page: read and compressed once at start, so that a request touches no disk and no path of a
-//! request becomes one of the file system.
+//! The page's files, read and compressed once at start: a request reads no disk, and its path is never used as a path of
+//! the file system.
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
@@ -14,25 +14,25 @@ use http::{HeaderMap, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::answer::{Answer, body};
-use super::negotiate::{Coding, coding, holds};
+use super::negotiate::{Coding, coding, names_tag};
 
-/// Bytes of all files together, each in all its codings; a directory with more is refused at start.
+/// Bytes of all files in all codings; a directory with more is refused at start.
 const BYTES_MAX: u64 = 64 << 20;
-/// Folders within folders.
+/// Depth of nested directories; deeper ones are left out.
 const DEPTH_MAX: usize = 8;
-/// Files below that fit into one packet as they are.
+/// Bytes from which a file is compressed; a smaller one fits into one packet.
 const COMPRESSED_BYTES_MIN: usize = 1_024;
-/// What pages may load: nothing but their own files and their WebSocket.
+/// The `Content-Security-Policy`: pages may load only their own files and images over HTTPS, and open WebSockets.
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: https:; \
                       style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; frame-ancestors *";
 
-/// Files by request path.
+/// The files by request path.
 #[derive(Debug, Default)]
 pub struct Files {
     by_path: HashMap<String, File>,
 }
 
-/// A file in each of its codings.
+/// A file in its codings.
 #[derive(Clone, Debug)]
 struct File {
     content_type: &'static str,
@@ -40,27 +40,26 @@ struct File {
     coded: Vec<(Coding, Form)>,
 }
 
-/// What was found in the directory.
+/// A file as found in the directory.
 struct Found {
     data: Bytes,
     modified: SystemTime,
 }
 
-/// A file's bytes in one coding.
+/// A file in one coding.
 #[derive(Clone, Debug)]
 struct Form {
     data: Bytes,
-    /// A strong tag, with its quotes; each coding has its own.
+    /// The strong entity tag with its quotes; each coding has its own.
     etag: String,
 }
 
 impl Files {
-    /// Reads a directory. Names that begin with a dot, and what is no regular file, are left out. `a.js.br` and `a.js.gz`
-    /// beside `a.js` are the same file compressed by whoever built it, unless they are older; what has no `.gz` is compressed
-    /// here.
+    /// Reads a directory; names that begin with a dot, and all but regular files, are left out. `a.js.br` and `a.js.gz`
+    /// beside `a.js` are used as its compressed forms, unless they are older. A file without a `.gz` is compressed here.
     ///
     /// # Errors
-    /// When it cannot be read or holds too much.
+    /// When the directory cannot be read or its files are larger than 64 MiB.
     pub fn read(dir: &Path) -> io::Result<Self> {
         let mut found = HashMap::new();
         let mut left = BYTES_MAX;
@@ -82,7 +81,7 @@ impl Files {
                         .checked_sub(form.data.len() as u64)
                         .ok_or_else(too_much)?;
                 }
-                // `/` for `/index.html`, `/a/` for `/a/index.html`.
+                // `/` is `/index.html`, `/a/` is `/a/index.html`.
                 if let Some(folder) = path.strip_suffix("index.html") {
                     files.by_path.insert(folder.to_owned(), file.clone());
                 }
@@ -92,14 +91,15 @@ impl Files {
         Ok(files)
     }
 
-    /// The file of a path, percent-encoded as it may be, in a coding that the asker takes; or 304 when the asker has it.
+    /// Answers a request for a path, which may be percent-encoded, in the best coding that the client accepts; 304 when the
+    /// client has the file already. `None` when there is no such file.
     pub(super) fn answer(&self, path: &str, asked: &HeaderMap) -> Option<Answer> {
         let file = self.by_path.get(&decode(path)?)?;
         let chosen = coding(asked, |coding| file.form(coding).is_some());
         let form = chosen
             .and_then(|coding| file.form(coding))
             .unwrap_or(&file.plain);
-        let mut answer = if holds(asked, &form.etag) {
+        let mut answer = if names_tag(asked, &form.etag) {
             body(StatusCode::NOT_MODIFIED, file.content_type, Bytes::new())
         } else {
             body(StatusCode::OK, file.content_type, form.data.clone())
@@ -124,7 +124,7 @@ impl Files {
             header::REFERRER_POLICY,
             HeaderValue::from_static("no-referrer"),
         );
-        // Scripts of the widget are loaded by pages of other origins.
+        // Pages of other origins load the widget's scripts.
         headers.insert(
             HeaderName::from_static("cross-origin-resource-policy"),
             HeaderValue::from_static("cross-origin"),
@@ -133,7 +133,7 @@ impl Files {
     }
 }
 
-/// Reads what is in a directory, by request path.
+/// Reads the files of a directory into `found`, by request path.
 fn walk(
     dir: &Path,
     prefix: &str,
@@ -170,19 +170,19 @@ fn too_much() -> io::Error {
     io::Error::other(format!("holds more than {BYTES_MAX} bytes"))
 }
 
-/// A path without its percent-encoding; `None` where that would make another path of it, or no text.
+/// Decodes a percent-encoded path; `None` when the encoding is invalid, no UTF-8, or contains `/` or a zero byte.
 fn decode(path: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
+    let mut remaining = path.bytes();
+    while let Some(byte) = remaining.next() {
         if byte != b'%' {
             bytes.push(byte);
             continue;
         }
         let digit = |digit: Option<u8>| char::from(digit?).to_digit(16);
-        let decoded = digit(rest.next())? * 16 + digit(rest.next())?;
+        let decoded = digit(remaining.next())? * 16 + digit(remaining.next())?;
         let decoded = u8::try_from(decoded).ok()?;
-        // An encoded slash is part of a name, and no name of ours has one.
+        // An encoded slash would be part of a file's name, and no file has one in its name.
         if matches!(decoded, b'/' | b'\0') {
             return None;
         }
@@ -233,14 +233,14 @@ impl File {
     }
 }
 
-/// A tag that only these bytes have.
+/// An entity tag: half of the SHA-256 digest, in hexadecimal.
 fn tag(data: &[u8]) -> String {
     let digest = Sha256::digest(data);
     let bytes = digest.iter().take(16);
     bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Images and fonts are compressed already.
+/// Whether compression makes a file of this type smaller; images and fonts are compressed already.
 fn is_compressible(content_type: &str) -> bool {
     content_type.starts_with("text/")
         || matches!(

@@ -1,4 +1,4 @@
-//! What the HTTP server counts.
+//! Metrics of the HTTP server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,7 +12,7 @@ macro_rules! metrics {
         /// The HTTP server's numbers.
         #[derive(Debug, Default)]
         pub(super) struct HttpMetrics {
-            /// Connections now.
+            /// Open HTTP connections.
             pub(super) connections: AtomicU64,
             $(#[doc = $help] pub(super) $name: AtomicU64,)*
         }
@@ -40,7 +40,7 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-/// The numbers for a scrape.
+/// Collects the metrics for a scrape.
 #[derive(Debug)]
 pub(super) struct HttpCollector(pub(super) Arc<HttpMetrics>);
 

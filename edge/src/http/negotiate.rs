@@ -1,9 +1,9 @@
-//! What a client holds and takes: `If-None-Match` and `Accept-Encoding` (RFC 9110 sections 13.1.2 and 12.5.3).
+//! Evaluates `If-None-Match` and `Accept-Encoding` (RFC 9110 sections 13.1.2 and 12.5.3).
 
 use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, IF_NONE_MATCH};
 
-/// A content coding that files are kept in.
+/// A content coding in which files are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Brotli,
@@ -11,7 +11,7 @@ pub(super) enum Coding {
 }
 
 impl Coding {
-    /// All, the one that compresses best first: among equals it is chosen.
+    /// All codings; the first compresses best and is chosen among equal weights.
     pub(super) const ALL: [Self; 2] = [Self::Brotli, Self::Gzip];
 
     /// Its name in header fields.
@@ -22,7 +22,7 @@ impl Coding {
         }
     }
 
-    /// What a file's name has more when it holds another one in this coding.
+    /// The suffix of a file that holds another one in this coding.
     pub(super) fn suffix(self) -> &'static str {
         match self {
             Self::Brotli => ".br",
@@ -36,7 +36,7 @@ impl Coding {
     }
 }
 
-/// The coding to answer in, of those that there are; `None` is none.
+/// The coding to answer in, among those for which `there` is true; `None`: not encoded.
 pub(super) fn coding(asked: &HeaderMap, there: impl Fn(Coding) -> bool) -> Option<Coding> {
     let mut weights: [Option<u16>; Coding::ALL.len()] = [None; Coding::ALL.len()];
     let (mut plain, mut others) = (None, None);
@@ -65,7 +65,7 @@ pub(super) fn coding(asked: &HeaderMap, there: impl Fn(Coding) -> bool) -> Optio
     let mut best = None;
     for (given, coding) in weights.into_iter().zip(Coding::ALL) {
         let weight = given.or(others).unwrap_or(0);
-        // Unless it is named, the plain form is taken where nothing else is.
+        // Unless `identity` is named, its weight is below that of any accepted coding.
         let least = best.map_or(plain.unwrap_or(0), |(weight, _)| weight);
         let better = if best.is_none() {
             weight >= least
@@ -79,7 +79,7 @@ pub(super) fn coding(asked: &HeaderMap, there: impl Fn(Coding) -> bool) -> Optio
     best.map(|(_, coding)| coding)
 }
 
-/// Thousandths of `q`; `None` for what is no weight.
+/// The `q` parameter in thousandths, 1,000 without one; `None` when it is invalid.
 fn weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> Option<u16> {
     let Some(given) = parameters.find_map(|it| it.strip_prefix(['q', 'Q'])) else {
         return Some(1_000);
@@ -97,9 +97,9 @@ fn weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> Option<u16> {
     }
 }
 
-/// Whether `If-None-Match` names this strong tag, on whichever of its lines: `*` names any, and `W/` makes no difference
-/// here, because this comparison is the weak one.
-pub(super) fn holds(asked: &HeaderMap, etag: &str) -> bool {
+/// Whether one of the `If-None-Match` fields names this tag or is `*`. `W/` is ignored, because the comparison is the weak
+/// one.
+pub(super) fn names_tag(asked: &HeaderMap, etag: &str) -> bool {
     asked
         .get_all(IF_NONE_MATCH)
         .iter()
@@ -111,7 +111,7 @@ fn names(value: &[u8], etag: &[u8]) -> bool {
     if rest == b"*" {
         return true;
     }
-    // A tag may have commas within its quotes.
+    // A tag may contain commas within its quotes.
     loop {
         rest = match rest {
             [b',' | b' ' | b'\t', after @ ..] => {
@@ -198,7 +198,7 @@ mod tests {
             (&[], false),
         ] {
             assert_eq!(
-                holds(&lines(IF_NONE_MATCH, values), "\"a\""),
+                names_tag(&lines(IF_NONE_MATCH, values), "\"a\""),
                 held,
                 "{values:?}"
             );

@@ -1,8 +1,8 @@
-//! The places of HTTP connections, in all and of each address.
+//! The places of HTTP connections: bounds in total and for each address.
 //!
-//! A newcomer is never made to wait, and refused only when every connection that could make room is at work for the
-//! gateway: else it takes the place of one that waits for its peer. So half requests, however many, hold up only half
-//! requests.
+//! A new connection never waits. At a bound it takes the place of the connection that has waited longest for its peer, and
+//! is refused only when none waits, that is when all are being answered. So incomplete requests displace only each other
+//! and idle connections.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -13,21 +13,21 @@ use tokio::sync::Notify;
 
 use super::metrics::{HttpMetrics, count};
 
-/// What a connection waits for; the first gives its place first.
+/// What a connection waits for, in the order in which connections lose their places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Waits {
-    /// A further request, or the peer's end.
+pub(super) enum WaitsFor {
+    /// A further request, or the end of the connection.
     Idle,
-    /// Its first request, or the rest of one.
+    /// The first request, or the remaining bytes of one.
     Partial,
-    /// Its peer, which takes an answer slowly.
+    /// Until the peer has received an answer.
     Answering,
 }
 
-/// When it began to wait: by kind, then by time.
-type Turn = (Waits, u64);
+/// Order of the waiting connections: by [`WaitsFor`], then by the time since which they wait.
+type WaitOrder = (WaitsFor, u64);
 
-/// Whose a connection is: an IPv4 address, or the /64 of an IPv6 address, which is what one subscriber has.
+/// The address that a connection counts for: an IPv4 address, or the /64 of an IPv6 address, which one subscriber has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Owner {
     V4([u8; 4]),
@@ -50,13 +50,13 @@ impl Owner {
 #[derive(Debug, Default)]
 struct Owned {
     open: usize,
-    waiting: BTreeMap<Turn, u64>,
+    waiting: BTreeMap<WaitOrder, u64>,
 }
 
 #[derive(Debug)]
 struct Entry {
     owner: Owner,
-    turn: Option<Turn>,
+    order: Option<WaitOrder>,
     evicted: Arc<Notify>,
 }
 
@@ -65,12 +65,12 @@ struct Table {
     next: u64,
     open: HashMap<u64, Entry>,
     owners: HashMap<Owner, Owned>,
-    waiting: BTreeMap<Turn, u64>,
+    waiting: BTreeMap<WaitOrder, u64>,
 }
 
 impl Table {
     fn remove(&mut self, id: u64) -> Option<Entry> {
-        self.set_turn(id, None);
+        self.set_waiting(id, None);
         let entry = self.open.remove(&id)?;
         if let Some(owned) = self.owners.get_mut(&entry.owner) {
             owned.open -= 1;
@@ -81,21 +81,21 @@ impl Table {
         Some(entry)
     }
 
-    fn set_turn(&mut self, id: u64, waits: Option<Waits>) {
+    fn set_waiting(&mut self, id: u64, waits: Option<WaitsFor>) {
         let Some(entry) = self.open.get_mut(&id) else {
             return;
         };
         let owned = self.owners.entry(entry.owner).or_default();
-        if let Some(turn) = entry.turn.take() {
-            self.waiting.remove(&turn);
-            owned.waiting.remove(&turn);
+        if let Some(order) = entry.order.take() {
+            self.waiting.remove(&order);
+            owned.waiting.remove(&order);
         }
         if let Some(waits) = waits {
             self.next += 1;
-            let turn = (waits, self.next);
-            entry.turn = Some(turn);
-            self.waiting.insert(turn, id);
-            owned.waiting.insert(turn, id);
+            let order = (waits, self.next);
+            entry.order = Some(order);
+            self.waiting.insert(order, id);
+            owned.waiting.insert(order, id);
         }
     }
 
@@ -108,7 +108,7 @@ impl Table {
     }
 }
 
-/// All places.
+/// The places of a server and the connections that have them.
 #[derive(Debug)]
 pub(super) struct Places {
     all_max: usize,
@@ -128,12 +128,12 @@ impl Places {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Nothing in here panics halfway; if it did, a place would be lost and no more.
+        // No code panics while it holds this lock; if one did, only a place would be lost.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place, another's if need be; `None` when all that could make room are at work.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    /// Gives a connection a place, if necessary that of a waiting connection; `None` when no connection waits.
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let owner = Owner::of(address);
         let mut table = self.table();
         let of_owner = table.owners.get(&owner);
@@ -157,13 +157,13 @@ impl Places {
             id,
             Entry {
                 owner,
-                turn: None,
+                order: None,
                 evicted: Arc::clone(&evicted),
             },
         );
         table.owners.entry(owner).or_default().open += 1;
-        // It can be chosen from now on: many may come before the first of them is looked at.
-        table.set_turn(id, Some(Waits::Partial));
+        // The new connection can lose its place from now on, because many may come before the first one is served.
+        table.set_waiting(id, Some(WaitsFor::Partial));
         self.metrics
             .connections
             .store(table.open.len() as u64, Relaxed);
@@ -176,7 +176,7 @@ impl Places {
     }
 }
 
-/// A connection's place; it is given back when this is dropped.
+/// The place of a connection; dropping it frees the place.
 #[derive(Debug)]
 pub(super) struct Place {
     id: u64,
@@ -185,12 +185,12 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The connection waits for its peer, or is at work.
-    pub(super) fn waits(&self, waits: Option<Waits>) {
-        self.places.table().set_turn(self.id, waits);
+    /// Sets what the connection waits for; `None` while its request is being answered.
+    pub(super) fn waits(&self, waits: Option<WaitsFor>) {
+        self.places.table().set_waiting(self.id, waits);
     }
 
-    /// Ends when the place went to another connection, and at once ever after.
+    /// Returns when the connection has lost its place, and immediately in later calls.
     pub(super) async fn evicted(&self) {
         self.evicted.notified().await;
         self.evicted.notify_one();
@@ -227,23 +227,23 @@ mod tests {
     #[test]
     fn idle_ones_give_way_before_half_requests_and_the_longest_first() {
         let places = places(3, 3);
-        let taken: Vec<Place> = (0..3).filter_map(|_| places.take(address(1))).collect();
-        taken[0].waits(Some(Waits::Partial));
-        taken[1].waits(Some(Waits::Idle));
-        taken[2].waits(Some(Waits::Idle));
-        // The one that began to wait anew is the younger.
-        taken[1].waits(Some(Waits::Idle));
-        let more: Vec<Place> = (0..3).filter_map(|_| places.take(address(1))).collect();
+        let taken: Vec<Place> = (0..3).filter_map(|_| places.admit(address(1))).collect();
+        taken[0].waits(Some(WaitsFor::Partial));
+        taken[1].waits(Some(WaitsFor::Idle));
+        taken[2].waits(Some(WaitsFor::Idle));
+        // Waiting again restarts the time, so this one is not the oldest any more.
+        taken[1].waits(Some(WaitsFor::Idle));
+        let more: Vec<Place> = (0..3).filter_map(|_| places.admit(address(1))).collect();
         assert_eq!(more.len(), 3);
         assert!(taken.iter().all(is_evicted));
         for place in &more {
             place.waits(None);
         }
-        assert!(places.take(address(1)).is_none(), "all are at work");
+        assert!(places.admit(address(1)).is_none(), "all are at work");
         let order: Vec<u64> = {
-            more[0].waits(Some(Waits::Answering));
-            more[1].waits(Some(Waits::Partial));
-            more[2].waits(Some(Waits::Idle));
+            more[0].waits(Some(WaitsFor::Answering));
+            more[1].waits(Some(WaitsFor::Partial));
+            more[2].waits(Some(WaitsFor::Idle));
             places.table().waiting.values().copied().collect()
         };
         assert_eq!(order, [more[2].id, more[1].id, more[0].id]);
@@ -255,8 +255,8 @@ mod tests {
     #[test]
     fn many_at_once_push_out_the_oldest_half_requests_and_not_each_other() {
         let places = places(4, 4);
-        let halves: Vec<Place> = (0..4).filter_map(|_| places.take(address(1))).collect();
-        let burst: Vec<Place> = (0..4).filter_map(|_| places.take(address(1))).collect();
+        let halves: Vec<Place> = (0..4).filter_map(|_| places.admit(address(1))).collect();
+        let burst: Vec<Place> = (0..4).filter_map(|_| places.admit(address(1))).collect();
         assert!(halves.iter().all(is_evicted));
         assert!(!burst.iter().any(is_evicted));
     }
@@ -264,12 +264,12 @@ mod tests {
     #[test]
     fn an_address_takes_only_from_itself() {
         let places = places(4, 2);
-        let mine: Vec<Place> = (0..2).filter_map(|_| places.take(address(1))).collect();
-        let other = places.take(address(2)).expect("room");
+        let mine: Vec<Place> = (0..2).filter_map(|_| places.admit(address(1))).collect();
+        let other = places.admit(address(2)).expect("room");
         for place in mine.iter().chain([&other]) {
-            place.waits(Some(Waits::Idle));
+            place.waits(Some(WaitsFor::Idle));
         }
-        let third = places.take(address(1)).expect("its own oldest gives way");
+        let third = places.admit(address(1)).expect("its own oldest gives way");
         assert!(is_evicted(&mine[0]) && !is_evicted(&mine[1]) && !is_evicted(&other));
         drop(third);
     }

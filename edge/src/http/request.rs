@@ -1,4 +1,4 @@
-//! A request whose head is whole.
+//! A request's parsed head.
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -9,22 +9,22 @@ use crate::ws::head::{self, Framing};
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) method: Method,
-    /// As it came, percent-encoded.
+    /// The path as received, percent-encoded.
     pub(super) path: String,
     pub(super) query: Option<String>,
     pub(super) headers: HeaderMap,
     pub(super) framing: Framing,
-    /// HTTP/1.1; else 1.0.
+    /// The version is HTTP/1.1; otherwise 1.0.
     pub(super) is_1_1: bool,
-    /// The peer would send another on this connection.
+    /// The peer wants to keep the connection open.
     pub(super) keep_alive: bool,
-    /// It sends the body once told to (`Expect: 100-continue`).
+    /// The peer sends the body only after `100 Continue` (`Expect: 100-continue`).
     pub(super) expects: bool,
 }
 
 impl Request {
-    /// Takes a whole head from the front of what was read; `None` when it is none.
-    pub(super) fn take(read: &mut BytesMut) -> Option<Self> {
+    /// Parses and removes a complete head from the front of `read`; `None` when it is invalid.
+    pub(super) fn parse(read: &mut BytesMut) -> Option<Self> {
         let mut room = head::NO_FIELDS;
         let head = head::parse(read, &mut room).ok()??;
         let mut headers = HeaderMap::with_capacity(head.fields.len());
@@ -50,7 +50,7 @@ impl Request {
         Some(request)
     }
 
-    /// Path and query as they came.
+    /// Path and query as received.
     pub(super) fn target(&self) -> String {
         match &self.query {
             Some(query) => format!("{}?{query}", self.path),

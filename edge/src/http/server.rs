@@ -1,4 +1,4 @@
-//! The HTTP/1.1 server behind the shards: it takes over connections with what was read of them.
+//! The HTTP/1.1 server: serves connections that shards hand over, with the bytes that the shards read from them.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -31,14 +31,14 @@ use crate::pop::PopState;
 use crate::tls::TlsStream;
 use crate::ws::handshake::Origins;
 
-/// Connections on their way from a shard; one more is dropped.
+/// Connections in the channel from the shards; a further one is dropped (metric `http_refused`).
 pub const HANDOVERS_MAX: usize = 1_024;
-/// Text of Prometheus, as prometheus-client writes it.
+/// The content type of the text that `prometheus-client` writes.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Answers calls of the REST interface.
+/// Forwards requests of the REST interface.
 pub trait Rest: Send + Sync {
-    /// One call.
+    /// Forwards one request and waits for its answer.
     fn rest<'a>(
         &'a self,
         call: RestRequest,
@@ -54,38 +54,38 @@ impl Rest for Handle {
     }
 }
 
-/// What the server answers from.
+/// What the server needs to run.
 pub struct HttpServer {
     /// The page's files.
     pub files: Files,
-    /// Where calls go.
+    /// Forwards requests for `/api` to the gateway.
     pub rest: Arc<dyn Rest>,
-    /// What is counted.
+    /// The metrics for `/metrics`.
     pub registry: Registry,
-    /// Whether viewers may come.
+    /// The state of the process, for `/readyz`.
     pub pop: Arc<PopState>,
-    /// Pages that may call.
+    /// `Origin`s of pages that may use `/api`.
     pub origins: Origins,
-    /// Places and times of connections.
+    /// Numbers and timeouts of connections.
     pub bounds: HttpBounds,
-    /// `/metrics` is served to viewers too.
+    /// Whether `/metrics` is served to viewers too.
     pub public_metrics: bool,
-    /// A listener of its own for health, readiness and metrics.
+    /// The operator's listener for health, readiness and metrics.
     pub admin: Option<TcpListener>,
-    /// Where an upgrade on a used connection goes.
+    /// The shards, one of which gets an upgrade on a used connection.
     pub shards: Vec<ShardHandle>,
 }
 
-/// Who may ask what.
+/// Who uses a connection; it decides which paths are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Face {
+pub(super) enum Interface {
     /// Viewers and their pages.
     Public,
     /// The PoP's operator.
     Admin,
 }
 
-/// What connections share.
+/// State shared by the connections.
 pub(super) struct Shared {
     files: Files,
     rest: Arc<dyn Rest>,
@@ -93,7 +93,7 @@ pub(super) struct Shared {
     pop: Arc<PopState>,
     public_metrics: bool,
     shards: Vec<ShardHandle>,
-    /// The shard that the next upgrade goes to.
+    /// Index of the shard that gets the next upgrade.
     next: AtomicUsize,
     pub(super) origins: Origins,
     pub(super) bounds: HttpBounds,
@@ -101,7 +101,7 @@ pub(super) struct Shared {
 }
 
 impl HttpServer {
-    /// Serves what comes until the shards have ended, and their last requests to the end.
+    /// Serves connections until all shards have ended and all begun requests are answered.
     pub async fn run(mut self, mut handovers: mpsc::Receiver<Handover>) {
         let metrics = Arc::<HttpMetrics>::default();
         let collector = HttpCollector(Arc::clone(&metrics));
@@ -135,12 +135,12 @@ impl HttpServer {
                         break;
                     };
                     let peer = handover.socket.peer_addr();
-                    if let Some(place) = peer.ok().and_then(|peer| places.take(peer.ip())) {
+                    if let Some(place) = peer.ok().and_then(|peer| places.admit(peer.ip())) {
                         let shared = Arc::clone(&shared);
                         connections.spawn(shared.serve(handover, place, ending.clone()));
                     }
                 }
-                // Those that have ended are let go of.
+                // Removes tasks that have ended.
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
             }
         }
@@ -167,7 +167,7 @@ impl Shared {
                 return;
             }
         };
-        let face = Face::Public;
+        let interface = Interface::Public;
         let shared = self;
         match handover.tls {
             None => {
@@ -176,8 +176,8 @@ impl Shared {
                     stream,
                     read,
                     place,
-                    fresh: true,
-                    face,
+                    is_first: true,
+                    interface,
                     shared,
                     ending,
                 };
@@ -189,8 +189,8 @@ impl Shared {
                     stream,
                     read,
                     place,
-                    fresh: true,
-                    face,
+                    is_first: true,
+                    interface,
                     shared,
                     ending,
                 };
@@ -199,7 +199,7 @@ impl Shared {
         }
     }
 
-    /// Gives a connection to the next shard that takes it; a PoP whose shards have ended drops it.
+    /// Gives a connection to the next shard with room in its channel; drops it when there is none.
     pub(super) fn give_back(&self, handover: Handover) {
         let mut message = ToShard::Returned(Box::new(handover));
         let first = self.next.fetch_add(1, Ordering::Relaxed);
@@ -213,14 +213,14 @@ impl Shared {
         count(&self.metrics.full);
     }
 
-    /// No connection is kept any longer.
+    /// Whether connections are closed after their next answer.
     pub(super) fn is_ending(&self) -> bool {
         self.pop.is_draining()
     }
 
-    pub(super) async fn answer(&self, face: Face, request: &Request, sent: Bytes) -> Answer {
+    pub(super) async fn answer(&self, interface: Interface, request: &Request, sent: Bytes) -> Answer {
         let path = request.path.as_str();
-        if face == Face::Public && (path == "/api" || path.starts_with("/api/")) {
+        if interface == Interface::Public && (path == "/api" || path.starts_with("/api/")) {
             return api::answer(request, sent, &*self.rest, &self.origins).await;
         }
         if !matches!(request.method, Method::GET | Method::HEAD) {
@@ -236,16 +236,16 @@ impl Shared {
                 ErrorCode::Unavailable,
                 "no gateway, no lease, or going away",
             ),
-            "/metrics" if face == Face::Admin || self.public_metrics => self.metrics_text(),
-            path if face == Face::Public => self
+            "/metrics" if interface == Interface::Admin || self.public_metrics => self.metrics_text(),
+            path if interface == Interface::Public => self
                 .files
                 .answer(path, &request.headers)
-                .unwrap_or_else(|| self.nothing_here()),
-            _ => self.nothing_here(),
+                .unwrap_or_else(|| self.not_found()),
+            _ => self.not_found(),
         }
     }
 
-    pub(super) fn nothing_here(&self) -> Answer {
+    pub(super) fn not_found(&self) -> Answer {
         problem(
             StatusCode::NOT_FOUND,
             ErrorCode::NotFound,
@@ -279,8 +279,8 @@ impl Shared {
             stream: socket,
             read: BytesMut::new(),
             place,
-            fresh: true,
-            face: Face::Admin,
+            is_first: true,
+            interface: Interface::Admin,
             shared: self,
             ending,
         };
@@ -288,7 +288,7 @@ impl Shared {
     }
 }
 
-/// The address of a peer, or of this machine when it is gone already.
+/// The peer's address, or the loopback address when the connection is closed already.
 pub(super) fn peer(socket: &TcpStream) -> IpAddr {
     socket
         .peer_addr()

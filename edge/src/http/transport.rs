@@ -1,4 +1,4 @@
-//! A connection on its way between a shard and the HTTP server.
+//! The handover of a connection between a shard and the HTTP server.
 
 use std::io;
 
@@ -7,21 +7,21 @@ use tokio::net::TcpStream;
 
 use crate::tls::{Session, TlsStream};
 
-/// A connection with what was read of it and not yet dealt with. It goes to the HTTP server with a request that is no
-/// upgrade, and back to a shard with one that is.
+/// A connection with the bytes that were read from it and not yet handled. A shard hands it to the HTTP server when its
+/// request is no upgrade; the server gives it back when a later request is one.
 #[derive(Debug)]
 pub struct Handover {
     /// The socket, non-blocking.
     pub socket: std::net::TcpStream,
-    /// Its TLS session.
+    /// The TLS session; `None`: not encrypted.
     pub tls: Option<Box<Session>>,
-    /// What was read of it, unencrypted.
+    /// The bytes read and not yet handled, decrypted.
     pub read: Vec<u8>,
 }
 
-/// The bytes of a connection in the HTTP server.
+/// A connection's byte stream in the HTTP server.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// The connection as it can be given to a shard, `read` first; what was written is flushed.
+    /// Makes a handover for a shard, with `read` before bytes that the stream holds. All written bytes must be flushed.
     fn into_handover(self, read: Vec<u8>) -> io::Result<Handover>;
 }
 

@@ -1,4 +1,4 @@
-//! The scrape: the shards' numbers added up, in Prometheus' text form.
+//! The scrape: sums of the shards' metrics, in the text format of Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::component::Stats;
 use crate::pop::PopState;
 use crate::ws::handshake::Refusal;
 
-/// A registry whose names all begin with `chorus_edge_`, with the shards and the backhaul in it.
+/// A registry with the metrics of the shards and the backhaul; all names begin with `chorus_edge_`.
 #[must_use]
 pub fn registry(
     shards: Vec<Arc<ShardMetrics>>,
@@ -31,7 +31,7 @@ pub fn registry(
     registry
 }
 
-/// Adds up what the shards counted.
+/// Collects the metrics of a PoP: sums over its shards, and the backhaul's.
 #[derive(Debug)]
 pub struct PopCollector {
     shards: Vec<Arc<ShardMetrics>>,
@@ -92,7 +92,7 @@ impl PopCollector {
         let mut stats = Stats::default();
         let mut own: BTreeMap<String, u64> = BTreeMap::new();
         for shard in &self.shards {
-            // A poisoned lock only means that a thread ended while it wrote; the numbers are still numbers.
+            // A poisoned lock means that a thread panicked while it wrote; the numbers can still be read.
             let logic = shard
                 .logic
                 .lock()
@@ -187,7 +187,7 @@ impl PopCollector {
             stats.journal_bytes,
         )?;
         for (name, value) in own {
-            // Names are the component's: only what is a name becomes one.
+            // The component chooses these names, so invalid ones are left out.
             if !name.is_empty()
                 && name.len() <= 64
                 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')

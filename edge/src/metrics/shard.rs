@@ -1,4 +1,4 @@
-//! One shard's numbers: written by its thread alone, read by the scrape.
+//! Metrics of one shard: written only by its thread, read by scrapes.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -7,32 +7,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::component::Stats;
 use crate::ws::handshake::Refusal;
 
-/// A number that one thread writes: a plain load and store, no locked instruction.
+/// A number that only one thread writes, with a plain load and store instead of an atomic addition.
 #[derive(Debug, Default)]
 pub struct Number(AtomicU64);
 
 impl Number {
-    /// Makes it greater.
+    /// Adds to the number.
     pub fn add(&self, by: u64) {
         self.set(self.get().wrapping_add(by));
     }
 
-    /// Makes it another.
+    /// Sets the number.
     pub fn set(&self, to: u64) {
         self.0.store(to, Ordering::Relaxed);
     }
 
-    /// What it is.
+    /// Reads the number.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Buckets of a [`Histogram`]: powers of two, the last for all above.
+/// Buckets of a [`Histogram`]; the last one holds all larger values.
 const BUCKETS: usize = 24;
 
-/// Observations in buckets of powers of two.
+/// A histogram whose bucket bounds are powers of two.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [Number; BUCKETS],
@@ -40,14 +40,14 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Counts one.
+    /// Counts one observation.
     pub fn observe(&self, value: u64) {
         let bucket = (u64::BITS - value.saturating_sub(1).leading_zeros()) as usize;
         self.buckets[bucket.min(BUCKETS - 1)].add(1);
         self.sum.add(value);
     }
 
-    /// (upper bound, how many in the bucket), and the sum; the last bound is infinite.
+    /// The buckets as (upper bound, count in this bucket), and the sum of all values. The last bound stands for infinity.
     #[must_use]
     pub fn read(&self) -> (Vec<(f64, u64)>, u64) {
         let buckets = self
@@ -67,14 +67,14 @@ impl Histogram {
     }
 }
 
-/// The close codes that are counted by name; any other counts as the last, 0.
+/// The close codes that have a counter each; any other code counts as 0, the last.
 pub const CLOSE_CODES: [u16; 12] = [
     1000, 1001, 1002, 1003, 1007, 1009, 1011, 4401, 4403, 4408, 4429, 0,
 ];
 
 macro_rules! shard_metrics {
     ($($(#[doc = $help:literal])+ $field:ident,)+) => {
-        /// What a shard counts.
+        /// The metrics of a shard.
         #[derive(Debug, Default)]
         pub struct ShardMetrics {
             $($(#[doc = $help])+ pub $field: Number,)+
@@ -82,18 +82,18 @@ macro_rules! shard_metrics {
             pub refused: [Number; Refusal::ALL.len()],
             /// Connections closed by this side or the peer, by code.
             pub closed: [Number; CLOSE_CODES.len()],
-            /// Microseconds of the logic for a batch of inputs.
+            /// Microseconds that the logic took for a batch of inputs.
             pub handle_us: Histogram,
             /// Inputs of a batch.
             pub handle_inputs: Histogram,
             /// Frames sent with one call of the batch sender.
             pub send_batch: Histogram,
-            /// What the component host and the logic counted, as of the last second.
+            /// Counters of the component host and of the logic, as of the last tick (1 s).
             pub logic: Mutex<(Stats, BTreeMap<String, u64>)>,
         }
 
         impl ShardMetrics {
-            /// All plain numbers: name, help, value.
+            /// All numbers with names and help texts.
             pub fn numbers(&self) -> impl Iterator<Item = (&'static str, &'static str, &Number)> {
                 [$((stringify!($field), concat!($($help),+), &self.$field),)+].into_iter()
             }
@@ -173,13 +173,13 @@ shard_metrics! {
 }
 
 impl ShardMetrics {
-    /// Counts a close.
+    /// Counts a closed connection by its code; 0 stands for none.
     pub fn count_closed(&self, code: u16) {
         let index = CLOSE_CODES.iter().position(|one| *one == code);
         self.closed[index.unwrap_or(CLOSE_CODES.len() - 1)].add(1);
     }
 
-    /// Counts a refused upgrade.
+    /// Counts a refused upgrade by its reason.
     pub fn count_refused(&self, refusal: Refusal) {
         if let Some(index) = Refusal::ALL.iter().position(|one| *one == refusal) {
             self.refused[index].add(1);
@@ -187,7 +187,7 @@ impl ShardMetrics {
     }
 }
 
-/// Of the plain numbers, those that also fall.
+/// The numbers that are gauges; the others are counters.
 pub(super) const GAUGES: [&str; 6] = [
     "connections",
     "topics",

@@ -1,19 +1,19 @@
-//! The PoP's port: one listener per shard, among which the kernel spreads the connections.
+//! The PoP's port: one listener for each shard; the kernel distributes connections among them (`SO_REUSEPORT`).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that may wait to be accepted, per shard.
+/// Connections that may be pending in the kernel before a shard accepts them, for each shard.
 const BACKLOG: i32 = 4_096;
 
-/// Listeners for this many shards; port 0 means one that is free, the same for all.
+/// Opens a listener for each of this many shards. Port 0 means a free port, the same for all.
 pub(super) fn listeners(
     address: SocketAddr,
     shards: usize,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    // Listeners that share a port would share it with another PoP's too, and that nobody wants: the port must be free.
+    // Listeners with `SO_REUSEPORT` would share the port with those of another PoP, so first check that it is free.
     let bound = bind(address, false)?
         .local_addr()?
         .as_socket()
@@ -33,19 +33,19 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // So that a restart need not wait for the old process's last connections.
+    // A restarted process can bind the port while connections of the old process are still closing.
     socket.set_reuse_address(true)?;
     if shared {
         socket.set_reuse_port(true)?;
     }
-    // Accepted sockets inherit it, which saves a call for each.
+    // Accepted sockets inherit this option, which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
 
-/// Raises the limit of open files to what the system allows; says what it is then.
+/// Raises the limit of open files to the system's maximum; returns the new limit, `None` when there is none.
 pub(super) fn raise_files_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

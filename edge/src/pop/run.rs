@@ -1,4 +1,4 @@
-//! From a configuration to a PoP that serves, and back to nothing.
+//! Runs a PoP: starts its parts, waits for a signal, drains.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
@@ -22,45 +22,45 @@ use crate::metrics::{ShardMetrics, registry};
 use crate::shard::{Shard, ShardSpec, StartError};
 use crate::tls::{TlsError, server_config};
 
-/// Files besides viewers' sockets.
+/// Open files needed besides the sockets of viewers and HTTP connections.
 const FILES_BESIDES: u64 = 4_096;
-/// From the drain's end to the process's: close frames and HTTP answers on their way.
-const LAST: Duration = Duration::from_secs(3);
+/// Time after the end of a drain in which close frames and HTTP answers are still sent.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
-/// Why a PoP does not start, or ended by itself.
+/// Why a PoP did not start, or stopped without a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum PopError {
-    /// The configuration does not hold.
+    /// The configuration is invalid.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
-    /// The application's manifest.
+    /// The application's manifest is invalid.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The session component is refused.
+    /// The session component cannot be loaded.
     #[error("session component: {0}")]
     Load(#[from] LoadError),
     /// The session component does not start.
     #[error("session component: {0}")]
     Start(#[from] crate::component::StartError),
-    /// Certificate or key for viewers.
+    /// The certificate or key for viewers is invalid.
     #[error("tls: {0}")]
     Tls(#[from] TlsError),
-    /// The backhaul.
+    /// The backhaul does not start.
     #[error(transparent)]
     Backhaul(#[from] BackhaulError),
-    /// A shard.
+    /// A shard does not start, or its reactor failed.
     #[error("shard {0}: {1}")]
     Shard(ShardId, StartError),
-    /// A shard's thread ended when it should not have.
+    /// A shard's thread ended before a drain.
     #[error("shard {0} ended")]
     ShardEnded(ShardId),
-    /// The HTTP server ended when it should not have.
+    /// The HTTP server ended before a drain.
     #[error("the HTTP server ended")]
     HttpEnded,
-    /// The port cannot be had.
+    /// The address cannot be listened on.
     #[error("{0} cannot be listened on: {1}")]
     Listen(std::net::SocketAddr, std::io::Error),
-    /// A file or directory.
+    /// A file or directory cannot be used.
     #[error("{}: {error}", path.display())]
     Path {
         /// Which.
@@ -68,12 +68,12 @@ pub enum PopError {
         /// Why.
         error: std::io::Error,
     },
-    /// The process cannot be set up.
+    /// A signal handler or a thread cannot be set up.
     #[error("{0}")]
     System(std::io::Error),
 }
 
-/// Runs a PoP until a signal ends it. `pace` is told what this runtime's thread has to do.
+/// Runs a PoP until a signal ends it. The backhaul counts its messages with `pace`, which must be the pace of this runtime.
 ///
 /// # Errors
 /// When it cannot start, or a shard failed.
@@ -116,7 +116,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
                 .map_err(|error| PopError::Listen(address, error))?,
         ),
     };
-    let (up, asked) = link::to_backhaul();
+    let (to_backhaul, from_shards) = link::to_backhaul();
     let (http, handovers) = mpsc::channel(HANDOVERS_MAX);
     let (ended, mut shard_ended) = mpsc::channel(checked.shards);
     let mut handles: Vec<ShardHandle> = Vec::new();
@@ -133,12 +133,12 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
             turn_max: Duration::from_millis(config.turn_ms_max),
             pop: Arc::clone(&pop),
             metrics: Arc::clone(&counts),
-            up: up.clone(),
+            to_backhaul: to_backhaul.clone(),
             http: http.clone(),
         };
         let (engine, handle) =
             Shard::new(spec, listener).map_err(|error| PopError::Shard(shard, error))?;
-        let brain = Supervisor::new(
+        let session = Supervisor::new(
             Arc::clone(&logic),
             &checked.session(shard),
             random(),
@@ -148,32 +148,32 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
         std::thread::Builder::new()
             .name(format!("shard-{shard}"))
             .spawn(move || {
-                // A shard contains its panics; this is for one while it does so.
+                // A shard contains its panics; this catches a panic of the containment itself.
                 let run =
-                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.run(brain)));
-                // Nobody to tell when the process is ending already.
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.run(session)));
+                // An error means that the process is ending already.
                 let _ = ended.blocking_send((shard, run));
             })
             .map_err(PopError::System)?;
         handles.push(handle);
         metrics.push(counts);
     }
-    drop((up, http, ended));
+    drop((to_backhaul, http, ended));
     let backhaul_metrics = Arc::<backhaul::Metrics>::default();
     let senders = handles
         .iter()
         .map(|handle| Arc::new(handle.clone()) as Arc<dyn ShardSender>)
         .collect();
-    let line = Arc::new(backhaul::start(
+    let backhaul_handle = Arc::new(backhaul::start(
         checked.backhaul.clone(),
         senders,
-        asked,
+        from_shards,
         Arc::clone(&backhaul_metrics),
         pace,
     )?);
     let server = HttpServer {
         files,
-        rest: Arc::clone(&line) as _,
+        rest: Arc::clone(&backhaul_handle) as _,
         registry: registry(metrics, Arc::clone(&pop), backhaul_metrics),
         pop: Arc::clone(&pop),
         origins: checked.origins(),
@@ -198,7 +198,8 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
     let end = tokio::select! {
         end = signals.next() => end,
         failed = shard_ended.recv() => return Err(ended_early(failed)),
-        // What it does for a connection is a task of that connection; if it ends all the same, nobody would be served.
+        // A panic while a connection is served ends only that connection's task. If the server itself ends, no request
+        // would be answered any more.
         _ = &mut server => return Err(PopError::HttpEnded),
     };
     let drain_s = if end == End::Orphaned {
@@ -209,28 +210,28 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
     tracing::info!(?end, drain_s, "draining");
     pop.drain();
     drain(&handles, drain_s);
-    let mut deadline = tokio::time::Instant::now() + Duration::from_secs(drain_s) + LAST;
+    let mut deadline = tokio::time::Instant::now() + Duration::from_secs(drain_s) + SHUTDOWN_GRACE;
     let mut left = handles.len();
-    let mut again = true;
+    let mut accept_second = true;
     while left > 0 {
         tokio::select! {
             ended = shard_ended.recv() => match ended {
                 Some((_, Ok(Ok(())))) => left -= 1,
                 other => return Err(ended_early(other)),
             },
-            _ = signals.next(), if again => {
+            _ = signals.next(), if accept_second => {
                 tracing::info!("a second signal: at once");
-                again = false;
+                accept_second = false;
                 drain(&handles, 0);
-                deadline = tokio::time::Instant::now() + LAST;
+                deadline = tokio::time::Instant::now() + SHUTDOWN_GRACE;
             }
             () = tokio::time::sleep_until(deadline) => break,
         }
     }
-    // The shards held the other ends, so the server ends too, and with it the last share of the line.
-    let _ = tokio::time::timeout(LAST, server).await;
-    if let Ok(line) = Arc::try_unwrap(line) {
-        let _ = tokio::time::timeout(LAST, line.stop()).await;
+    // The shards have dropped their senders, so the server ends too, and with it the last other reference to the backhaul.
+    let _ = tokio::time::timeout(SHUTDOWN_GRACE, server).await;
+    if let Ok(backhaul_handle) = Arc::try_unwrap(backhaul_handle) {
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE, backhaul_handle.stop()).await;
     }
     tracing::info!("drained");
     Ok(())
@@ -259,7 +260,7 @@ fn drain(handles: &[ShardHandle], seconds: u64) {
     }
 }
 
-/// A directory that only this user can look into.
+/// Creates a directory with mode 0700.
 fn private_dir(path: &std::path::Path) -> Result<(), PopError> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
@@ -272,7 +273,7 @@ fn private_dir(path: &std::path::Path) -> Result<(), PopError> {
         })
 }
 
-/// A number nobody else draws: the keys the standard library takes from the system for its hash tables.
+/// A random number, from the keys that the standard library draws from the system for its hash tables.
 fn random() -> u64 {
     RandomState::new().hash_one(0_u8)
 }

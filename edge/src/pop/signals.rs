@@ -1,31 +1,31 @@
-//! What ends a PoP from outside: signals, and the end of the process that started it.
+//! Reasons to end a PoP: signals, and the end of the parent process.
 
 use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How often the parent is looked for.
+/// Interval at which the parent process is checked.
 const PARENT_LOOK: Duration = Duration::from_millis(250);
 
-/// Tells when it is time to end.
+/// Waits for signals and, if wanted, for the end of the parent process.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     parent: Option<Option<rustix::process::Pid>>,
 }
 
-/// Why it is time to end.
+/// Why the PoP is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// A signal: drain.
+    /// A signal was received: drain.
     Signal,
-    /// The parent is gone: nobody waits for a drain.
+    /// The parent process has ended: stop without a drain.
     Orphaned,
 }
 
 impl Signals {
-    /// Begins to listen; with `parent` also for the end of the process that started this one.
+    /// Installs the signal handlers; with `parent` the parent process is checked too.
     pub(super) fn new(parent: bool) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -41,7 +41,7 @@ impl Signals {
             let Some(parent) = parent else {
                 return std::future::pending().await;
             };
-            // A death signal would be tied to the parent's thread, not to its process.
+            // The parent is polled because `PR_SET_PDEATHSIG` depends on the parent's thread, not on its process.
             while rustix::process::getppid() == parent {
                 tokio::time::sleep(PARENT_LOOK).await;
             }

@@ -1,14 +1,14 @@
-//! What the parts of a process share: a few numbers, no lock.
+//! Counters and states that the parts of a process share, without a lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chorus_protocol::Millis;
 
-/// Sockets beyond `connections_max`: requests, handshakes, and viewers on their way to a 4429.
+/// Sockets beyond `connections_max`, for requests, handshakes, and viewers that are being closed with 4429.
 const SOCKETS_BEYOND_MAX: usize = 2_048;
 
-/// How the process stands.
+/// The state of the process: its sockets, viewers and shards, and whether it can serve viewers.
 #[derive(Debug)]
 pub struct PopState {
     connections_max: usize,
@@ -22,7 +22,7 @@ pub struct PopState {
 }
 
 impl PopState {
-    /// A PoP that takes this many viewers, not ready yet.
+    /// A PoP for this many viewers, not ready yet.
     #[must_use]
     pub fn new(connections_max: usize) -> Self {
         Self {
@@ -37,80 +37,81 @@ impl PopState {
         }
     }
 
-    /// Counts a socket in, unless there are too many.
-    pub fn take_socket(&self) -> bool {
-        take(&self.sockets, self.connections_max + SOCKETS_BEYOND_MAX)
+    /// Counts a new socket of the shards; `false` when there are too many.
+    pub fn count_socket(&self) -> bool {
+        count_up_to(&self.sockets, self.connections_max + SOCKETS_BEYOND_MAX)
     }
 
-    /// A shard gave a socket up.
+    /// Counts a socket that a shard closed or handed over.
     pub fn socket_closed(&self) {
         self.sockets.fetch_sub(1, Relaxed);
     }
 
-    /// Counts a viewer in, unless there are too many.
-    pub fn take_viewer(&self) -> bool {
-        take(&self.viewers, self.connections_max)
+    /// Counts a new viewer; `false` when there are too many.
+    pub fn count_viewer(&self) -> bool {
+        count_up_to(&self.viewers, self.connections_max)
     }
 
-    /// A viewer that was counted is gone.
+    /// Counts out a viewer that was counted.
     pub fn viewer_left(&self) {
         self.viewers.fetch_sub(1, Relaxed);
     }
 
-    /// Sockets that the shards have now.
+    /// Sockets of all shards now.
     #[must_use]
     pub fn sockets(&self) -> usize {
         self.sockets.load(Relaxed)
     }
 
-    /// Viewers counted in now.
+    /// Viewers of all shards now.
     #[must_use]
     pub fn viewers(&self) -> usize {
         self.viewers.load(Relaxed)
     }
 
-    /// A gateway is connected, or none is.
+    /// Sets whether a gateway is connected.
     pub fn connected(&self, connected: bool) {
         self.connected.store(connected, Relaxed);
     }
 
-    /// Comment ids may be minted until then.
+    /// Sets the end of the lease until which comment ids may be minted.
     pub fn leased(&self, until: Millis) {
         self.lease_until.store(until.0, Relaxed);
     }
 
-    /// A shard begins to serve.
+    /// Counts a shard that starts.
     pub fn shard_began(&self) {
         self.shards.fetch_add(1, Relaxed);
     }
 
-    /// A shard has ended.
+    /// Counts out a shard that ended.
     pub fn shard_ended(&self) {
         self.shards.fetch_sub(1, Relaxed);
     }
 
-    /// A shard takes no connection for a while, because it panicked too often.
+    /// Counts a shard that drops new connections because it panicked too often.
     pub fn shard_paused(&self) {
         self.paused.fetch_add(1, Relaxed);
     }
 
-    /// It takes connections again.
+    /// Counts out a paused shard that accepts connections again.
     pub fn shard_resumed(&self) {
         self.paused.fetch_sub(1, Relaxed);
     }
 
-    /// The end has begun.
+    /// Marks the start of the drain.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
     }
 
-    /// Whether the end has begun.
+    /// Whether the drain has started.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 
-    /// Whether viewers may come: a gateway is connected, a lease is held, no drain has begun, and not all shards pause.
+    /// Whether viewers can be served: a gateway is connected, the lease is valid, no drain has started, and at least one
+    /// shard is not paused.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let now = SystemTime::now()
@@ -126,7 +127,7 @@ impl PopState {
     }
 }
 
-fn take(count: &AtomicUsize, max: usize) -> bool {
+fn count_up_to(count: &AtomicUsize, max: usize) -> bool {
     let taken = count.fetch_add(1, Relaxed) < max;
     if !taken {
         count.fetch_sub(1, Relaxed);
@@ -141,10 +142,10 @@ mod tests {
     #[test]
     fn viewers_are_taken_up_to_the_bound() {
         let pop = PopState::new(1);
-        assert!(pop.take_viewer());
-        assert!(!pop.take_viewer());
+        assert!(pop.count_viewer());
+        assert!(!pop.count_viewer());
         pop.viewer_left();
-        assert!(pop.take_viewer());
+        assert!(pop.count_viewer());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! New connections, up to the first message: accepting, the TLS and WebSocket handshakes, and handing on what is no
-//! WebSocket.
+//! New connections, up to the first message: accepting, the TLS and WebSocket handshakes, and the handover of other
+//! requests to the HTTP server.
 
 use std::io;
 use std::sync::Arc;
@@ -8,37 +8,37 @@ use std::time::Duration;
 use chorus_protocol::Encoding;
 use mio::{Interest, Token};
 
-use super::brain::Brain;
 use super::conn::{COUNTED, Conn, ConnId, DEFLATE, Flags, MSGPACK, Phase, SLOTS_MAX};
 use super::engine::{Engine, FIRST};
-use super::lives::guard;
+use super::logic::SessionLogic;
+use super::restart::guard;
 use crate::component::{self, Input, Transport};
 use crate::http::Handover;
 use crate::tls::Session;
 use crate::ws::code;
 use crate::ws::handshake::{self, Handshake, Refusal, Upgrade};
 
-/// From accepting to a whole request; then the connection is dropped.
+/// Time from accepting to the end of the first request's head; after it the connection is dropped.
 const OPENING: Duration = Duration::from_secs(3);
-/// Bytes of a first head that a shard waits for; a longer one comes together in the HTTP server, whose places are fewer,
-/// and returns from there.
+/// Bytes of the first request's head that a shard buffers. A connection with a longer head is handed to the HTTP server,
+/// which has fewer places; if the request is an upgrade, it comes back from there.
 const OPENING_BYTES_MAX: usize = 8 << 10;
-/// Connections accepted in one turn; the rest waits for the next.
+/// Connections accepted in one turn; the others are accepted in the next turns.
 const ACCEPTS_MAX: usize = 256;
 
-impl<B: Brain> Engine<B> {
-    /// Accepts what waits.
+impl<L: SessionLogic> Engine<L> {
+    /// Accepts pending connections, up to [`ACCEPTS_MAX`].
     pub(super) fn accept(&mut self) {
         self.accept_again = false;
         if self.paused_until.is_some() {
-            return self.turn_away();
+            return self.drop_pending_accepts();
         }
         for _ in 0..ACCEPTS_MAX {
             let Some(listener) = &self.listener else {
                 return;
             };
             match listener.accept() {
-                Ok((socket, _)) => self.accepted(socket),
+                Ok((socket, _)) => self.handle_accepted(socket),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error)
                     if matches!(
@@ -46,7 +46,7 @@ impl<B: Brain> Engine<B> {
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
                     ) => {}
                 Err(error) => {
-                    // No descriptors or no memory: the next tick tries again, when some may have been given back.
+                    // No descriptors or no memory: tried again with the next tick, when some may have been freed.
                     self.spec.metrics.accept_failed.add(1);
                     tracing::warn!(%error, "accept failed");
                     self.accept_later = true;
@@ -57,9 +57,9 @@ impl<B: Brain> Engine<B> {
         self.accept_again = true;
     }
 
-    fn accepted(&mut self, socket: mio::net::TcpStream) {
+    fn handle_accepted(&mut self, socket: mio::net::TcpStream) {
         self.spec.metrics.accepted.add(1);
-        if !self.take_socket() {
+        if !self.count_socket() {
             self.spec.metrics.accept_refused.add(1);
             return;
         }
@@ -79,29 +79,29 @@ impl<B: Brain> Engine<B> {
                 return;
             }
         };
-        if let Some(id) = self.enter(socket, tls) {
-            self.openings.push_back((self.turn + OPENING, id));
+        if let Some(id) = self.insert(socket, tls) {
+            self.openings.push_back((self.turn_start + OPENING, id));
         }
     }
 
-    /// Takes a connection back that the HTTP server had, with a request that it leaves to us.
-    pub(super) fn returned(&mut self, handover: Handover) {
-        if !self.take_socket() {
+    /// Handles a connection that the HTTP server gives back because its request is a WebSocket upgrade.
+    pub(super) fn handle_returned(&mut self, handover: Handover) {
+        if !self.count_socket() {
             self.spec.metrics.accept_refused.add(1);
             return;
         }
         let socket = mio::net::TcpStream::from_std(handover.socket);
-        if let Some(id) = self.enter(socket, handover.tls) {
-            self.openings.push_back((self.turn + OPENING, id));
+        if let Some(id) = self.insert(socket, handover.tls) {
+            self.openings.push_back((self.turn_start + OPENING, id));
             let mut read = handover.read;
-            self.opening(id, &mut read);
+            self.read_opening(id, &mut read);
         }
     }
 
-    /// Counts a socket in. Where the process has as many as it may, the one that has been opening for the longest makes
-    /// room: half requests hold up only half requests.
-    fn take_socket(&mut self) -> bool {
-        while !self.spec.pop.take_socket() {
+    /// Counts a new socket; `false` when the process has too many. At the bound the connection that has been opening for
+    /// the longest is removed first, so that incomplete requests displace only incomplete requests.
+    fn count_socket(&mut self) -> bool {
+        while !self.spec.pop.count_socket() {
             let Some((_, longest)) = self.openings.pop_front() else {
                 return false;
             };
@@ -114,8 +114,8 @@ impl<B: Brain> Engine<B> {
         true
     }
 
-    /// Gives a socket, which is counted, a place among the connections.
-    fn enter(
+    /// Registers a counted socket and adds it to the connections; `None` when there is no slot or the registration failed.
+    fn insert(
         &mut self,
         mut socket: mio::net::TcpStream,
         tls: Option<Box<Session>>,
@@ -153,19 +153,19 @@ impl<B: Brain> Engine<B> {
         Some(id)
     }
 
-    /// The beginning of a connection, unencrypted.
-    pub(super) fn opening(&mut self, id: ConnId, read: &mut [u8]) {
+    /// Handles bytes of a connection's first request, already decrypted.
+    pub(super) fn read_opening(&mut self, id: ConnId, read: &mut [u8]) {
         let second = self.second();
         let Some(conn) = self.wire.find(id) else {
             return;
         };
-        let mut held = Vec::new();
+        let mut joined = Vec::new();
         let bytes = match conn.opening.take() {
             None => read,
             Some(opening) => {
-                held.extend_from_slice(&opening);
-                held.extend_from_slice(read);
-                &mut held[..]
+                joined.extend_from_slice(&opening);
+                joined.extend_from_slice(read);
+                &mut joined[..]
             }
         };
         let Ok(seen) = guard(&self.spec.metrics, || {
@@ -181,24 +181,24 @@ impl<B: Brain> Engine<B> {
             Handshake::Refuse { why, head_only } => {
                 self.spec.metrics.count_refused(why);
                 if why == Refusal::Malformed && !bytes.first().is_some_and(u8::is_ascii_graphic) {
-                    // No HTTP at all: an answer would be noise.
+                    // The bytes are not HTTP, so no HTTP answer is sent.
                     return self.remove(id);
                 }
                 self.refuse(id, |into| why.write_answer(head_only, into));
             }
             Handshake::Upgrade(upgrade) => {
                 conn.heard_s = second;
-                let rest = upgrade.head_bytes;
+                let head_bytes = upgrade.head_bytes;
                 self.upgrade(id, upgrade);
-                if rest < bytes.len() {
-                    self.frames(id, &mut bytes[rest..]);
+                if head_bytes < bytes.len() {
+                    self.read_frames(id, &mut bytes[head_bytes..]);
                 }
             }
         }
     }
 
     fn upgrade(&mut self, id: ConnId, upgrade: Upgrade) {
-        let counted = self.spec.pop.take_viewer();
+        let counted = self.spec.pop.count_viewer();
         let Some(conn) = self.wire.find(id) else {
             return;
         };
@@ -233,9 +233,9 @@ impl<B: Brain> Engine<B> {
         }
     }
 
-    /// Gives a connection to the HTTP server, with what was read of it.
+    /// Passes a connection to the HTTP server, with the bytes already read from it.
     fn hand_over(&mut self, id: ConnId, read: Vec<u8>) {
-        let Some(mut conn) = self.wire.take_out(id.slot()) else {
+        let Some(mut conn) = self.wire.remove(id.slot()) else {
             return;
         };
         self.spec.pop.socket_closed();

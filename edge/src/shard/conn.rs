@@ -1,4 +1,4 @@
-//! What a shard keeps of a connection: small, because most of them are idle.
+//! The state of a connection. It is small because most connections are idle.
 
 use mio::net::TcpStream;
 
@@ -8,15 +8,15 @@ use crate::link::ShardId;
 use crate::tls::Session;
 use crate::ws::reader::Reader;
 
-/// Bits of a connection's number that are its place in the shard's slab.
+/// Bits of a connection's id that hold its slot in the shard's slab.
 const SLOT_BITS: u32 = 24;
-/// Bits that are the shard.
+/// Bits of a connection's id that hold the shard.
 const SHARD_BITS: u32 = 4;
 
-/// Connections a shard can number.
+/// Connections that a shard can have at once.
 pub(crate) const SLOTS_MAX: usize = 1 << SLOT_BITS;
 
-/// A connection's number: never used again by this process, and its place can be read off it.
+/// A connection's id: unique within this process's lifetime; it contains the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnId(pub(crate) u64);
 
@@ -32,37 +32,37 @@ impl ConnId {
     }
 }
 
-/// How far a connection is.
+/// The state of a connection from its first byte to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Its first request is not whole yet.
+    /// Its first request is incomplete.
     Opening,
-    /// A WebSocket that the session knows.
+    /// It is a WebSocket and the session was told so.
     Open,
-    /// The close frame is on its way; what still comes in is thrown away.
+    /// Its last bytes (mostly a close frame) are sent or queued; received bytes are ignored.
     Closing,
 }
 
-/// Yes or no, eight times.
+/// Eight booleans of a connection in one byte.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Flags(u8);
 
-/// The frames go out compressed where that pays.
+/// `permessage-deflate` was negotiated: large frames are sent compressed.
 pub(crate) const DEFLATE: u8 = 1 << 0;
 /// The encoding is MessagePack.
 pub(crate) const MSGPACK: u8 = 1 << 1;
 /// It has a frame in this turn's batch.
 pub(crate) const IN_BATCH: u8 = 1 << 2;
-/// It is in the list of sockets that have more to read than a turn allows.
+/// It is in the list of sockets that are read again in the next turn.
 pub(crate) const READ_AGAIN: u8 = 1 << 3;
-/// The peer's close frame has come, or its side of the socket has ended.
+/// The peer has shut down its side of the socket, or the socket has an error.
 pub(crate) const PEER_ENDED: u8 = 1 << 4;
-/// It counts as one of the process's connections.
+/// It is counted among the viewers of the process.
 pub(crate) const COUNTED: u8 = 1 << 5;
-/// The queue is to be written once the batch is.
+/// Its queue is to be written after the batch is sent.
 pub(crate) const WRITE_LATER: u8 = 1 << 6;
-/// A frame waits for what else it gets.
-pub(crate) const HELD: u8 = 1 << 7;
+/// It has a deferred frame.
+pub(crate) const DEFERRED: u8 = 1 << 7;
 
 impl Flags {
     pub(crate) fn has(self, flag: u8) -> bool {
@@ -78,7 +78,7 @@ impl Flags {
     }
 }
 
-/// The topics a connection is in; nearly always one, which costs no allocation.
+/// The topics that a connection is a member of; nearly always one, which needs no allocation.
 #[derive(Debug, Default)]
 pub(crate) enum Memberships {
     #[default]
@@ -135,23 +135,23 @@ impl Memberships {
     }
 }
 
-/// A connection.
+/// A connection of a shard.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) id: ConnId,
     pub(crate) socket: TcpStream,
-    /// The second, since the shard began, in which it was last heard.
+    /// Seconds from the shard's start to the last bytes received.
     pub(crate) heard_s: u32,
-    /// With [`IN_BATCH`]: which job of the outbox.
+    /// With [`IN_BATCH`]: the index of its job in the outbox.
     pub(crate) job: u32,
     pub(crate) phase: Phase,
     pub(crate) flags: Flags,
     pub(crate) reader: Reader,
-    /// What the socket did not take.
+    /// Frames that the socket has not accepted yet; `None` when there are none.
     pub(crate) queue: Option<Box<Queue>>,
     pub(crate) tls: Option<Box<Session>>,
     pub(crate) memberships: Memberships,
-    /// While opening: the request's bytes so far.
+    /// While opening: the bytes of the request received so far.
     pub(crate) opening: Option<Box<[u8]>>,
 }
 

@@ -1,50 +1,50 @@
-//! How connections end: politely with a close frame, by force, or all of them with the PoP.
+//! How connections end: with a close frame, at once, or all of them in a drain.
 
 use std::io::Write;
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::brain::Brain;
 use super::conn::{COUNTED, Conn, ConnId, IN_BATCH, Phase};
 use super::engine::{Drain, Engine};
-use super::lives::guard;
+use super::logic::SessionLogic;
+use super::restart::guard;
 use crate::component::Input;
 use crate::link::ToBackhaul;
 use crate::ws::{code, frame};
 
-/// From our close frame to a reset, unless the peer ends the connection before.
+/// Time from our close frame to a TCP reset, unless the peer ends the connection before.
 pub(super) const CLOSING: Duration = Duration::from_secs(5);
-/// What a drain leaves for close frames to be taken after its time.
+/// Milliseconds after the end of a drain in which close frames can still be sent.
 const LAST_MS: u64 = 1_000;
 
-impl<B: Brain> Engine<B> {
-    /// Sends a close frame and lets the connection go.
+impl<L: SessionLogic> Engine<L> {
+    /// Sends a close frame and begins to close the connection.
     pub(super) fn close(&mut self, id: ConnId, code: u16, reason: &str) {
         if !self.leave(id, code) {
             return;
         }
-        // Whatever the viewer was told before comes before the close frame.
-        self.wire.release(id.slot());
+        // A deferred frame goes before the close frame.
+        self.wire.send_deferred(id.slot());
         let frame = self
             .wire
             .outbox
             .build(|into| frame::write_close(code, reason, into));
         let data = self.wire.outbox.share(frame);
-        self.last_words(id, frame, data);
+        self.send_last(id, frame, data);
     }
 
-    /// Sends something that is not a close frame, after which the connection ends: a refused upgrade's answer.
+    /// Sends the HTTP answer that refuses an upgrade, and begins to close the connection.
     pub(super) fn refuse(&mut self, id: ConnId, write: impl FnOnce(&mut Vec<u8>)) {
         if self.wire.find(id).is_none() {
             return;
         }
         let frame = self.wire.outbox.build(write);
         let data = self.wire.outbox.share(frame);
-        self.last_words(id, frame, data);
+        self.send_last(id, frame, data);
     }
 
-    fn last_words(&mut self, id: ConnId, frame: super::outbox::FrameRef, data: Rc<[u8]>) {
+    fn send_last(&mut self, id: ConnId, frame: super::outbox::FrameRef, data: Rc<[u8]>) {
         let Some(conn) = self.wire.find(id) else {
             return;
         };
@@ -52,23 +52,23 @@ impl<B: Brain> Engine<B> {
         conn.reader = Default::default();
         conn.opening = None;
         if conn.queue.is_some() || conn.flags.has(IN_BATCH) {
-            // Beyond the bound if need be: it is the last.
+            // The last frame is queued even if the queue is full.
             self.wire.enqueue(id.slot(), data, true);
         } else {
             self.wire.push(id.slot(), frame);
         }
-        self.closings.push_back((self.turn + CLOSING, id));
+        self.closings.push_back((self.turn_start + CLOSING, id));
         self.closed_now.push(id);
     }
 
-    /// The queue of a viewer is full: it gets the rest of the frame it has begun to get, and its close code.
-    pub(super) fn lagged(&mut self, id: ConnId) {
+    /// Closes a viewer whose queue is full: the remaining bytes of a partly sent frame are kept, then comes the close frame.
+    pub(super) fn close_lagging(&mut self, id: ConnId) {
         let Some(conn) = self.wire.find(id).filter(|conn| conn.phase == Phase::Open) else {
             return;
         };
         if let Some(queue) = &mut conn.queue {
             let before = queue.bytes();
-            queue.keep_begun();
+            queue.keep_partly_sent();
             let freed = before - queue.bytes();
             self.wire.queue_bytes = self.wire.queue_bytes.saturating_sub(freed);
         }
@@ -84,10 +84,10 @@ impl<B: Brain> Engine<B> {
             return;
         };
         if conn.flags.has(IN_BATCH) {
-            // Its frame is still in the batch: the socket must live until that is sent.
+            // Its frame is still in the batch, so the socket must stay open until the batch is sent.
             self.wire.flush();
         }
-        if let Some(mut conn) = self.wire.take_out(id.slot()) {
+        if let Some(mut conn) = self.wire.remove(id.slot()) {
             if let Err(error) = self.poll.registry().deregister(&mut conn.socket) {
                 tracing::debug!(%error, "a socket was not registered");
             }
@@ -95,8 +95,8 @@ impl<B: Brain> Engine<B> {
         }
     }
 
-    /// The peer broke TLS: it gets the alert and the socket's end. Closed at once, a socket that still has something to
-    /// read would send a reset, which may overtake the alert.
+    /// Ends a connection after a TLS error of the peer: sends the alert and shuts the socket down for writing. A socket
+    /// that is closed while it has unread bytes sends a reset, which may overtake the alert.
     pub(super) fn fail_tls(&mut self, id: ConnId, alert: &[u8]) {
         if !self.leave(id, 0) {
             return;
@@ -104,7 +104,7 @@ impl<B: Brain> Engine<B> {
         let Some(conn) = self.wire.find(id) else {
             return;
         };
-        // The alert must not overtake records that wait.
+        // The alert must not overtake queued records.
         let waits = conn.queue.is_some() || conn.flags.has(IN_BATCH);
         let told = !waits
             && !alert.is_empty()
@@ -119,10 +119,10 @@ impl<B: Brain> Engine<B> {
         conn.phase = Phase::Closing;
         conn.tls = None;
         conn.opening = None;
-        self.closings.push_back((self.turn + CLOSING, id));
+        self.closings.push_back((self.turn_start + CLOSING, id));
     }
 
-    /// Takes an open connection out of its topics and tells the session; false when there is none to close.
+    /// Removes an open connection from its topics and tells the session; `false` when it is closing already or gone.
     fn leave(&mut self, id: ConnId, code: u16) -> bool {
         let Some(conn) = self.wire.find(id) else {
             return false;
@@ -149,7 +149,7 @@ impl<B: Brain> Engine<B> {
         true
     }
 
-    /// Closes a place in a topic's list.
+    /// Removes a member from a topic and corrects the index of the member that is moved to its position.
     pub(super) fn leave_topic(&mut self, topic: u32, group: u8, index: u32) {
         let moved = self
             .topics
@@ -163,23 +163,23 @@ impl<B: Brain> Engine<B> {
         }
     }
 
-    /// The close frames of this turn are sent or queued: says so to the sockets that took theirs.
+    /// Shuts down, for writing, the sockets whose close frame of this turn was sent completely.
     pub(super) fn finish_closings(&mut self) {
         for id in std::mem::take(&mut self.closed_now) {
-            self.wire_closing(id);
+            self.shut_down_write(id);
         }
     }
 
-    /// Ends our side of the socket once the close frame is taken.
-    pub(super) fn wire_closing(&mut self, id: ConnId) {
+    /// Shuts the socket of a closing connection down for writing if nothing is queued any more.
+    pub(super) fn shut_down_write(&mut self, id: ConnId) {
         if let Some(conn) = self.wire.find(id)
             && conn.phase == Phase::Closing
             && conn.queue.is_none()
         {
             if let Some(session) = &mut conn.tls {
                 let mut bytes = Vec::new();
-                // If it panics or the socket does not take it, the peer sees the end without it, after a whole close
-                // frame.
+                // If this panics or the socket accepts no bytes, the peer sees the end of the connection without a
+                // `close_notify`, but after a complete close frame.
                 let _ = guard(&self.spec.metrics, || session.close_notify(&mut bytes));
                 let _ = conn.socket.write(&bytes);
             }
@@ -189,7 +189,7 @@ impl<B: Brain> Engine<B> {
         }
     }
 
-    /// The peer did not end a connection that we have closed: a reset.
+    /// Resets a connection that the peer did not end within [`CLOSING`].
     pub(super) fn reset_connection(&mut self, id: ConnId) {
         if let Some(conn) = self.wire.find(id) {
             self.spec.metrics.closing_timed_out.add(1);
@@ -198,16 +198,17 @@ impl<B: Brain> Engine<B> {
         }
     }
 
-    /// The session's state is lost: every viewer reconnects, and all that the session had asked for is given up.
+    /// Handles the loss of the session's state: closes every viewer with 1001, so that it reconnects, and drops the
+    /// session's topics, subscriptions, blobs and timer.
     pub(super) fn reset(&mut self) {
         tracing::error!(
             shard = self.spec.shard,
             "the session's state is lost; its viewers are closed with 1001"
         );
-        for id in self.open() {
+        for id in self.open_connections() {
             self.close(id, code::GOING_AWAY, "reconnect");
         }
-        // The clean instance has never heard of these connections.
+        // The new instance does not know these connections, so it must not see that they closed.
         self.inputs.clear();
         for stream in self.topics.clear() {
             self.tell_backhaul(ToBackhaul::Unsubscribe {
@@ -219,7 +220,7 @@ impl<B: Brain> Engine<B> {
         self.wake_at = None;
     }
 
-    fn open(&self) -> Vec<ConnId> {
+    fn open_connections(&self) -> Vec<ConnId> {
         let conns = self.wire.conns.iter();
         conns
             .filter(|(_, conn)| conn.phase == Phase::Open)
@@ -227,7 +228,7 @@ impl<B: Brain> Engine<B> {
             .collect()
     }
 
-    /// Takes no new connection and begins to close the others.
+    /// Stops accepting connections and starts a drain that ends at `until`.
     pub(super) fn begin_drain(&mut self, until: chorus_protocol::Millis) {
         if let Some(mut listener) = self.listener.take()
             && let Err(error) = self.poll.registry().deregister(&mut listener)
@@ -247,26 +248,26 @@ impl<B: Brain> Engine<B> {
         });
     }
 
-    /// Closes as many as it is time for.
-    pub(super) fn go_on_draining(&mut self) {
+    /// Closes the connections that are due by now in a drain.
+    pub(super) fn continue_drain(&mut self) {
         let Some(drain) = self.drain else {
             return;
         };
         let whole = drain.until.since(drain.from);
         let left = drain.until.since(self.now);
-        // Evenly over the time, so that those who reconnect do not come all at once.
+        // Closed evenly over the drain's time, so that reconnects are spread too.
         let keep = if left == 0 {
             0
         } else {
             usize::try_from(drain.open as u64 * left / whole.max(1)).unwrap_or(0)
         };
-        let open = self.open();
+        let open = self.open_connections();
         for id in open.into_iter().skip(keep) {
             self.close(id, code::GOING_AWAY, "the server goes away");
         }
     }
 
-    /// Nothing is left to do.
+    /// Whether a drain is complete: no connection is open or closing, or its time and [`LAST_MS`] are over.
     pub(super) fn is_drained(&self) -> bool {
         self.drain.is_some_and(|drain| {
             self.now >= drain.until.plus(LAST_MS)

@@ -1,4 +1,4 @@
-//! The shard's parts and its loop.
+//! The shard's state and its event loop.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -12,13 +12,13 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 use tokio::sync::mpsc;
 
-use super::brain::Brain;
-use super::carry::Blob;
+use super::apply::Blob;
 use super::conn::{Conn, ConnId};
 use super::flush::Wire;
-use super::lives;
+use super::logic::SessionLogic;
 use super::pace::Pace;
 use super::queue::QueueBounds;
+use super::restart;
 use super::send::{self, IoUring};
 use super::topics::Topics;
 use crate::component::{Input, Output, Verdict};
@@ -29,81 +29,82 @@ use crate::pop::PopState;
 use crate::ws::deflate::{Deflater, Inflater};
 use crate::ws::handshake::Origins;
 
-/// The listener's events.
+/// The listener's token.
 pub(super) const LISTENER: Token = Token(0);
-/// The bell's events.
+/// The token of the bell, which wakes the shard.
 const BELL: Token = Token(1);
-/// Tokens of connections are their slots and this.
+/// The token of a connection is its slot plus this.
 pub(super) const FIRST: usize = 2;
 /// Events of one poll.
 const EVENTS_MAX: usize = 1_024;
-/// Bytes read from one socket in one turn; what is left is read in the next.
+/// Bytes read from one socket in one turn; the remaining ones are read in the next.
 pub(super) const READ_BYTES_MAX: usize = 16 << 10;
-/// Inputs of a turn from which no more sockets are read; what is left is read in the next.
+/// Inputs of one turn at which no further socket is read; the other sockets are read in the next turn.
 pub(super) const INPUTS_MAX: usize = 4_096;
-/// Messages from the backhaul taken in one turn.
-const DOWN_MAX: usize = 512;
+/// Messages from the backhaul handled in one turn.
+const MESSAGES_MAX: usize = 512;
 
-/// What a shard is made of.
+/// What a shard needs to start.
 pub struct ShardSpec {
     /// Its number, 0 to 15.
     pub shard: ShardId,
-    /// TLS, when there is a certificate.
+    /// The TLS configuration; `None`: connections are not encrypted.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Bytes of a viewer's message.
+    /// Bytes of a viewer's message, at most.
     pub message_bytes_max: usize,
     /// Bounds of a viewer's queue.
     pub queue: QueueBounds,
-    /// Pages that may connect.
+    /// `Origin`s that may connect.
     pub origins: Origins,
     /// Whether to use `io_uring`.
     pub io_uring: IoUring,
-    /// What a turn of a busy shard lasts at least.
+    /// The minimum length of a turn under full load (`turn_ms_max`).
     pub turn_max: Duration,
-    /// What the shards of a process share.
+    /// Counters and states that all shards of the process share.
     pub pop: Arc<PopState>,
-    /// Where it counts.
+    /// This shard's metrics.
     pub metrics: Arc<ShardMetrics>,
-    /// The way to the backhaul.
-    pub up: BackhaulSender,
-    /// Takes what is no WebSocket.
+    /// The channel to the backhaul.
+    pub to_backhaul: BackhaulSender,
+    /// The channel to the HTTP server, for connections whose request is no WebSocket upgrade.
     pub http: mpsc::Sender<Handover>,
 }
 
 /// Why a shard cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Its reactor.
+    /// The system refuses a reactor.
     #[error("the reactor cannot be set up: {0}")]
     Reactor(#[from] io::Error),
 }
 
-/// A shard, before its thread runs it.
+/// A shard whose thread has not started yet.
 pub struct Shard {
     poll: Poll,
     bell: Arc<Bell>,
-    down: Receiver<ToShard>,
+    messages: Receiver<ToShard>,
     listener: std::net::TcpListener,
     spec: ShardSpec,
 }
 
 impl Shard {
-    /// Sets the reactor up on the shard's own listener on the PoP's port; the handle reaches the shard from then on.
+    /// Sets up the reactor and the channel to the shard. `listener` is the shard's own on the PoP's port. Messages can be
+    /// sent through the handle from now on.
     ///
     /// # Errors
-    /// When the system has no reactor to give.
+    /// When the system refuses a reactor.
     pub fn new(
         spec: ShardSpec,
         listener: std::net::TcpListener,
     ) -> Result<(Self, ShardHandle), StartError> {
         let poll = Poll::new()?;
         let bell = Arc::new(Bell::new(Waker::new(poll.registry(), BELL)?));
-        let (handle, down) = ShardHandle::channel(Arc::clone(&bell));
+        let (handle, messages) = ShardHandle::channel(Arc::clone(&bell));
         Ok((
             Self {
                 poll,
                 bell,
-                down,
+                messages,
                 listener,
                 spec,
             },
@@ -111,15 +112,15 @@ impl Shard {
         ))
     }
 
-    /// Runs until it is drained. Call it on the shard's own thread.
+    /// Runs until the shard is drained. Call it on the shard's own thread.
     ///
     /// # Errors
     /// When the reactor fails, which ends the process.
-    pub fn run<B: Brain>(self, brain: B) -> Result<(), StartError> {
+    pub fn run<L: SessionLogic>(self, logic: L) -> Result<(), StartError> {
         let Self {
             poll,
             bell,
-            down,
+            messages,
             spec,
             listener,
         } = self;
@@ -130,7 +131,7 @@ impl Shard {
         let base = Base {
             poll,
             bell,
-            down,
+            messages,
             spec,
             listener: Some(listener),
             now: Millis(0),
@@ -138,42 +139,42 @@ impl Shard {
             drain: None,
             leaving: Vec::new(),
         };
-        lives::run(base, brain)
+        restart::run(base, logic)
     }
 }
 
-/// What a shard keeps through a panic: the ends of its ways, and nothing that it decides with.
+/// What a shard keeps after a panic: its channels, its listener and counters, but no state of the session.
 pub(super) struct Base {
     pub(super) poll: Poll,
     pub(super) bell: Arc<Bell>,
-    pub(super) down: Receiver<ToShard>,
+    pub(super) messages: Receiver<ToShard>,
     pub(super) spec: ShardSpec,
     pub(super) listener: Option<TcpListener>,
-    /// The time, which does not go back: ids were minted up to it.
+    /// The shard's time. It never goes back, because ids were minted with it.
     pub(super) now: Millis,
-    /// Connections are numbered on from here.
+    /// The sequence number of the last connection.
     pub(super) sequence: u64,
     pub(super) drain: Option<Drain>,
-    /// Connections on their way out.
+    /// Connections that the next engine closes.
     pub(super) leaving: Vec<Conn>,
 }
 
-/// Why a life of the engine is over.
+/// Why the engine stopped without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// It is drained.
+pub(super) enum StopReason {
+    /// The shard is drained.
     Drained,
-    /// What it stands on is lost: it begins anew.
-    Lost,
+    /// The backhaul lost the shard's subscriptions and requests, so the shard restarts.
+    BackhaulLost,
 }
 
 /// The running shard.
-pub(super) struct Engine<B> {
+pub(super) struct Engine<L> {
     pub(super) poll: Poll,
     pub(super) bell: Arc<Bell>,
-    pub(super) down: Receiver<ToShard>,
+    pub(super) messages: Receiver<ToShard>,
     pub(super) spec: ShardSpec,
-    pub(super) brain: B,
+    pub(super) logic: L,
     pub(super) listener: Option<TcpListener>,
     pub(super) wire: Wire,
     pub(super) topics: Topics,
@@ -182,27 +183,27 @@ pub(super) struct Engine<B> {
     pub(super) outputs: Vec<Output>,
     pub(super) inflater: Inflater,
     pub(super) deflater: Deflater,
-    /// The one buffer that all sockets are read into.
+    /// The buffer that all sockets are read into.
     pub(super) buffer: Box<[u8]>,
     /// Plaintext of a TLS read.
     pub(super) plain: Vec<u8>,
     pub(super) read_again: Vec<ConnId>,
     pub(super) accept_again: bool,
-    /// More came from the backhaul than a turn takes.
-    down_again: bool,
-    /// Accepting failed for want of something: try again with the next tick.
+    /// The channel from the backhaul may hold more messages than this turn handled.
+    more_messages: bool,
+    /// Accepting failed for lack of descriptors or memory; it is tried again with the next tick.
     pub(super) accept_later: bool,
-    /// Connections whose first request is awaited, oldest first.
+    /// Connections whose first request is incomplete, with their deadlines, oldest first.
     pub(super) openings: VecDeque<(Instant, ConnId)>,
-    /// Connections that are being closed, oldest first.
+    /// Connections that are being closed, with their deadlines, oldest first.
     pub(super) closings: VecDeque<(Instant, ConnId)>,
-    /// What the turn has for the backhaul, and what found no room on the way up.
-    pub(super) up_waiting: VecDeque<ToBackhaul>,
+    /// Messages to the backhaul: those of this turn, and those that found the channel full.
+    pub(super) pending: VecDeque<ToBackhaul>,
     pub(super) wake_at: Option<Millis>,
     pub(super) now: Millis,
     pub(super) began: Instant,
-    pub(super) turn: Instant,
-    /// How many there were.
+    pub(super) turn_start: Instant,
+    /// The number of the current turn, counted from the engine's start.
     pub(super) turns: u64,
     pub(super) next_tick: Instant,
     pub(super) ticks: usize,
@@ -211,29 +212,29 @@ pub(super) struct Engine<B> {
     pub(super) sequence: u64,
     pub(super) drain: Option<Drain>,
     pub(super) pace: Pace,
-    /// Closed in this turn; their sockets are told when the frames are sent.
+    /// Closed in this turn; their sockets are shut down for writing after the frames are sent.
     pub(super) closed_now: Vec<ConnId>,
-    /// Until then connections are dropped as soon as they come: the shard panicked too often.
+    /// Until then new connections are dropped, because the shard panicked too often.
     pub(super) paused_until: Option<Instant>,
-    /// The backhaul has lost what this shard asked of it.
-    pub(super) lost: bool,
+    /// The backhaul lost the subscriptions and requests of this shard.
+    pub(super) backhaul_lost: bool,
 }
 
-/// The end, by and by.
+/// A drain: connections are closed evenly between `from` and `until`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
     pub(super) from: Millis,
     pub(super) until: Millis,
-    /// Open connections when it began.
+    /// Open connections at `from`.
     pub(super) open: usize,
 }
 
-impl<B: Brain> Engine<B> {
-    pub(super) fn new(base: Base, brain: B) -> Self {
+impl<L: SessionLogic> Engine<L> {
+    pub(super) fn new(base: Base, logic: L) -> Self {
         let Base {
             poll,
             bell,
-            down,
+            messages,
             spec,
             listener,
             now: wall,
@@ -253,18 +254,18 @@ impl<B: Brain> Engine<B> {
                 conns: Slab::new(),
                 outbox: Default::default(),
                 sender,
-                held: Default::default(),
+                deferred: Default::default(),
                 short: Vec::new(),
-                doomed: Vec::new(),
+                to_remove: Vec::new(),
                 bounds: spec.queue,
                 queue_bytes: 0,
                 metrics: Arc::clone(&spec.metrics),
             },
             poll,
             bell,
-            down,
+            messages,
             spec,
-            brain,
+            logic,
             listener,
             topics: Topics::default(),
             blobs: HashMap::new(),
@@ -275,18 +276,18 @@ impl<B: Brain> Engine<B> {
             buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
             plain: Vec::new(),
             read_again: Vec::new(),
-            // What came before now rings no more.
+            // The bell does not ring again for connections and messages that came before, so both are looked for once.
             accept_again: true,
             accept_later: false,
-            down_again: true,
+            more_messages: true,
             slots: 0,
             openings: VecDeque::new(),
             closings: VecDeque::new(),
-            up_waiting: VecDeque::new(),
+            pending: VecDeque::new(),
             wake_at: None,
             now: wall,
             began: now,
-            turn: now,
+            turn_start: now,
             turns: 0,
             next_tick: now,
             ticks: 0,
@@ -295,15 +296,15 @@ impl<B: Brain> Engine<B> {
             pace: Pace::new(turn_max, now),
             closed_now: Vec::new(),
             paused_until: None,
-            lost: false,
+            backhaul_lost: false,
         };
         engine.bell.heard();
-        engine.see_off(leaving);
+        engine.close_leaving(leaving);
         engine
     }
 
-    /// Runs until it is drained or has lost what it stands on.
-    pub(super) fn run(&mut self) -> Result<End, StartError> {
+    /// Runs until the shard is drained or the backhaul lost its subscriptions and requests.
+    pub(super) fn run(&mut self) -> Result<StopReason, StartError> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.look_at_clock();
         while !self.is_drained() {
@@ -314,7 +315,7 @@ impl<B: Brain> Engine<B> {
                 Err(error) => return Err(error.into()),
             }
             self.look_at_clock();
-            self.read_more();
+            self.read_remaining();
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept_again = true,
@@ -334,52 +335,53 @@ impl<B: Brain> Engine<B> {
                 self.accept();
             }
             let mut worked = !events.is_empty();
-            self.down_again = true;
-            for _ in 0..DOWN_MAX {
-                match self.down.try_recv() {
+            self.more_messages = true;
+            for _ in 0..MESSAGES_MAX {
+                match self.messages.try_recv() {
                     Ok(message) => {
                         worked = true;
-                        self.told(message);
+                        self.handle_message(message);
                     }
                     Err(_) => {
-                        self.down_again = false;
+                        self.more_messages = false;
                         break;
                     }
                 }
             }
-            if self.lost {
-                return Ok(End::Lost);
+            if self.backhaul_lost {
+                return Ok(StopReason::BackhaulLost);
             }
             self.timers();
-            self.pace.count(self.turn, self.inputs.len());
+            self.pace.count(self.turn_start, self.inputs.len());
             self.turns += 1;
-            self.wire.release_due(self.turns);
+            self.wire.send_due(self.turns);
             self.decide();
             self.flush();
-            self.send_up();
+            self.send_pending();
             if worked {
-                self.rest();
+                self.wait_for_batch();
             }
         }
-        Ok(End::Drained)
+        Ok(StopReason::Drained)
     }
 
-    /// Lets more come together when the shard is busy and nothing of this turn is left.
-    fn rest(&mut self) {
-        let turn = self.pace.turn();
+    /// Sleeps until the turn has its minimum length, up to `turn_ms_max`, so that inputs that arrive meanwhile are handled
+    /// as one batch. Returns at once when the shard is not busy or has work left.
+    fn wait_for_batch(&mut self) {
+        let turn = self.pace.turn_min();
         if turn.is_zero() || self.timeout().is_zero() {
             return;
         }
-        let rest = turn.saturating_sub(self.turn.elapsed());
-        if !rest.is_zero() {
+        let pause = turn.saturating_sub(self.turn_start.elapsed());
+        if !pause.is_zero() {
             self.bell.rest();
-            std::thread::sleep(rest);
+            std::thread::sleep(pause);
             self.bell.heard();
-            self.down_again = true;
+            self.more_messages = true;
         }
     }
 
-    /// Hands the turn's inputs to the logic and carries out what it says.
+    /// Passes the turn's inputs to the logic and applies its outputs.
     fn decide(&mut self) {
         if self.inputs.is_empty() {
             return;
@@ -388,14 +390,14 @@ impl<B: Brain> Engine<B> {
         let began = Instant::now();
         let mut inputs = std::mem::take(&mut self.inputs);
         let mut outputs = std::mem::take(&mut self.outputs);
-        let verdict = self.brain.handle(self.now, &mut inputs, &mut outputs);
+        let verdict = self.logic.handle(self.now, &mut inputs, &mut outputs);
         let metrics = &self.spec.metrics;
         metrics
             .handle_us
             .observe(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
         metrics.handle_inputs.observe(count);
         inputs.clear();
-        // What carrying out brings about is an input of the next turn.
+        // Inputs that the outputs cause are handled in the next turn.
         self.inputs = inputs;
         match verdict {
             Verdict::Fine => {}
@@ -409,16 +411,16 @@ impl<B: Brain> Engine<B> {
             Verdict::Reset => self.reset(),
         }
         for output in outputs.drain(..) {
-            self.carry_out(output);
+            self.apply(output);
         }
         self.outputs = outputs;
         self.flush();
-        self.brain.settle();
+        self.logic.settle();
     }
 
-    /// Takes the time for this turn; the wall clock never goes back.
+    /// Reads the clocks for this turn; `now` never goes back.
     fn look_at_clock(&mut self) {
-        self.turn = Instant::now();
+        self.turn_start = Instant::now();
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| {
@@ -427,33 +429,33 @@ impl<B: Brain> Engine<B> {
         self.now = self.now.max(Millis(wall));
     }
 
-    /// Seconds since the shard began.
+    /// Seconds since the engine started.
     pub(super) fn second(&self) -> u32 {
-        u32::try_from(self.turn.duration_since(self.began).as_secs()).unwrap_or(u32::MAX)
+        u32::try_from(self.turn_start.duration_since(self.began).as_secs()).unwrap_or(u32::MAX)
     }
 
-    /// How long the shard may sleep.
+    /// How long the next poll may wait for events.
     fn timeout(&self) -> Duration {
         if !self.inputs.is_empty()
             || !self.read_again.is_empty()
             || self.accept_again
-            || self.down_again
+            || self.more_messages
         {
             return Duration::ZERO;
         }
-        let mut until = self.next_tick.saturating_duration_since(self.turn);
+        let mut until = self.next_tick.saturating_duration_since(self.turn_start);
         for list in [&self.openings, &self.closings] {
             if let Some((at, _)) = list.front() {
-                until = until.min(at.saturating_duration_since(self.turn));
+                until = until.min(at.saturating_duration_since(self.turn_start));
             }
         }
         if let Some(at) = self.wake_at {
             until = until.min(Duration::from_millis(at.since(self.now)));
         }
-        if self.drain.is_some() || !self.up_waiting.is_empty() {
+        if self.drain.is_some() || !self.pending.is_empty() {
             until = until.min(Duration::from_millis(50));
         }
-        if !self.wire.held.is_empty() {
+        if !self.wire.deferred.is_empty() {
             until = until.min(self.spec.turn_max);
         }
         until

@@ -1,4 +1,4 @@
-//! From frames to sockets: the turn's batch, and the queues of those that do not take it.
+//! Writes frames to sockets: the turn's batch, and the queue of each socket that did not accept all its bytes.
 
 use std::io::{self, IoSlice, Write};
 use std::os::fd::AsFd;
@@ -7,37 +7,37 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::brain::Brain;
-use super::conn::{Conn, ConnId, DEFLATE, HELD, IN_BATCH, Phase, WRITE_LATER};
+use super::conn::{Conn, ConnId, DEFERRED, DEFLATE, IN_BATCH, Phase, WRITE_LATER};
+use super::deferred::DeferredFrames;
 use super::engine::Engine;
-use super::held::HeldFrames;
-use super::lives::guard;
+use super::logic::SessionLogic;
 use super::outbox::{FrameRef, Job, Outbox};
 use super::queue::{Piece, Queue, QueueBounds};
+use super::restart::guard;
 use super::send::{BatchSend, Short};
 use crate::metrics::ShardMetrics;
 
-/// Pieces written with one call from a queue.
+/// Pieces of a queue that are written with one system call.
 const PIECES_MAX: usize = 32;
 
-/// Why a connection is to end as soon as nobody is looking at the lists it is in.
+/// Why a connection is removed after the flush; during it lists still refer to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doom {
-    /// Its socket is broken.
+pub(super) enum RemoveReason {
+    /// Its socket or TLS session failed.
     Broken,
     /// Its queue is full.
     Lagged,
 }
 
-/// The connections and what is on its way to them.
+/// The connections and the frames to be sent to them.
 pub(super) struct Wire {
     pub(super) conns: Slab<Conn>,
     pub(super) outbox: Outbox,
     pub(super) sender: Box<dyn BatchSend>,
-    /// What waits for what else its connection gets.
-    pub(super) held: HeldFrames,
+    /// Frames that wait to be sent together with a later one of the same connection.
+    pub(super) deferred: DeferredFrames,
     pub(super) short: Vec<Short>,
-    pub(super) doomed: Vec<(ConnId, Doom)>,
+    pub(super) to_remove: Vec<(ConnId, RemoveReason)>,
     pub(super) bounds: QueueBounds,
     /// Bytes in all queues.
     pub(super) queue_bytes: usize,
@@ -45,34 +45,34 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// A connection by its number, unless it is gone.
+    /// The connection with this id, unless it was removed.
     pub(super) fn find(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.conns.get_mut(id.slot()).filter(|conn| conn.id == id)
     }
 
-    /// Gives a frame of this turn to a connection: into the batch when nothing waits, behind the frame that it has
-    /// there already; else into the queue.
+    /// Adds a frame of this turn for a connection: to the batch, joined with the frame that the connection has there
+    /// already, or to its queue when it has one or the joined frame would be too long.
     pub(super) fn push(&mut self, slot: usize, frame: FrameRef) {
         self.count(frame, 1);
-        self.put(slot, frame);
+        self.push_counted(slot, frame);
     }
 
-    /// Counts a frame for so many connections.
+    /// Counts a frame for this many connections.
     pub(super) fn count(&self, frame: FrameRef, connections: usize) {
         let bytes = self.outbox.bytes(frame).len() * connections;
         self.metrics.frames_out.add(connections as u64);
         self.metrics.bytes_out.add(bytes as u64);
     }
 
-    /// [`Wire::push`] of a frame that is counted already.
-    pub(super) fn put(&mut self, slot: usize, frame: FrameRef) {
+    /// As [`Wire::push`], for a frame that is counted already.
+    pub(super) fn push_counted(&mut self, slot: usize, frame: FrameRef) {
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };
-        let frame = match take_held(conn, slot, &mut self.held) {
+        let frame = match remove_deferred(conn, slot, &mut self.deferred) {
             None => frame,
-            Some(held) => self.outbox.build_from(frame, |bytes, into| {
-                into.extend_from_slice(&held);
+            Some(deferred) => self.outbox.build_from(frame, |bytes, into| {
+                into.extend_from_slice(&deferred);
                 into.extend_from_slice(bytes);
             }),
         };
@@ -88,7 +88,7 @@ impl Wire {
                         sealed = matches!(done, Ok(Ok(())));
                     });
                     if !sealed {
-                        self.doomed.push((conn.id, Doom::Broken));
+                        self.to_remove.push((conn.id, RemoveReason::Broken));
                         return;
                     }
                     frame
@@ -113,20 +113,20 @@ impl Wire {
         }
     }
 
-    /// Whether a frame may wait: it has to be the first that does.
-    pub(super) fn can_hold(&self, slot: usize) -> bool {
+    /// Whether a frame of this connection can be deferred: there is room and it has no deferred frame yet.
+    pub(super) fn can_defer(&self, slot: usize) -> bool {
         let conn = self.conns.get(slot);
-        self.held.has_room() && conn.is_some_and(|conn| !conn.flags.has(HELD))
+        self.deferred.has_room() && conn.is_some_and(|conn| !conn.flags.has(DEFERRED))
     }
 
-    /// Lets a frame wait for what else this connection gets in this turn or the next ones.
-    pub(super) fn hold(&mut self, slot: usize, turn: u64, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Defers a frame: it is sent before the next frame of this connection, or after a few turns.
+    pub(super) fn defer(&mut self, slot: usize, turn: u64, write: impl FnOnce(&mut Vec<u8>)) {
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };
-        conn.flags.set(HELD);
+        conn.flags.set(DEFERRED);
         let metrics = &self.metrics;
-        self.held.add(slot, turn, |into| {
+        self.deferred.add(slot, turn, |into| {
             write(into);
             metrics.sends_held.add(1);
             metrics.frames_out.add(1);
@@ -134,23 +134,25 @@ impl Wire {
         });
     }
 
-    /// What waits for this connection goes now.
-    pub(super) fn release(&mut self, slot: usize) {
+    /// Adds the deferred frame of this connection to the batch.
+    pub(super) fn send_deferred(&mut self, slot: usize) {
         let conn = self.conns.get_mut(slot);
-        if let Some(held) = conn.and_then(|conn| take_held(conn, slot, &mut self.held)) {
-            let frame = self.outbox.build(|into| into.extend_from_slice(&held));
-            self.put(slot, frame);
+        if let Some(deferred) =
+            conn.and_then(|conn| remove_deferred(conn, slot, &mut self.deferred))
+        {
+            let frame = self.outbox.build(|into| into.extend_from_slice(&deferred));
+            self.push_counted(slot, frame);
         }
     }
 
-    /// What has waited for long enough goes now.
-    pub(super) fn release_due(&mut self, turn: u64) {
-        while let Some(slot) = self.held.due(turn) {
-            self.release(slot);
+    /// Adds the deferred frames that are due in this turn to the batch.
+    pub(super) fn send_due(&mut self, turn: u64) {
+        while let Some(slot) = self.deferred.due(turn) {
+            self.send_deferred(slot);
         }
     }
 
-    /// Puts a frame behind what waits; `beyond` the bounds for a close frame.
+    /// Appends a frame to the connection's queue; with `beyond` even past the bounds, for a close frame.
     pub(super) fn enqueue(&mut self, slot: usize, data: Rc<[u8]>, beyond: bool) {
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
@@ -161,23 +163,23 @@ impl Wire {
             queue.append(data);
         } else if queue.push(data, self.bounds).is_err() {
             if conn.phase == Phase::Open {
-                self.doomed.push((conn.id, Doom::Lagged));
+                self.to_remove.push((conn.id, RemoveReason::Lagged));
             }
             return;
         }
         self.queue_bytes += queue.bytes() - before;
         if !queue.blocked && !conn.flags.has(WRITE_LATER) {
             conn.flags.set(WRITE_LATER);
-            self.outbox.later.push(slot as u32);
+            self.outbox.to_write.push(slot as u32);
         }
     }
 
-    /// Sends what the turn has brought together.
+    /// Sends the batch, then writes the queues that have new frames.
     pub(super) fn flush(&mut self) {
         if !self.outbox.jobs.is_empty() {
             self.send_jobs();
         }
-        for slot in std::mem::take(&mut self.outbox.later) {
+        for slot in std::mem::take(&mut self.outbox.to_write) {
             if let Some(conn) = self.conns.get_mut(slot as usize) {
                 conn.flags.clear(WRITE_LATER);
                 self.write_queue(slot as usize);
@@ -197,7 +199,7 @@ impl Wire {
         } = self;
         metrics.send_batch.observe(outbox.jobs.len() as u64);
         short.clear();
-        // A connection cannot leave the slab while it is in the batch: see `Engine::remove`.
+        // A connection stays in the slab while it is in the batch: see `Engine::remove`.
         sender.send(
             &mut outbox.jobs.iter().filter_map(|job| {
                 let conn = conns.get(job.slot as usize)?;
@@ -211,12 +213,12 @@ impl Wire {
             }
         }
         for Short { index, sent } in std::mem::take(&mut self.short) {
-            self.took_less(index, sent);
+            self.queue_short(index, sent);
         }
     }
 
-    /// A socket did not take its whole frame.
-    fn took_less(&mut self, index: usize, sent: io::Result<usize>) {
+    /// Queues the remaining bytes of a frame that the socket did not accept completely.
+    fn queue_short(&mut self, index: usize, sent: io::Result<usize>) {
         let Some(Job { slot, frame }) = self.outbox.jobs.get(index).copied() else {
             return;
         };
@@ -230,21 +232,21 @@ impl Wire {
                 let sealed = conn.tls.is_some();
                 let queue = conn.queue.get_or_insert_default();
                 let before = queue.bytes();
-                queue.put_back(Piece { data, sent, sealed });
+                queue.push_front(Piece { data, sent, sealed });
                 queue.blocked = true;
                 self.queue_bytes += queue.bytes() - before;
             }
-            Err(_) => self.doomed.push((conn.id, Doom::Broken)),
+            Err(_) => self.to_remove.push((conn.id, RemoveReason::Broken)),
         }
     }
 
-    /// Writes a queue until it is empty or the socket takes no more.
+    /// Writes a queue until it is empty or the socket accepts no more bytes.
     pub(super) fn write_queue(&mut self, slot: usize) {
         let Some(conn) = self.conns.get_mut(slot) else {
             return;
         };
         if conn.flags.has(IN_BATCH) {
-            // The batch goes first.
+            // The batch must be sent first.
             return;
         }
         let Some(mut queue) = conn.queue.take() else {
@@ -258,14 +260,14 @@ impl Wire {
         }
         self.queue_bytes = (self.queue_bytes + after).saturating_sub(before);
         if written.is_err() {
-            self.doomed.push((conn.id, Doom::Broken));
+            self.to_remove.push((conn.id, RemoveReason::Broken));
         }
     }
 
-    /// Takes a connection out of the slab; what it had queued is gone.
-    pub(super) fn take_out(&mut self, slot: usize) -> Option<Conn> {
+    /// Removes a connection from the slab; its queued and deferred frames are dropped from the counts.
+    pub(super) fn remove(&mut self, slot: usize) -> Option<Conn> {
         let mut conn = self.conns.try_remove(slot)?;
-        take_held(&mut conn, slot, &mut self.held);
+        remove_deferred(&mut conn, slot, &mut self.deferred);
         let queued = conn.queue.as_ref().map_or(0, |queue| queue.bytes());
         self.queue_bytes = self.queue_bytes.saturating_sub(queued);
         Some(conn)
@@ -279,13 +281,13 @@ impl Wire {
     }
 }
 
-/// Takes what waits for a connection; most have nothing, which their flag says.
-fn take_held(conn: &mut Conn, slot: usize, held: &mut HeldFrames) -> Option<Vec<u8>> {
-    if !conn.flags.has(HELD) {
+/// Removes the deferred frame of a connection. Its flag tells, without a search, that most have none.
+fn remove_deferred(conn: &mut Conn, slot: usize, deferred: &mut DeferredFrames) -> Option<Vec<u8>> {
+    if !conn.flags.has(DEFERRED) {
         return None;
     }
-    conn.flags.clear(HELD);
-    held.take(slot)
+    conn.flags.clear(DEFERRED);
+    deferred.remove(slot)
 }
 
 fn write_all(conn: &mut Conn, queue: &mut Queue, metrics: &ShardMetrics) -> io::Result<()> {
@@ -295,24 +297,24 @@ fn write_all(conn: &mut Conn, queue: &mut Queue, metrics: &ShardMetrics) -> io::
             && queue.front().is_some_and(|piece| !piece.sealed)
             && let Some(piece) = queue.pop()
         {
-            // Sealed only now: a record once sealed must be sent, or the peer's count of records is wrong.
+            // Sealed only now: once sealed, a record must be sent, or the peer's record sequence does not match.
             let mut record = Vec::new();
             guard(metrics, || session.seal(&piece.data, &mut record))
                 .map_err(|()| io::ErrorKind::Other)?
                 .map_err(io::Error::other)?;
-            queue.put_back(Piece {
+            queue.push_front(Piece {
                 data: Rc::from(record),
                 sent: 0,
                 sealed: true,
             });
         }
-        let whole = conn.tls.is_none();
+        let several = conn.tls.is_none();
         let mut slices = [IoSlice::new(&[]); PIECES_MAX];
         let mut count = 0;
         for (slice, piece) in
             slices
                 .iter_mut()
-                .zip(queue.pieces().take(if whole { PIECES_MAX } else { 1 }))
+                .zip(queue.pieces().take(if several { PIECES_MAX } else { 1 }))
         {
             *slice = IoSlice::new(&piece.data[piece.sent..]);
             count += 1;
@@ -331,22 +333,22 @@ fn write_all(conn: &mut Conn, queue: &mut Queue, metrics: &ShardMetrics) -> io::
     Ok(())
 }
 
-impl<B: Brain> Engine<B> {
-    /// Sends the turn's frames and ends the connections that did not survive it.
+impl<L: SessionLogic> Engine<L> {
+    /// Sends the turn's frames and removes the connections that failed meanwhile.
     pub(super) fn flush(&mut self) {
-        while !self.wire.outbox.is_empty() || !self.wire.doomed.is_empty() {
+        while !self.wire.outbox.is_empty() || !self.wire.to_remove.is_empty() {
             self.wire.flush();
-            for (id, doom) in std::mem::take(&mut self.wire.doomed) {
-                match doom {
-                    Doom::Broken => self.remove(id),
-                    Doom::Lagged => self.lagged(id),
+            for (id, reason) in std::mem::take(&mut self.wire.to_remove) {
+                match reason {
+                    RemoveReason::Broken => self.remove(id),
+                    RemoveReason::Lagged => self.close_lagging(id),
                 }
             }
         }
         self.finish_closings();
     }
 
-    /// A socket takes bytes again.
+    /// Writes the queue of a socket that accepts bytes again.
     pub(super) fn writable(&mut self, slot: usize) {
         let Some(conn) = self.wire.conns.get_mut(slot) else {
             return;
@@ -357,7 +359,7 @@ impl<B: Brain> Engine<B> {
         let (id, closing) = (conn.id, conn.phase == Phase::Closing);
         self.wire.write_queue(slot);
         if closing {
-            self.wire_closing(id);
+            self.shut_down_write(id);
         }
     }
 }

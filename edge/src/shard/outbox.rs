@@ -1,45 +1,45 @@
-//! The frames of a turn: each built once in one arena that the next turn uses again, and who is to get which.
+//! The frames of a turn, each built once in an arena that the next turn reuses, and the socket that each is sent to.
 
 use std::ops::Range;
 use std::rc::Rc;
 
-/// Bytes of the arena that are kept for the next turn.
+/// Capacity of the arena in bytes that is kept for the next turn.
 const ARENA_BYTES_KEPT: usize = 1 << 20;
-/// Jobs from which a turn is sent before it is over.
+/// Jobs at which the batch is sent before the turn ends.
 pub(crate) const JOBS_MAX: usize = 8_192;
-/// Bytes of frames from which a turn is sent before it is over.
+/// Bytes of frames at which the batch is sent before the turn ends.
 const ARENA_BYTES_MAX: usize = 8 << 20;
 
-/// Frames of a turn for one connection go out as one up to so many bytes; beyond, a copy costs more than a send.
+/// Frames of a turn for one connection are joined up to this many bytes; beyond, the copy costs more than a send.
 const JOINED_BYTES_MAX: usize = 16 << 10;
 
-/// A frame of this turn, by number.
+/// The index of a frame of this turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameRef(u32);
 
 #[derive(Debug)]
 struct Built {
     bytes: Range<usize>,
-    /// Made when the first socket does not take it.
+    /// A copy that outlives the turn, made when the first socket does not accept the whole frame.
     shared: Option<Rc<[u8]>>,
 }
 
-/// One frame for one socket.
+/// One frame to be sent to one connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Job {
     pub(crate) slot: u32,
     pub(crate) frame: FrameRef,
 }
 
-/// The frames of a turn.
+/// The frames of a turn and the jobs that send them.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     arena: Vec<u8>,
-    aside: Vec<u8>,
+    scratch: Vec<u8>,
     frames: Vec<Built>,
     pub(crate) jobs: Vec<Job>,
-    /// Connections whose queue is to be written after the jobs.
-    pub(crate) later: Vec<u32>,
+    /// Slots whose queue is to be written after the jobs.
+    pub(crate) to_write: Vec<u32>,
 }
 
 impl Outbox {
@@ -55,26 +55,27 @@ impl Outbox {
         FrameRef(u32::try_from(self.frames.len() - 1).unwrap_or(u32::MAX))
     }
 
-    /// Builds a frame out of another one's bytes.
+    /// Builds a frame from another one's bytes.
     pub(crate) fn build_from(
         &mut self,
         frame: FrameRef,
         write: impl FnOnce(&[u8], &mut Vec<u8>),
     ) -> FrameRef {
-        self.build_aside(|outbox, into| write(outbox.bytes(frame), into))
+        self.build_in_scratch(|outbox, into| write(outbox.bytes(frame), into))
     }
 
-    /// Builds a frame out of what is in the arena. It moves when it grows, so the new frame is written aside first.
-    fn build_aside(&mut self, write: impl FnOnce(&Self, &mut Vec<u8>)) -> FrameRef {
-        let mut aside = std::mem::take(&mut self.aside);
-        aside.clear();
-        write(self, &mut aside);
-        let built = self.build(|into| into.extend_from_slice(&aside));
-        self.aside = aside;
+    /// Builds a frame from frames in the arena. The arena may move when it grows, so the new frame is written into a scratch
+    /// buffer first.
+    fn build_in_scratch(&mut self, write: impl FnOnce(&Self, &mut Vec<u8>)) -> FrameRef {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        write(self, &mut scratch);
+        let built = self.build(|into| into.extend_from_slice(&scratch));
+        self.scratch = scratch;
         built
     }
 
-    /// Whether a job's frame and another one are short enough to go out as one.
+    /// Whether a job's frame and another one are short enough to be joined.
     pub(crate) fn can_join(&self, job: usize, frame: FrameRef) -> bool {
         let first = self
             .jobs
@@ -83,12 +84,12 @@ impl Outbox {
         first + self.bytes(frame).len() <= JOINED_BYTES_MAX
     }
 
-    /// Puts a frame behind a job's own: one send for both.
+    /// Appends a frame to a job's frame, so that one send has both.
     pub(crate) fn join(&mut self, job: usize, frame: FrameRef) {
         let Some(first) = self.jobs.get(job).map(|job| job.frame) else {
             return;
         };
-        let both = self.build_aside(|outbox, into| {
+        let both = self.build_in_scratch(|outbox, into| {
             into.extend_from_slice(outbox.bytes(first));
             into.extend_from_slice(outbox.bytes(frame));
         });
@@ -105,7 +106,7 @@ impl Outbox {
             .unwrap_or_default()
     }
 
-    /// A frame that outlives the turn, the same one for all that ask.
+    /// A copy of a frame that outlives the turn; made once and shared.
     pub(crate) fn share(&mut self, frame: FrameRef) -> Rc<[u8]> {
         let Some(built) = self.frames.get_mut(frame.0 as usize) else {
             return Rc::from([]);
@@ -114,21 +115,21 @@ impl Outbox {
         Rc::clone(built.shared.get_or_insert_with(|| Rc::from(bytes)))
     }
 
-    /// So much has come together that it should be sent.
+    /// Whether the batch must be sent before the turn ends.
     pub(crate) fn is_full(&self) -> bool {
         self.jobs.len() >= JOBS_MAX || self.arena.len() >= ARENA_BYTES_MAX
     }
 
-    /// No frame has been built since the last was sent.
-    pub(crate) fn is_fresh(&self) -> bool {
+    /// Whether no frame was built since the last batch was sent.
+    pub(crate) fn has_no_frames(&self) -> bool {
         self.frames.is_empty()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.later.is_empty()
+        self.jobs.is_empty() && self.to_write.is_empty()
     }
 
-    /// All is sent or queued.
+    /// Drops all frames and jobs, after they are sent or queued.
     pub(crate) fn clear(&mut self) {
         self.frames.clear();
         self.jobs.clear();
@@ -136,8 +137,8 @@ impl Outbox {
         if self.arena.capacity() > ARENA_BYTES_KEPT {
             self.arena.shrink_to(ARENA_BYTES_KEPT);
         }
-        if self.aside.capacity() > ARENA_BYTES_KEPT {
-            self.aside = Vec::new();
+        if self.scratch.capacity() > ARENA_BYTES_KEPT {
+            self.scratch = Vec::new();
         }
     }
 }

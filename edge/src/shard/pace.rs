@@ -1,23 +1,23 @@
-//! How long a busy shard rests between turns, so that what comes meanwhile is done in one go: one wait, one call of
-//! the logic, one batch of sends for many messages instead of one of each for every message.
+//! The minimum length of a turn, by the load. A busy shard waits so that inputs that arrive meanwhile are handled as one
+//! batch: one poll, one call of the logic and one batch of sends for many messages instead of one of each per message.
 
 use std::time::{Duration, Instant};
 
-/// Inputs a second up to which each is taken as soon as it is there; a comment has three.
+/// Inputs per second up to which a shard never waits; a comment makes three inputs.
 const QUIET_PER_S: u64 = 750;
-/// Inputs a second from which a turn has its full length.
+/// Inputs per second from which a turn has its full minimum length.
 const BUSY_PER_S: u64 = 2_000;
-/// How often the rate is looked at.
+/// The time over which the rate is measured.
 const WINDOW: Duration = Duration::from_millis(50);
 
-/// The rhythm of a shard.
+/// Measures the inputs per second of a shard.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// What a turn of a busy shard lasts at least.
+    /// The minimum length of a turn under full load.
     turn_max: Duration,
     since: Instant,
     inputs: u64,
-    /// Inputs a second, smoothed.
+    /// Inputs per second, smoothed.
     per_s: u64,
 }
 
@@ -31,7 +31,7 @@ impl Pace {
         }
     }
 
-    /// A turn that began at `turn` had so many inputs.
+    /// Counts the inputs of the turn that started at `turn`.
     pub(super) fn count(&mut self, turn: Instant, inputs: usize) {
         self.inputs += inputs as u64;
         let passed = turn.duration_since(self.since);
@@ -45,13 +45,13 @@ impl Pace {
         self.inputs = 0;
     }
 
-    /// Turns last so long now that what one brings can wait for the next.
+    /// Whether turns have at least a quarter of their full length now, so that receipts may be deferred.
     pub(super) fn is_busy(&self) -> bool {
-        self.turn() * 4 >= self.turn_max && !self.turn_max.is_zero()
+        self.turn_min() * 4 >= self.turn_max && !self.turn_max.is_zero()
     }
 
-    /// What a turn lasts at least, now.
-    pub(super) fn turn(&self) -> Duration {
+    /// The minimum length of a turn now: zero when quiet, `turn_max` when busy, linear between.
+    pub(super) fn turn_min(&self) -> Duration {
         let over = self.per_s.clamp(QUIET_PER_S, BUSY_PER_S) - QUIET_PER_S;
         let micros = u64::try_from(self.turn_max.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(micros.saturating_mul(over) / (BUSY_PER_S - QUIET_PER_S))
@@ -72,9 +72,9 @@ mod tests {
                 at += Duration::from_millis(1);
                 pace.count(at, per_s / 1_000);
             }
-            pace.turn()
+            pace.turn_min()
         };
-        // A quiet second is one input each fourth millisecond; whole milliseconds are what the test can say.
+        // The test counts inputs per millisecond, so 1,000 per second is the lowest rate above zero.
         assert_eq!(run(0), Duration::ZERO);
         let between = run(1_000);
         assert!(between > Duration::from_millis(1) && between < Duration::from_millis(2));

@@ -1,9 +1,9 @@
-//! What a slow reader's socket has not taken yet: bounded in bytes and frames, in order, nothing skipped.
+//! Frames that a slow reader's socket has not accepted yet: bounded in bytes and frames, in order, none skipped.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// How much a viewer's queue may hold; one more frame and the viewer is too slow.
+/// Bounds of a viewer's queue; a viewer whose queue would pass one is closed with 4408.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueBounds {
     /// Bytes.
@@ -12,31 +12,31 @@ pub struct QueueBounds {
     pub frames_max: usize,
 }
 
-/// A frame, shared by all that still have to get it.
+/// A frame in a queue; its bytes are shared by all queues that hold it.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
     pub(crate) data: Rc<[u8]>,
-    /// Bytes of it that the socket has taken.
+    /// Bytes of it that the socket has accepted.
     pub(crate) sent: usize,
-    /// It is a TLS record already; otherwise, over TLS, it is sealed when its turn comes.
+    /// It is a TLS record already; otherwise, over TLS, it is sealed just before it is written.
     pub(crate) sealed: bool,
 }
 
-/// The queue is full.
+/// The frame does not fit into the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overflow;
 
-/// A viewer's queue. It exists only while something is in it.
+/// A viewer's queue. It exists only while it holds a frame.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     pieces: VecDeque<Piece>,
     bytes: usize,
-    /// The socket said that it takes no more; its writability will be an event.
+    /// The socket accepts no bytes now; the reactor reports when it does again.
     pub(crate) blocked: bool,
 }
 
 impl Queue {
-    /// Puts a frame at the end.
+    /// Appends a frame if it fits the bounds; an empty queue accepts a frame of any length.
     pub(crate) fn push(&mut self, data: Rc<[u8]>, bounds: QueueBounds) -> Result<(), Overflow> {
         if self.bytes + data.len() > bounds.bytes_max && !self.pieces.is_empty()
             || self.pieces.len() >= bounds.frames_max
@@ -47,7 +47,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Puts a frame at the end whatever the bounds say: for a close frame.
+    /// Appends a frame without a check of the bounds, for a close frame.
     pub(crate) fn append(&mut self, data: Rc<[u8]>) {
         self.bytes += data.len();
         self.pieces.push_back(Piece {
@@ -57,8 +57,8 @@ impl Queue {
         });
     }
 
-    /// Puts the rest of what was being sent before all others.
-    pub(crate) fn put_back(&mut self, piece: Piece) {
+    /// Puts a partly sent or newly sealed frame at the front.
+    pub(crate) fn push_front(&mut self, piece: Piece) {
         self.bytes += piece.data.len() - piece.sent;
         self.pieces.push_front(piece);
     }
@@ -77,7 +77,7 @@ impl Queue {
         self.pieces.iter()
     }
 
-    /// The socket took this many bytes.
+    /// Removes this many bytes from the front, which the socket accepted.
     pub(crate) fn advance(&mut self, mut taken: usize) {
         self.bytes = self.bytes.saturating_sub(taken);
         while let Some(piece) = self.pieces.front_mut() {
@@ -91,8 +91,8 @@ impl Queue {
         }
     }
 
-    /// Throws away all but a frame that the peer has got a part of.
-    pub(crate) fn keep_begun(&mut self) {
+    /// Drops all frames except a first one that is partly sent or sealed.
+    pub(crate) fn keep_partly_sent(&mut self) {
         let begun = self
             .pieces
             .front()
@@ -146,12 +146,12 @@ mod tests {
         queue.append(Rc::from([4, 5]));
         queue.advance(1);
         assert_eq!(queue.bytes(), 4);
-        queue.keep_begun();
+        queue.keep_partly_sent();
         assert_eq!(queue.bytes(), 2);
         queue.advance(2);
         assert!(queue.is_empty());
         queue.append(Rc::from([1]));
-        queue.keep_begun();
+        queue.keep_partly_sent();
         assert!(queue.is_empty());
         assert_eq!(queue.bytes(), 0);
     }

@@ -1,5 +1,5 @@
-//! Sending many frames to many sockets: with one `io_uring` submit per 2,048 where the system allows it, else with a
-//! `send` each. The rest of the shard does not know which.
+//! Sends many frames to many sockets: with one `io_uring` submit per 2,048 frames where the system allows it, else with
+//! one `send` each. Callers do not depend on which.
 
 mod plain;
 #[cfg(target_os = "linux")]
@@ -14,18 +14,18 @@ pub use plain::Plain;
 #[cfg(target_os = "linux")]
 pub use uring::Uring;
 
-/// A send that did not take all of its bytes.
+/// A send that was not complete.
 #[derive(Debug)]
 pub struct Short {
-    /// Which of the batch, counted from 0.
+    /// The index in the batch, from 0.
     pub index: usize,
-    /// How many bytes the socket took, 0 when it takes none now; an error ends the connection.
+    /// Bytes that the socket accepted, 0 when it accepts none now; after an error the connection must be removed.
     pub sent: io::Result<usize>,
 }
 
-/// Sends batches. Every socket is non-blocking and occurs at most once in a batch.
+/// Sends batches of frames. Every socket must be non-blocking and occur at most once in a batch.
 pub trait BatchSend {
-    /// Sends all, and appends to `short` those that were not taken whole. Returns when all are done.
+    /// Sends the batch and appends to `short` the sends that were not complete. Returns when all sends are done.
     fn send<'a>(
         &mut self,
         batch: &mut dyn Iterator<Item = (BorrowedFd<'a>, &'a [u8])>,
@@ -40,14 +40,14 @@ pub trait BatchSend {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IoUring {
-    /// Where the system has it and allows it.
+    /// When the system supports and allows it.
     #[default]
     Auto,
     /// Never.
     Off,
 }
 
-/// Chooses for this thread, which must be the one that sends.
+/// Makes a sender for the calling thread, which must be the one that uses it.
 #[must_use]
 pub fn choose(wish: IoUring) -> Box<dyn BatchSend> {
     #[cfg(target_os = "linux")]

@@ -1,29 +1,29 @@
-//! What time brings: the session's own timer, handshakes that do not end, pings, silence, the drain.
+//! Timers: the session's own, opening and closing timeouts, heartbeats, idle connections, the drain.
 
 use std::time::Duration;
 
-use super::brain::Brain;
 use super::conn::Phase;
 use super::engine::Engine;
+use super::logic::SessionLogic;
 use crate::component::Input;
 use crate::ws::code;
 use crate::ws::frame::{self, Opcode};
 
-/// How often the slow things are looked at.
+/// Interval of the tick, which does all work that is not urgent.
 const TICK: Duration = Duration::from_secs(1);
-/// Seconds in which every connection gets one ping: each tick looks at this share of them.
+/// Seconds in which every connection gets one ping: each tick handles one part in this many of the connections.
 const PING_S: usize = 30;
-/// Seconds without a word or a pong after which a viewer is taken for gone.
+/// Seconds without received bytes after which a viewer is closed.
 const SILENT_S: u32 = 300;
 
-impl<B: Brain> Engine<B> {
-    /// Does what is due.
+impl<L: SessionLogic> Engine<L> {
+    /// Handles all timers that are due.
     pub(super) fn timers(&mut self) {
         if self.wake_at.is_some_and(|at| at <= self.now) {
             self.wake_at = None;
             self.inputs.push(Input::Timer);
         }
-        while let Some((_, id)) = self.openings.pop_front_if(|(at, _)| *at <= self.turn) {
+        while let Some((_, id)) = self.openings.pop_front_if(|(at, _)| *at <= self.turn_start) {
             if self
                 .wire
                 .find(id)
@@ -33,20 +33,23 @@ impl<B: Brain> Engine<B> {
                 self.remove(id);
             }
         }
-        while let Some((_, id)) = self.closings.pop_front_if(|(at, _)| *at <= self.turn) {
+        while let Some((_, id)) = self.closings.pop_front_if(|(at, _)| *at <= self.turn_start) {
             self.reset_connection(id);
         }
         if self.drain.is_some() {
-            self.go_on_draining();
+            self.continue_drain();
         }
-        if self.turn >= self.next_tick {
-            self.next_tick = self.turn + TICK;
+        if self.turn_start >= self.next_tick {
+            self.next_tick = self.turn_start + TICK;
             self.tick();
         }
     }
 
     fn tick(&mut self) {
-        if self.paused_until.is_some_and(|until| until <= self.turn) {
+        if self
+            .paused_until
+            .is_some_and(|until| until <= self.turn_start)
+        {
             self.resume();
         }
         if std::mem::take(&mut self.accept_later) {
@@ -56,21 +59,21 @@ impl<B: Brain> Engine<B> {
         let metrics = &self.spec.metrics;
         metrics.topics.set(self.topics.len() as u64);
         metrics.queue_bytes.set(self.wire.queue_bytes as u64);
-        let turn = u64::try_from(self.pace.turn().as_micros()).unwrap_or(u64::MAX);
+        let turn = u64::try_from(self.pace.turn_min().as_micros()).unwrap_or(u64::MAX);
         metrics.turn_us.set(turn);
         metrics
             .io_uring
             .set(u64::from(self.wire.sender.name() == "io_uring"));
-        let counted = self.brain.counted();
-        // A poisoned lock only means that a scrape ended in the middle; what is written is whole again.
+        let counted = self.logic.counted();
+        // A poisoned lock means that a scrape panicked; the value is replaced as a whole, so it is consistent.
         let mut logic = metrics
             .logic
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        *logic = (self.brain.stats(), counted);
+        *logic = (self.logic.stats(), counted);
     }
 
-    /// Looks at the next share of the connections: no timer per connection, no list that is kept in order.
+    /// Pings the next part of the connections and closes idle ones. Needs no timer per connection and no ordered list.
     fn heartbeats(&mut self) {
         self.ticks = (self.ticks + 1) % PING_S;
         let second = self.second();
@@ -86,7 +89,7 @@ impl<B: Brain> Engine<B> {
                 self.close(id, code::GOING_AWAY, "no sign of life");
                 continue;
             }
-            if self.wire.outbox.is_fresh() {
+            if self.wire.outbox.has_no_frames() {
                 ping = None;
             }
             let outbox = &mut self.wire.outbox;

@@ -1,4 +1,4 @@
-//! Who gets what: topics, their groups of equal frames, and member lists made for iteration.
+//! Topics and their members, in groups that get the same frame; the lists of members are made for iteration.
 
 use std::collections::HashMap;
 
@@ -6,16 +6,16 @@ use chorus_protocol::StreamId;
 
 use crate::component::{Audience, Encoding};
 
-/// A connection's place in a topic.
+/// A connection's membership in a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Membership {
     pub(crate) topic: u32,
-    /// Where in the group's list.
+    /// The index in the group's list.
     pub(crate) index: u32,
     pub(crate) group: u8,
 }
 
-/// Audience (viewers, moderators) × encoding × compression.
+/// Number of groups: audience (viewers, moderators) × encoding × compression.
 pub(crate) const GROUPS: usize = 8;
 
 /// The group of a member.
@@ -23,7 +23,7 @@ pub(crate) fn group(moderator: bool, msgpack: bool, deflate: bool) -> u8 {
     u8::from(moderator) << 2 | u8::from(msgpack) << 1 | u8::from(deflate)
 }
 
-/// The groups that a broadcast is for, for each way to compress.
+/// The groups that get a broadcast, with or without compression.
 pub(crate) fn groups(
     audience: Audience,
     encoding: Encoding,
@@ -43,27 +43,27 @@ pub(crate) fn groups(
 /// A topic of the session.
 #[derive(Debug)]
 pub(crate) struct Topic {
-    /// The stream it is, unless it is a user's.
+    /// The stream whose topic it is; `None` for the topic of a user.
     pub(crate) stream: Option<StreamId>,
     members: [Vec<u32>; GROUPS],
 }
 
 impl Topic {
-    /// The slots of a group.
+    /// The slots of a group's members.
     pub(crate) fn members(&self, group: u8) -> &[u32] {
         self.members
             .get(usize::from(group))
             .map_or(&[], Vec::as_slice)
     }
 
-    /// Adds a slot, says where it stands.
+    /// Adds a slot to a group; returns its index.
     pub(crate) fn add(&mut self, group: u8, slot: u32) -> u32 {
         let members = &mut self.members[usize::from(group) % GROUPS];
         members.push(slot);
         u32::try_from(members.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// Takes a member out; the slot that took its place, if one did, stands at `index` now.
+    /// Removes a member; returns the slot that was moved to `index`, if any.
     pub(crate) fn remove(&mut self, group: u8, index: u32) -> Option<u32> {
         let members = &mut self.members[usize::from(group) % GROUPS];
         let index = index as usize;
@@ -77,7 +77,7 @@ impl Topic {
         members.get(index).copied()
     }
 
-    /// All members.
+    /// The slots of all members.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
         self.members.iter().flatten().copied()
     }
@@ -91,7 +91,7 @@ pub(crate) struct Topics {
 }
 
 impl Topics {
-    /// Takes up a topic; the stream to subscribe to, where it is one.
+    /// Adds a topic; returns the stream to subscribe to, if it is a stream's topic.
     pub(crate) fn open(&mut self, handle: u32, name: &str) -> Option<StreamId> {
         let stream = name
             .strip_prefix("stream:")
@@ -109,7 +109,7 @@ impl Topics {
         stream
     }
 
-    /// Gives a topic up.
+    /// Removes a topic.
     pub(crate) fn close(&mut self, handle: u32) -> Option<Topic> {
         let topic = self.by_handle.remove(&handle)?;
         if let Some(stream) = &topic.stream
@@ -128,7 +128,7 @@ impl Topics {
         self.by_handle.get_mut(&handle)
     }
 
-    /// The session's handle for a stream.
+    /// The session's handle of a stream's topic.
     pub(crate) fn handle(&self, stream: &StreamId) -> Option<u32> {
         self.by_stream.get(stream).copied()
     }
@@ -137,7 +137,7 @@ impl Topics {
         self.by_handle.len()
     }
 
-    /// Forgets all; the streams that were subscribed to.
+    /// Removes all topics; returns the streams that were subscribed to.
     pub(crate) fn clear(&mut self) -> Vec<StreamId> {
         self.by_handle.clear();
         self.by_stream.drain().map(|(stream, _)| stream).collect()

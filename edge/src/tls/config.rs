@@ -1,4 +1,4 @@
-//! The server's certificate and how TLS is set up to stay small.
+//! The server's TLS configuration: its certificate, and settings that keep sessions small.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 
-/// Why there can be no TLS.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file that cannot be read as PEM.
@@ -18,15 +18,15 @@ pub enum TlsError {
         /// Why.
         error: rustls::pki_types::pem::Error,
     },
-    /// Certificate and key do not go together.
+    /// Certificate and key do not match.
     #[error("certificate and key: {0}")]
     Rustls(#[from] rustls::Error),
 }
 
-/// TLS 1.3 with this certificate chain and key, both PEM.
+/// Makes a configuration for TLS 1.3 with this certificate chain and key, both PEM files.
 ///
 /// # Errors
-/// When they cannot be read or do not go together.
+/// When they cannot be read or do not match.
 pub fn server_config(cert: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>, TlsError> {
     let pem = |path: &Path, error| TlsError::Pem {
         path: path.to_owned(),
@@ -42,7 +42,7 @@ pub fn server_config(cert: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig
     .with_protocol_versions(&[&rustls::version::TLS13])?
     .with_no_client_auth()
     .with_single_cert(chain, key)?;
-    // Viewers' connections last; resuming one saves little and its tickets and cache cost memory.
+    // No resumption: viewers' connections last long, so it would save little, and tickets and a cache cost memory.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

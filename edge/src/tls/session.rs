@@ -1,5 +1,5 @@
-//! One connection's TLS, as functions on bytes: the shard owns the sockets and the buffers, so an idle connection keeps
-//! its keys and nothing else.
+//! The TLS session of one connection, as functions on bytes. The shard owns sockets and buffers, so that an idle session
+//! holds its keys and no buffer.
 
 use std::sync::Arc;
 
@@ -9,46 +9,45 @@ use rustls::unbuffered::{
     WriteTraffic,
 };
 
-/// Bytes of records and of a handshake message that may wait for their end; a peer that sends more without ending one is
-/// dropped (metric `tls_failed`).
+/// Bytes of an incomplete record and handshake message; a peer that sends more is disconnected (metric `tls_failed`).
 const INCOMING_BYTES_MAX: usize = 34 << 10;
-/// What a record adds to its plaintext: header, content type and tag.
+/// Bytes that a record adds to its plaintext: header, content type and tag.
 const RECORD_OVERHEAD: usize = 5 + 1 + 16;
-/// Plaintext of a record at the most.
+/// Bytes of plaintext in one record, at most.
 const RECORD_BYTES_MAX: usize = 16 << 10;
-/// Room for a `close_notify`; it is asked for again when a key update waits before it.
+/// Bytes reserved for a `close_notify`; more are reserved when a pending key update precedes it.
 const ALERT_BYTES: usize = 64;
 
-/// How a connection stands after what was received.
+/// The state of a session after received bytes were handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The handshake goes on.
+    /// The handshake is not complete.
     Handshaking,
-    /// Data goes both ways.
+    /// Both sides can send data.
     Open,
-    /// The peer will send no more.
+    /// The peer sends no more data.
     PeerClosed,
 }
 
-/// A viewer's TLS connection.
+/// A viewer's TLS session.
 ///
-/// rustls keeps offsets into the bytes it has not told us to discard. So every call that may look at them gets all of
-/// them, from the first that is not discarded on: `receive` and `with_open` are the only ones. rustls' own buffered
-/// connection does the same, and keeps 4 KiB for it with every idle connection.
+/// rustls keeps offsets into the bytes that it has not told us to discard. So every call in which it may read gets all of
+/// these bytes, from the first undiscarded one on; only `receive` and `with_open` make such calls. The buffered connection
+/// of rustls does the same, but keeps 4 KiB for it in every idle connection.
 ///
-/// **Invariant**: `incoming` is what was received less what was discarded; once the peer has closed or something has
-/// failed it is empty, and rustls is not asked to read any more. Check: `fuzz/fuzz_targets/tls.rs`.
+/// **Invariant**: `incoming` has the bytes received and not discarded. After the peer closed or an error it is empty, and
+/// rustls reads no more bytes. Check: `fuzz/fuzz_targets/tls.rs`.
 pub struct Session {
     inner: UnbufferedServerConnection,
-    /// Received and not discarded: a part of a record, or records with a part of a handshake message. No allocation
-    /// while there is none.
+    /// Bytes received and not discarded: a part of a record, or records with a part of a handshake message. Not allocated
+    /// while empty.
     incoming: Vec<u8>,
     stage: Stage,
-    /// Our `close_notify` is said; nothing is sealed or read after it.
+    /// Our `close_notify` was written; nothing is sealed or read after it.
     ended: bool,
 }
 
-/// How far a session is.
+/// The stage of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Handshaking,
@@ -59,7 +58,7 @@ enum Stage {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Keys are nobody's business.
+        // Keys must not be printed.
         f.debug_struct("Session")
             .field("stage", &self.stage)
             .finish_non_exhaustive()
@@ -67,7 +66,7 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// Begins the server's side.
+    /// Starts the server's side of a session.
     ///
     /// # Errors
     /// When the configuration cannot be used.
@@ -80,11 +79,11 @@ impl Session {
         })
     }
 
-    /// Takes what the socket gave (`input` is scratch afterwards), appends what it says to `plain` and what is to be
-    /// sent in answer to `out`. After the peer's `close_notify`, or ours, bytes are thrown away (RFC 8446 section 6.1).
+    /// Handles received bytes: appends the decrypted data to `plain` and bytes to be sent to `out`. `input` is overwritten.
+    /// Bytes after the peer's `close_notify`, or ours, are ignored (RFC 8446 section 6.1).
     ///
     /// # Errors
-    /// When the peer breaks the protocol; `out` then holds the alert, and the session is of no use any more.
+    /// When the peer breaks the protocol; then `out` has the alert to send, and the session has failed.
     pub fn receive(
         &mut self,
         input: &mut [u8],
@@ -116,7 +115,7 @@ impl Session {
                 })
         };
         let received = match received {
-            // What follows a `close_notify` is thrown away, however much it is.
+            // The bound does not hold after a `close_notify`, because those bytes are ignored.
             Ok(progress)
                 if progress != Progress::PeerClosed && self.incoming.len() > INCOMING_BYTES_MAX =>
             {
@@ -138,7 +137,7 @@ impl Session {
         received
     }
 
-    /// Lets rustls read `undiscarded` as far as it goes; says how many bytes of it are to be discarded.
+    /// Lets rustls read `undiscarded` as far as possible; returns how many bytes of it are to be discarded.
     fn drive(
         &mut self,
         undiscarded: &mut [u8],
@@ -163,7 +162,7 @@ impl Session {
                     None
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
-                    // It is in `out`, which the caller sends in order.
+                    // The data is in `out`, which the caller sends in order.
                     data.done();
                     None
                 }
@@ -172,7 +171,7 @@ impl Session {
                 Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
                     Some(Progress::PeerClosed)
                 }
-                // Early data is switched off; and the enum may grow.
+                // Early data is switched off, and the enum is non-exhaustive.
                 Ok(_) => return Err(unexpected()),
                 Err(error) => {
                     self.alert(out);
@@ -186,10 +185,10 @@ impl Session {
         }
     }
 
-    /// After an error: the alert that tells the peer, and what was to be sent before it.
+    /// After an error, appends the pending bytes and the alert to `out`.
     fn alert(&mut self, out: &mut Vec<u8>) {
-        // As long as something waits to be sent, rustls hands that out and looks at no bytes of the peer. It must not
-        // look at them again: it would come to the same fault a second time.
+        // While it has bytes to send, rustls returns them and reads no bytes of the peer. It must not read the peer's bytes
+        // again, because it would find the same error a second time.
         while self.inner.wants_write() {
             match self.inner.process_tls_records(&mut []).state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -202,19 +201,19 @@ impl Session {
         }
     }
 
-    /// Appends `plain` as records to `out`.
+    /// Encrypts `plain` and appends the records to `out`.
     ///
     /// # Errors
-    /// When the handshake is not done, the session has ended, or the keys are used up.
+    /// When the handshake is incomplete, the session has ended, or the keys are exhausted.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), rustls::Error> {
         let records = plain.len().div_ceil(RECORD_BYTES_MAX).max(1);
         let room = plain.len() + records * RECORD_OVERHEAD;
         self.with_open(room, out, |traffic, out| traffic.encrypt(plain, out))
     }
 
-    /// Appends the alert that says that no more comes, once; nothing when the handshake is not done.
+    /// Appends a `close_notify` to `out`, once; nothing when the handshake is incomplete.
     pub fn close_notify(&mut self, out: &mut Vec<u8>) {
-        // An error says that there is nobody to tell.
+        // An error means that no `close_notify` can be sent in this state.
         let _ = self.with_open(ALERT_BYTES, out, |traffic, out| {
             traffic.queue_close_notify(out)
         });
@@ -222,7 +221,7 @@ impl Session {
         self.incoming = Vec::new();
     }
 
-    /// Appends what `write` makes of an open connection; `room` is how many bytes that needs as a rule.
+    /// Appends to `out` what `write` produces when the session is open; `room` is the usual number of bytes.
     #[allow(
         clippy::wildcard_enum_match_arm,
         reason = "the enum is rustls' and may grow"
@@ -261,23 +260,23 @@ impl Session {
                     discard_front(&mut self.incoming, discard);
                     return written.map(|_| ());
                 }
-                // A key update of ours.
+                // A pending key update.
                 ConnectionState::EncodeTlsData(mut data) => encode(out, |out| data.encode(out))?,
                 ConnectionState::TransmitTlsData(data) => data.done(),
-                // All that was received has been read: nothing else can come of it now.
+                // All received bytes have been read, so any other state means that the handshake is incomplete.
                 _ => return Err(rustls::Error::HandshakeNotComplete),
             }
             discard_front(&mut self.incoming, discard);
         }
     }
 
-    /// The handshake is done.
+    /// Whether the handshake is complete.
     #[must_use]
     pub fn is_established(&self) -> bool {
         matches!(self.stage, Stage::Open | Stage::PeerClosed)
     }
 
-    /// The peer has said that it will send no more.
+    /// Whether the peer sent a `close_notify`.
     #[must_use]
     pub fn peer_has_closed(&self) -> bool {
         self.stage == Stage::PeerClosed
@@ -296,7 +295,7 @@ fn unexpected() -> rustls::Error {
     rustls::Error::General("a state that is not expected".to_owned())
 }
 
-/// Grows `out` until `write` has room.
+/// Appends what `write` produces to `out`, which grows until the bytes fit.
 fn encode(
     out: &mut Vec<u8>,
     mut write: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
@@ -315,7 +314,7 @@ fn encode(
             {
                 size = required_size;
             }
-            // The enum may grow.
+            // The enum is non-exhaustive.
             Err(error) => {
                 out.truncate(start);
                 return if matches!(error, EncodeError::AlreadyEncoded) {

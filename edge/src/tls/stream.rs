@@ -1,4 +1,4 @@
-//! The same connection for asynchronous callers: what is no WebSocket goes on in the HTTP server.
+//! A TLS session with its socket as an asynchronous stream, for the HTTP server.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Progress, Session};
 
-/// Plaintext taken for one record and write.
+/// Bytes of plaintext that one write encrypts.
 const WRITE_BYTES_MAX: usize = 16 << 10;
 
 /// A socket with its TLS session.
@@ -25,7 +25,7 @@ pub struct TlsStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
-    /// Goes on with an established session.
+    /// Makes a stream of an established session and its socket.
     pub fn new(socket: S, session: Box<Session>) -> Self {
         let ended = session.peer_has_closed();
         Self {
@@ -40,7 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         }
     }
 
-    /// The socket, its session, and the plaintext that nobody has read yet. What was written must be flushed.
+    /// The socket, its session, and the decrypted bytes not yet read. All written bytes must be flushed.
     pub fn into_parts(mut self) -> (S, Box<Session>, Vec<u8>) {
         let plain = self.plain.split_off(self.plain_read);
         (self.socket, self.session, plain)
@@ -90,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
             let progress = this
                 .session
                 .receive(chunk.filled_mut(), &mut this.plain, &mut this.out);
-            // An answer to a key update goes out when it can; a write sends it first.
+            // An answer to a key update is sent when the socket accepts it, before any later write.
             let _ = this.poll_out(cx)?;
             this.ended = progress.map_err(io::Error::other)? == Progress::PeerClosed;
         }
@@ -109,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         this.session
             .seal(&buf[..count], &mut this.out)
             .map_err(io::Error::other)?;
-        // The plaintext is taken; what the socket does not take now goes before the next write or by the flush.
+        // The plaintext is encrypted; bytes that the socket does not accept now are sent by the next write or the flush.
         let _ = this.poll_out(cx)?;
         Poll::Ready(Ok(count))
     }

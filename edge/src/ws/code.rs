@@ -1,22 +1,22 @@
-//! Close codes: RFC 6455 section 7.4 and those of the clients' protocol, which [`CloseCode`] lists.
+//! Numbers of the close codes that a shard sends, from [`CloseCode`].
 
 use chorus_protocol::codes::CloseCode;
 
-/// The purpose of the connection is fulfilled.
+/// A normal end of the connection.
 pub const NORMAL: u16 = CloseCode::Normal.number();
-/// The server goes away; reconnect elsewhere.
+/// The server ends; reconnect elsewhere.
 pub const GOING_AWAY: u16 = CloseCode::GoingAway.number();
 /// A malformed frame.
 pub const PROTOCOL: u16 = CloseCode::Protocol.number();
-/// A kind of frame that the connection's encoding has no use for.
+/// A text frame on a binary connection, or the reverse.
 pub const UNSUPPORTED: u16 = CloseCode::Unsupported.number();
 /// Text that is not UTF-8.
 pub const INVALID_DATA: u16 = CloseCode::InvalidData.number();
 /// A message over the limit.
 pub const TOO_BIG: u16 = CloseCode::TooBig.number();
-/// The message made the session's logic fail.
+/// The message made the session component trap.
 pub const INTERNAL: u16 = CloseCode::Internal.number();
-/// Too slow a reader.
+/// The viewer's queue is full.
 pub const TOO_SLOW: u16 = CloseCode::TooSlow.number();
 /// Too many connections or messages.
 pub const TOO_MANY: u16 = CloseCode::TooMany.number();

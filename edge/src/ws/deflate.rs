@@ -1,26 +1,26 @@
-//! `permessage-deflate` (RFC 7692) without context takeover: every message stands alone, so one compressor and one
-//! decompressor serve a whole shard and a compressed frame is shared by all its viewers.
+//! `permessage-deflate` (RFC 7692) without context takeover: every message is compressed independently, so one compressor
+//! and one decompressor serve a whole shard, and viewers share compressed frames.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-/// Payloads below this are sent as they are: deflate does not make them smaller.
+/// Bytes from which a payload is compressed; deflate does not make shorter ones smaller.
 pub const COMPRESS_BYTES_MIN: usize = 96;
-/// What ends a flushed deflate block and is left out of the message (RFC 7692 section 7.2.1).
+/// The end of a flushed deflate block, which is not sent (RFC 7692 section 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
-/// [`TAIL`] and an empty final block: a message that ends where it may ends with it.
+/// [`TAIL`] and an empty final block: appended to a valid message, they end its data.
 const END: [u8; 9] = [0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff];
-/// Final blocks in a message; one with more is malformed. Each costs a fresh start, and one is what anybody sends.
+/// Final blocks in a message; one with more is malformed. Each resets the decompressor, and clients send at most one.
 const FINAL_BLOCKS_MAX: usize = 16;
-/// Bytes that one stored block can carry.
+/// Bytes of data in one stored block, at most.
 const STORED_BYTES_MAX: usize = 0xffff;
 
 /// Why a compressed message cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
-    /// More than the bound: 1009.
+    /// Longer than the bound; closed with 1009.
     #[error("the inflated message is too long")]
     TooLong,
-    /// Not deflate: 1007.
+    /// Not valid deflate data; closed with 1007.
     #[error("the message is not deflate data")]
     Malformed,
 }
@@ -42,37 +42,37 @@ impl Default for Inflater {
 }
 
 impl Inflater {
-    /// The message that `data` is, at most `bytes_max` long.
+    /// Inflates a message, to at most `bytes_max` bytes.
     ///
     /// # Errors
-    /// When it is longer or no deflate data: also when it ends within a block or something follows its end.
+    /// When the message is longer, or is not valid deflate data: also when it ends within a block or bytes follow its end.
     pub fn inflate(&mut self, data: &[u8], bytes_max: usize) -> Result<&[u8], InflateError> {
         self.out.clear();
         self.out.reserve_exact(bytes_max + 1);
-        let mut rest = data;
+        let mut remaining = data;
         for _ in 0..FINAL_BLOCKS_MAX {
             self.engine.reset(false);
-            let (read, ended) = self.feed(rest, bytes_max)?;
-            rest = &rest[read..];
+            let (read, ended) = self.feed(remaining, bytes_max)?;
+            remaining = &remaining[read..];
             if !ended {
-                if !rest.is_empty() {
+                if !remaining.is_empty() {
                     return Err(InflateError::Malformed);
                 }
-                // An empty message may be sent as nothing at all. Any other must have come to the end of a block.
+                // An empty message may have no bytes. Any other message must end at the end of a block.
                 return match data.is_empty() || self.feed(&END, bytes_max)? == (END.len(), true) {
                     true => self.whole(bytes_max),
                     false => Err(InflateError::Malformed),
                 };
             }
-            // A final block may end a message, and others may follow it (RFC 7692 section 7.2.3.4).
-            if rest.is_empty() {
+            // A final block may end the message or be followed by other blocks (RFC 7692 section 7.2.3.4).
+            if remaining.is_empty() {
                 return self.whole(bytes_max);
             }
         }
         Err(InflateError::Malformed)
     }
 
-    /// Inflates `part`; says how much of it was read, and whether a final block has ended there.
+    /// Inflates `part`; returns how many bytes of it were read, and whether a final block ended there.
     fn feed(&mut self, part: &[u8], bytes_max: usize) -> Result<(usize, bool), InflateError> {
         let mut read = 0;
         loop {
@@ -105,7 +105,7 @@ impl Inflater {
     }
 }
 
-/// Compresses what a shard sends.
+/// Compresses the messages that a shard sends.
 #[derive(Debug)]
 pub struct Deflater {
     engine: Compress,
@@ -120,7 +120,7 @@ impl Default for Deflater {
 }
 
 impl Deflater {
-    /// Appends the compressed message to `into` and says so, or leaves `into` alone when that would not be shorter.
+    /// Appends the compressed message to `into`; `false`, and `into` unchanged, when it would not be shorter.
     pub fn message(&mut self, data: &[u8], into: &mut Vec<u8>) -> bool {
         let start = into.len();
         if data.len() < COMPRESS_BYTES_MIN
@@ -134,8 +134,8 @@ impl Deflater {
         true
     }
 
-    /// Appends `data` as blocks that end at a byte's border and refer to nothing before them, so that blocks of
-    /// several sources can be put one behind the other.
+    /// Appends `data` as blocks that end at a byte boundary and refer to nothing before them, so that blocks of several
+    /// sources can be concatenated.
     fn block(&mut self, data: &[u8], into: &mut Vec<u8>) -> bool {
         self.engine.reset();
         into.reserve(data.len() / 2 + 64);
@@ -157,7 +157,7 @@ impl Deflater {
         }
     }
 
-    /// A blob's compressed form, to be put between other parts by [`spliced`]. `None` when it would not be shorter.
+    /// The compressed form of a blob, for [`spliced`]; `None` when it would not be shorter.
     #[must_use]
     pub fn blob(&mut self, data: &[u8]) -> Option<Box<[u8]>> {
         let mut blocks = Vec::new();
@@ -168,13 +168,13 @@ impl Deflater {
     }
 }
 
-/// Appends the message `head`, blob, `tail` where the blob is compressed already: the other parts go as stored
-/// blocks, which costs nothing per viewer.
+/// Appends the compressed message of `head`, blob and `tail`, where the blob is compressed already. The other parts become
+/// stored blocks, so that nothing is compressed per viewer.
 pub fn spliced(head: &[u8], blob: &[u8], tail: &[u8], into: &mut Vec<u8>) {
     stored(head, into);
     into.extend_from_slice(blob);
     stored(tail, into);
-    // An empty stored block, but for its last four bytes, which the receiver adds.
+    // An empty stored block without its last four bytes, which the receiver adds.
     into.push(0x00);
 }
 
@@ -206,7 +206,7 @@ mod tests {
                 0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00,
             ],
             &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
-            // Final, and nothing behind it.
+            // A final block and nothing after it.
             &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00],
         ] {
             assert_eq!(
@@ -218,10 +218,10 @@ mod tests {
         assert_eq!(inflater.inflate(&[], 100), Ok(&b""[..]));
         assert_eq!(inflater.inflate(&[0x00], 100), Ok(&b""[..]));
         for wrong in [
-            // Cut within a block, and within a stored one.
+            // Cut within a block and within a stored block.
             &[0xf2, 0x48, 0xcd][..],
             &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65],
-            // Garbage behind a final block.
+            // Invalid bytes after a final block.
             &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x07],
             &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00, 0xff],
         ] {

@@ -1,6 +1,6 @@
-//! Frame headers (RFC 6455 section 5.2), masks, and whole server frames.
+//! Frame headers (RFC 6455 section 5.2), masking, and complete server frames.
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
     /// The next part of a fragmented message.
@@ -9,11 +9,11 @@ pub enum Opcode {
     Text,
     /// A binary message or its first part.
     Binary,
-    /// The last frame of a side.
+    /// The last frame that a side sends.
     Close,
-    /// To be answered by a pong.
+    /// Must be answered by a pong.
     Ping,
-    /// The answer to a ping, or unasked for.
+    /// Answers a ping, or is sent without one.
     Pong,
 }
 
@@ -41,47 +41,47 @@ impl Opcode {
         }
     }
 
-    /// Close, ping and pong: never fragmented, at most 125 bytes.
+    /// Whether it is a control frame (close, ping, pong), which is not fragmented and has at most 125 bytes.
     #[must_use]
     pub fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 }
 
-/// A client's frame header.
+/// The header of a client's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The last frame of its message.
+    /// It is the last frame of its message.
     pub fin: bool,
     /// The message is compressed.
     pub rsv1: bool,
-    /// What it is.
+    /// The frame's kind.
     pub opcode: Opcode,
     /// Bytes of payload.
     pub length: u64,
-    /// The mask's key.
+    /// The masking key.
     pub mask: [u8; 4],
     /// Bytes of the header itself.
     pub bytes: usize,
 }
 
-/// The most bytes a client's header may have.
+/// Bytes of a client's header, at most.
 pub const HEADER_BYTES_MAX: usize = 14;
-/// The most bytes a server's header may have.
+/// Bytes of a server's header, at most.
 pub const SERVER_HEADER_BYTES_MAX: usize = 10;
-/// Bytes of a control frame's payload at the most.
+/// Bytes of a control frame's payload, at most.
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// Why bytes are not a client's frame header. All of these close with 1002.
+/// Why bytes are not a client's frame header. Each is closed with 1002.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// RSV2 or RSV3, which no extension of ours uses.
+    /// RSV2 or RSV3 is set, which no supported extension uses.
     #[error("a reserved bit is set")]
     Reserved,
-    /// An opcode that does not exist.
+    /// An unknown opcode.
     #[error("an unknown opcode")]
     Opcode,
-    /// A client must mask.
+    /// The frame is not masked, as a client's must be.
     #[error("a frame without a mask")]
     Unmasked,
     /// A control frame that is fragmented or longer than 125 bytes.
@@ -93,10 +93,10 @@ pub enum HeaderError {
 }
 
 impl Header {
-    /// Reads a header, `None` until its bytes are all there.
+    /// Parses a header; `None` while bytes are missing.
     ///
     /// # Errors
-    /// [`HeaderError`], as early as it can be seen.
+    /// An invalid header, as soon as the bytes so far show it.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, HeaderError> {
         let [first, second, rest @ ..] = bytes else {
             return Ok(None);
@@ -178,14 +178,14 @@ pub fn write_header(opcode: Opcode, compressed: bool, length: usize, into: &mut 
     }
 }
 
-/// Appends a control frame; a payload over 125 bytes is cut (a close reason at a character's border).
+/// Appends a control frame; a payload over 125 bytes is cut.
 pub fn write_control(opcode: Opcode, payload: &[u8], into: &mut Vec<u8>) {
     let payload = &payload[..payload.len().min(CONTROL_BYTES_MAX)];
     write_header(opcode, false, payload.len(), into);
     into.extend_from_slice(payload);
 }
 
-/// Appends a close frame.
+/// Appends a close frame; a reason over 123 bytes is cut between characters.
 pub fn write_close(code: u16, reason: &str, into: &mut Vec<u8>) {
     let mut end = reason.len().min(CONTROL_BYTES_MAX - 2);
     while !reason.is_char_boundary(end) {

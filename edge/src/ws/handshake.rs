@@ -1,4 +1,4 @@
-//! The opening handshake (RFC 6455 section 4.2): which requests become WebSockets, and what the others are told.
+//! The opening handshake (RFC 6455 section 4.2): which requests become WebSockets, and how others are answered.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,77 +10,78 @@ use sha1::{Digest, Sha1};
 use super::head::{self, Flaw, Framing, HEAD_BYTES_MAX, Head};
 use super::offer::{self, Offer};
 
-/// Reads keys: some clients draw 22 letters and not 16 bytes, so the last letter's spare bits are anything.
+/// Decodes `Sec-WebSocket-Key`. Some clients draw 22 random letters instead of 16 bytes, so the unused bits of the last
+/// letter may have any value.
 const KEY: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_allow_trailing_bits(true)
         .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
-/// Bytes of a token; a longer one cannot be valid and is cut, so that it is refused as a bad token.
+/// Bytes of a token for which memory is reserved.
 const TOKEN_BYTES_MAX: usize = HEAD_BYTES_MAX;
-/// The one path that is a WebSocket.
+/// The path of the WebSocket.
 pub const PATH: &str = "/v1/ws";
 
-/// What is to be done with the bytes read so far.
+/// What to do with a connection, by the bytes read so far.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Handshake {
-    /// The head is not whole yet.
+    /// Wait for more bytes: the head is incomplete.
     Incomplete,
-    /// Not for the WebSocket path (or not even HTTP): another server's business, with all bytes.
+    /// Hand the connection with all bytes to the HTTP server: the request is for another path.
     Other,
-    /// Answer [`Refusal::write_answer`] and end.
+    /// Send [`Refusal::write_answer`] and close.
     Refuse {
-        /// What to answer.
+        /// The reason.
         why: Refusal,
-        /// The answer's body is left out: it answers a HEAD.
+        /// The request is a HEAD, so the answer has no body.
         head_only: bool,
     },
-    /// Answer [`Upgrade::write_answer`] and begin.
+    /// Send [`Upgrade::write_answer`] and start the WebSocket.
     Upgrade(Upgrade),
 }
 
-/// A viewer's wish that can be met.
+/// A valid handshake and the options chosen for it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Upgrade {
-    /// The encoding asked for.
+    /// The requested encoding.
     pub encoding: Encoding,
-    /// The subprotocol was named, so the answer names it.
+    /// The client named a subprotocol, so the answer names it too.
     named: bool,
-    /// `permessage-deflate` was offered in a form we take.
+    /// An offer of `permessage-deflate` was accepted.
     pub deflate: bool,
-    /// The token of the query or the `Authorization` header.
+    /// The token of the query or of the `Authorization` field.
     pub token: Option<String>,
     offer: Option<Offer>,
     accept: String,
-    /// Bytes of the head; what follows belongs to the WebSocket.
+    /// Bytes of the head; the following bytes are frames.
     pub head_bytes: usize,
 }
 
-/// Why a request does not become a WebSocket.
+/// Why a handshake is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// 400: a head that is not HTTP, or has a body where there can be none.
+    /// 400: the head is not HTTP, or the request has a body.
     Malformed,
     /// 400: no valid `Host`.
     Host,
-    /// 400: no valid `Sec-WebSocket-Key`, or two.
+    /// 400: not exactly one valid `Sec-WebSocket-Key`.
     Key,
-    /// 400: only subprotocols that we do not speak.
+    /// 400: only unknown subprotocols are offered.
     Subprotocol,
-    /// 403: a page of an origin that may not.
+    /// 403: pages of this origin may not connect.
     Origin,
     /// 405: not a GET.
     Method,
-    /// 426: no upgrade asked for, or another version than 13.
+    /// 426: no upgrade is requested, or another version than 13.
     NoUpgrade,
-    /// 431: too long a head.
+    /// 431: the head is too long.
     TooLarge,
     /// 501: a transfer coding other than `chunked`.
     Coding,
 }
 
-/// What a refusal is answered with.
+/// The parts of a refusal's answer.
 struct Text {
     status: u16,
     title: &'static str,
@@ -90,7 +91,7 @@ struct Text {
 }
 
 impl Refusal {
-    /// All, in the order of their numbers.
+    /// All reasons, in declaration order.
     pub const ALL: [Self; 9] = [
         Self::Malformed,
         Self::Host,
@@ -194,7 +195,7 @@ impl Refusal {
         }
     }
 
-    /// Appends the answer, after which the connection ends; without its body for a HEAD.
+    /// Appends the answer, after which the connection must be closed; `head_only`: without its body.
     pub fn write_answer(self, head_only: bool, into: &mut Vec<u8>) {
         let Text {
             status,
@@ -206,7 +207,7 @@ impl Refusal {
         let body = format!(
             r#"{{"type":"about:blank","title":"{title}","status":{status},"code":"{code}","detail":"{detail}"}}"#
         );
-        // With 426 `Connection` names `Upgrade` too (RFC 9110 section 7.8).
+        // With 426 the `Connection` field names `Upgrade` too (RFC 9110 section 7.8).
         let connection = if headers.starts_with("Upgrade:") {
             "Upgrade, close"
         } else {
@@ -257,19 +258,19 @@ impl Upgrade {
     }
 }
 
-/// Which pages may connect: `None` is any. A request without `Origin` is no page's.
+/// `Origin`s of pages that may connect; `None`: all. A request without `Origin` is not sent by a page and is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(pub Option<Vec<String>>);
 
-/// An `Origin` that may not, that cannot be read, or a second one.
+/// The `Origin` is not allowed or invalid, or there is more than one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OriginRefused;
 
 impl Origins {
-    /// Judges the `Origin` fields of a request, for the socket and the REST interface alike; says which it is from.
+    /// Checks the `Origin` fields of a request, for the WebSocket and for REST; returns the origin.
     ///
     /// # Errors
-    /// When the request may not go on.
+    /// When the request must be refused.
     pub fn judge<'a>(
         &self,
         mut fields: impl Iterator<Item = &'a [u8]>,
@@ -291,7 +292,7 @@ impl Origins {
     }
 }
 
-/// Looks at the bytes where a request begins.
+/// Checks the bytes at the beginning of a request.
 #[must_use]
 pub fn look(bytes: &[u8], origins: &Origins) -> Handshake {
     let mut room = head::NO_FIELDS;
@@ -310,13 +311,13 @@ pub fn look(bytes: &[u8], origins: &Origins) -> Handshake {
     }
 }
 
-/// RFC 6455 section 4.2.1.
+/// Checks a request for the WebSocket's path (RFC 6455 section 4.2.1).
 fn upgrade(head: &Head<'_, '_>, origins: &Origins) -> Result<Upgrade, Refusal> {
     if head.method != "GET" {
         return Err(Refusal::Method);
     }
     if head.framing != Framing::Length(0) {
-        // Its bytes would be taken for frames.
+        // The body's bytes would be read as frames.
         return Err(Refusal::Malformed);
     }
     let fields = Fields::of(head.fields);
@@ -354,7 +355,7 @@ fn upgrade(head: &Head<'_, '_>, origins: &Origins) -> Result<Upgrade, Refusal> {
     })
 }
 
-/// What the handshake chooses by.
+/// The header fields that choose options.
 #[derive(Default)]
 struct Fields {
     bearer: Option<String>,
@@ -369,7 +370,7 @@ impl Fields {
         for header in headers {
             let name = header.name;
             if name.eq_ignore_ascii_case("authorization") {
-                // One that cannot be read is a bad token, not none.
+                // A token that is not UTF-8 counts as a bad token, not as missing.
                 fields.bearer = String::from_utf8_lossy(header.value)
                     .split_once(' ')
                     .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
@@ -381,12 +382,12 @@ impl Fields {
             };
             let value = value.trim();
             if name.eq_ignore_ascii_case("sec-websocket-extensions") {
-                fields.deflate = fields.deflate.or_else(|| offer::take(value));
+                fields.deflate = fields.deflate.or_else(|| offer::accept(value));
             } else if name.eq_ignore_ascii_case("sec-websocket-protocol") {
                 // An empty field offers nothing.
                 let mut list = value.split(',').map(str::trim).filter(|it| !it.is_empty());
                 fields.offered |= list.clone().next().is_some();
-                // The first offer that we speak: the client names them in the order of its preference.
+                // The first known one: clients name subprotocols in the order of their preference.
                 let chosen = list.find_map(|item| {
                     Encoding::ALL
                         .into_iter()
@@ -406,7 +407,7 @@ impl Fields {
     }
 }
 
-/// `token=` of a query, percent-decoded. What cannot be decoded stays as it is and is then a bad token.
+/// The `token=` parameter of a query, percent-decoded. Invalid escapes are kept, which makes it a bad token.
 fn token_of(query: &str) -> Option<String> {
     let raw = query
         .split('&')

@@ -1,7 +1,7 @@
-//! The head of a request (RFC 9112), as functions on bytes.
+//! Parsing of a request's head (RFC 9112).
 //!
-//! A shard reads the first head of a connection and the HTTP server the later ones: both by this reader, so that no
-//! request means one thing to the one and another to the other.
+//! A shard parses the first head of a connection and the HTTP server the later ones. Both use this parser, so that they
+//! never understand the same bytes differently.
 
 use httparse::Header;
 
@@ -10,56 +10,56 @@ pub const HEAD_BYTES_MAX: usize = 32 << 10;
 /// Header fields of a head; more are answered 431.
 pub const HEADERS_MAX: usize = 128;
 
-/// Room for a head's fields.
+/// Storage for the fields of a head.
 pub type Fields<'b> = [Header<'b>; HEADERS_MAX];
-/// An empty one.
+/// Empty storage for fields.
 pub const NO_FIELDS: Fields<'static> = [httparse::EMPTY_HEADER; HEADERS_MAX];
 
-/// A head that keeps the rules that every request has to keep.
+/// A head that obeys the rules for all requests.
 #[derive(Debug)]
 pub struct Head<'h, 'b> {
-    /// The method, in its case.
+    /// The method, case-sensitive.
     pub method: &'b str,
-    /// The path of the target, encoded as it came: `/` at least, or `*`.
+    /// The path of the target, percent-encoded as received: not empty, or `*`.
     pub path: &'b str,
-    /// What follows the target's `?`.
+    /// The target's query, without the `?`.
     pub query: Option<&'b str>,
-    /// HTTP/1.1; else 1.0.
+    /// The version is HTTP/1.1; otherwise 1.0.
     pub is_1_1: bool,
-    /// The fields in their order.
+    /// The fields in order of reception.
     pub fields: &'h [Header<'b>],
-    /// How long the body is.
+    /// How the body ends.
     pub framing: Framing,
-    /// Bytes of the head; the body follows.
+    /// Bytes of the head.
     pub bytes: usize,
 }
 
-/// How a body ends (RFC 9112 section 6).
+/// How the end of a body is found (RFC 9112 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// After so many bytes.
+    /// After this many bytes.
     Length(u64),
-    /// With its last chunk.
+    /// After the last chunk.
     Chunked,
 }
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// No HTTP/1, or a field that says two things.
+    /// Not HTTP/1, or contradictory fields.
     Malformed,
-    /// No `Host`, two, or what is none (RFC 9112 section 3.2).
+    /// Not exactly one valid `Host` (RFC 9112 section 3.2).
     Host,
     /// A transfer coding other than `chunked`.
     Coding,
-    /// Over [`HEAD_BYTES_MAX`] or [`HEADERS_MAX`].
+    /// More than [`HEAD_BYTES_MAX`] or [`HEADERS_MAX`].
     TooLarge,
 }
 
-/// Reads the head at the beginning of `bytes`; `None` when it is not whole yet.
+/// Parses the head at the beginning of `bytes`; `None` when it is incomplete.
 ///
 /// # Errors
-/// When no request can begin so.
+/// Why the head is refused.
 pub fn parse<'h, 'b>(
     bytes: &'b [u8],
     room: &'h mut Fields<'b>,
@@ -97,7 +97,7 @@ pub fn parse<'h, 'b>(
         (Some(host), None) if is_host(host) => {}
         _ => return Err(Flaw::Host),
     }
-    // Whose request it is must not depend on which of two fields a reader prefers.
+    // The identity must not depend on which of two fields a reader uses.
     if head.values("authorization").count() > 1 {
         return Err(Flaw::Malformed);
     }
@@ -106,7 +106,7 @@ pub fn parse<'h, 'b>(
 }
 
 impl<'b> Head<'_, 'b> {
-    /// The values of a field, one for each line of it.
+    /// The values of all fields with this name.
     pub fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'_, 'b, 'n> {
         self.fields
             .iter()
@@ -114,7 +114,7 @@ impl<'b> Head<'_, 'b> {
             .map(|field| field.value)
     }
 
-    /// Whether a field that is a list has this token, on whichever of its lines.
+    /// Whether a list field has this token, in any of the fields with this name; case does not matter.
     #[must_use]
     pub fn lists(&self, name: &str, token: &str) -> bool {
         self.values(name)
@@ -122,7 +122,7 @@ impl<'b> Head<'_, 'b> {
             .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 
-    /// RFC 9112 section 6.3, refusing whatever another reader might read differently.
+    /// How the body ends (RFC 9112 section 6.3). Whatever another parser might understand differently is refused.
     fn body(&self) -> Result<Framing, Flaw> {
         let mut lengths = self.values("content-length");
         let mut codings = self.values("transfer-encoding");
@@ -151,7 +151,7 @@ impl<'b> Head<'_, 'b> {
     }
 }
 
-/// Path and query of a target: in origin form, in absolute form, or `*` (RFC 9112 section 3.2).
+/// Splits a target in origin form, absolute form or `*` into path and query (RFC 9112 section 3.2).
 fn split_target<'b>(method: &str, target: &'b str) -> Option<(&'b str, Option<&'b str>)> {
     if target == "*" {
         return (method == "OPTIONS").then_some((target, None));
@@ -177,7 +177,7 @@ fn split_target<'b>(method: &str, target: &'b str) -> Option<(&'b str, Option<&'
     Some((if path.is_empty() { "/" } else { path }, query))
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 section 7.2) of a scheme whose host cannot be empty.
+/// Whether a value is `uri-host [ ":" port ]` (RFC 9110 section 7.2) with a non-empty host.
 fn is_host(value: &[u8]) -> bool {
     let (is_name, port) = if let Some(literal) = value.strip_prefix(b"[") {
         let Some(end) = literal.iter().position(|byte| *byte == b']') else {

@@ -1,17 +1,17 @@
-//! Offers of `permessage-deflate` (RFC 7692 section 7.1): which are taken, and how each is answered.
+//! Negotiation of `permessage-deflate` (RFC 7692 section 7.1): which offers are accepted, and the answer to each.
 //!
-//! An offer is read by the grammar of RFC 6455 section 9.1, and taken only when all of it is understood: what is odd in
-//! it is declined, and the connection goes on without compression.
+//! Offers are parsed by the grammar of RFC 6455 section 9.1. An offer with an unknown or invalid part is declined; without
+//! an accepted offer the connection is not compressed.
 
-/// An offer that is taken.
+/// An accepted offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// It bounds the server's window to 15 bits, which the answer has to confirm.
+    /// The offer limits the server's window to 15 bits, which the answer must confirm.
     window: bool,
 }
 
 impl Offer {
-    /// The answer: neither side keeps its window from one message to the next.
+    /// The answer: neither side uses context takeover.
     #[must_use]
     pub fn answer(self) -> &'static str {
         if self.window {
@@ -22,29 +22,29 @@ impl Offer {
     }
 }
 
-/// The first offer in a `Sec-WebSocket-Extensions` header that can be taken.
+/// The first acceptable offer in a `Sec-WebSocket-Extensions` field.
 ///
-/// One with `server_max_window_bits` below 15 is declined: our window is 15 bits. So is one that names a parameter
-/// twice, one we do not know, or a number that is not written as the RFC has it.
+/// Declined are offers with `server_max_window_bits` below 15, because our window has 15 bits, and offers with a repeated or
+/// unknown parameter or a number not written as the RFC demands.
 #[must_use]
-pub fn take(header: &str) -> Option<Offer> {
-    let mut rest = Reader(header);
+pub fn accept(header: &str) -> Option<Offer> {
+    let mut reader = Reader(header);
     loop {
-        let offer = rest.extension();
+        let offer = reader.extension();
         if offer.is_some() {
             return offer;
         }
-        if !rest.skip_to_next() {
+        if !reader.skip_to_next() {
             return None;
         }
     }
 }
 
-/// Reads a header from its front.
+/// Parses a field's value; holds the part not parsed yet.
 struct Reader<'a>(&'a str);
 
 impl<'a> Reader<'a> {
-    /// An extension up to its comma or the end; `None` when it is none that we take.
+    /// Parses an extension up to its comma or the end; `None` when it is not acceptable.
     fn extension(&mut self) -> Option<Offer> {
         if !self.token()?.eq_ignore_ascii_case("permessage-deflate") {
             return None;
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
         whole.then_some(Offer { window: seen[2] })
     }
 
-    /// Goes behind the next comma that stands in no quoted string; false when there is none.
+    /// Skips to after the next comma outside quoted strings; `false` when there is none.
     fn skip_to_next(&mut self) -> bool {
         let mut quoted = false;
         let mut escaped = false;
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
         (!token.is_empty()).then_some(token)
     }
 
-    /// A token, also in quotes; within them nothing needs an escape.
+    /// Parses a token, which may be in quotes; escapes are not accepted in them.
     fn value(&mut self) -> Option<&'a str> {
         if !self.eat('"') {
             return self.token();
@@ -126,12 +126,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A character of a token (RFC 9110 section 5.6.2).
+/// Whether a character may be in a token (RFC 9110 section 5.6.2).
 fn is_token(sign: char) -> bool {
     sign.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(sign)
 }
 
-/// The bits of a window, as the RFC writes them: no sign and no leading zero.
+/// Whether a value is a window size in bits, written as the RFC demands: no sign and no leading zero.
 fn is_window(value: &str) -> bool {
     matches!(value, "8" | "9" | "10" | "11" | "12" | "13" | "14" | "15")
 }
@@ -171,7 +171,7 @@ mod tests {
                 "permessage-deflate; client_max_window_bits=15; server_max_window_bits=15",
                 Some(WINDOW),
             ),
-            // The first that can be taken.
+            // The first acceptable one.
             (
                 "x-other, permessage-deflate;client_max_window_bits=10;server_no_context_takeover",
                 Some(PLAIN),
@@ -189,10 +189,10 @@ mod tests {
                 "x-other; a=\"permessage-deflate, \\\"\", permessage-deflate",
                 Some(PLAIN),
             ),
-            // Our window is 15 bits.
+            // Our window has 15 bits.
             ("permessage-deflate; server_max_window_bits=14", None),
             ("permessage-deflate; server_max_window_bits", None),
-            // Twice.
+            // Repeated parameters.
             (
                 "permessage-deflate; client_max_window_bits; client_max_window_bits",
                 None,
@@ -213,7 +213,7 @@ mod tests {
                 "permessage-deflate; client_no_context_takeover; client_no_context_takeover",
                 None,
             ),
-            // Numbers that are not written as the RFC has them.
+            // Numbers not written as the RFC demands.
             ("permessage-deflate; client_max_window_bits=08", None),
             ("permessage-deflate; client_max_window_bits=+8", None),
             ("permessage-deflate; client_max_window_bits=7", None),
@@ -224,13 +224,13 @@ mod tests {
             ("permessage-deflate; client_max_window_bits=\" 8\"", None),
             ("permessage-deflate; server_max_window_bits=015", None),
             ("permessage-deflate; server_max_window_bits=+15", None),
-            // Values where there are none, and what nobody knows.
+            // Values of parameters that have none, and unknown names.
             ("permessage-deflate; server_no_context_takeover=1", None),
             ("permessage-deflate; client_no_context_takeover=\"\"", None),
             ("permessage-deflate; x", None),
             ("permessage-bzip2", None),
             ("", None),
-            // Garbage behind it.
+            // Invalid bytes after it.
             ("permessage-deflate;", None),
             ("permessage-deflate; ;", None),
             ("permessage-deflate x", None),
@@ -242,7 +242,7 @@ mod tests {
             ("permessage-deflate/", None),
             ("permessage-deflate; client_max_window_bits\u{a0}", None),
         ] {
-            assert_eq!(take(offer).map(Offer::answer), answer, "{offer}");
+            assert_eq!(accept(offer).map(Offer::answer), answer, "{offer}");
         }
     }
 }

@@ -1,31 +1,31 @@
-//! A client's side of a connection: bytes in, messages and control frames out.
+//! Reads a client's bytes into messages and control frames.
 //!
-//! A reader that holds nothing costs one pointer: what is incomplete lives in a box only as long as it is incomplete.
+//! An idle reader needs one pointer: an incomplete frame or message is kept in a box that exists only as long as needed.
 
 use super::code;
 use super::deflate::{InflateError, Inflater};
 use super::frame::{Header, Opcode, mask};
 
-/// What a client sent.
+/// A message or control frame of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A whole message of the connection's kind, unmasked, inflated; text is UTF-8.
+    /// A complete message of the connection's kind, unmasked and inflated; text is valid UTF-8.
     Message(&'a [u8]),
-    /// To be answered by a pong with the same payload.
+    /// Must be answered by a pong with the same payload.
     Ping(&'a [u8]),
-    /// A sign of life.
+    /// A pong; its payload is ignored.
     Pong,
-    /// The client's last frame; nothing after it is read. The code is to be echoed; `None` when it gave none.
+    /// The client's last frame; nothing after it is read. The code must be echoed; `None` when there is none.
     Close(Option<u16>),
 }
 
-/// What a client did wrong, and the code it is closed with.
+/// A violation of the protocol and the close code for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {reason}")]
 pub struct Violation {
     /// The close code.
     pub code: u16,
-    /// For the close frame.
+    /// The reason in the close frame.
     pub reason: &'static str,
 }
 
@@ -33,26 +33,26 @@ fn violation<T>(code: u16, reason: &'static str) -> Result<T, Violation> {
     Err(Violation { code, reason })
 }
 
-/// What a connection's frames are held to.
+/// The rules that a connection's frames must obey.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Bytes of a message, as it is after inflating.
+    /// Bytes of a message after inflating, at most.
     pub message_bytes_max: usize,
     /// `permessage-deflate` was negotiated.
     pub deflate: bool,
-    /// The encoding has binary messages; text messages otherwise.
+    /// Messages are binary; otherwise text.
     pub binary: bool,
 }
 
 impl Rules {
-    /// Bytes of a message before inflating. It bounds what is kept of one and not what one may say: deflate at its worst
-    /// makes a message an eighth longer, or five bytes for each time that its sender flushes.
+    /// Bytes of a message before inflating, at most. This bounds memory and refuses no valid message of usual senders: in
+    /// the worst case deflate makes a message an eighth longer, or five bytes longer for each flush.
     fn compressed_bytes_max(&self) -> usize {
         self.message_bytes_max * 2 + 1_024
     }
 }
 
-/// The state between two reads.
+/// The state of a connection's reader between two reads.
 #[derive(Debug, Default)]
 pub struct Reader {
     partial: Option<Box<Partial>>,
@@ -60,9 +60,9 @@ pub struct Reader {
 
 #[derive(Debug, Default)]
 struct Partial {
-    /// The beginning of a frame.
+    /// The bytes of an incomplete frame.
     raw: Vec<u8>,
-    /// The fragments of a message so far.
+    /// The fragments of an incomplete message.
     message: Option<Message>,
 }
 
@@ -70,12 +70,12 @@ struct Partial {
 struct Message {
     compressed: bool,
     data: Vec<u8>,
-    /// Bytes of it that are known to be UTF-8.
+    /// Bytes at the front that are valid UTF-8.
     checked: usize,
 }
 
 impl Message {
-    /// A text that cannot become UTF-8 any more fails at once, whatever is still to come.
+    /// Fails as soon as the fragments so far cannot be the beginning of valid UTF-8.
     fn fail_early(&mut self, rules: &Rules) -> Result<(), Violation> {
         if rules.binary || self.compressed {
             return Ok(());
@@ -90,10 +90,10 @@ impl Message {
 }
 
 impl Reader {
-    /// Takes what was read and hands `sink` what it holds; `input` is scratch afterwards.
+    /// Reads received bytes and passes each event to `sink`; `input` is overwritten.
     ///
     /// # Errors
-    /// The first thing that is wrong. The reader must not be used after that, nor after [`Event::Close`].
+    /// The first violation. The reader must not be used after it, nor after [`Event::Close`].
     pub fn read(
         &mut self,
         rules: &Rules,
@@ -108,7 +108,7 @@ impl Reader {
             if partial.raw.is_empty() {
                 used = frames(rules, inflater, input, &mut message, sink)?;
             } else {
-                // Rare: a frame was cut by the end of a read.
+                // Rare: the last read ended within a frame.
                 let mut raw = std::mem::take(&mut partial.raw);
                 raw.extend_from_slice(input);
                 let used = frames(rules, inflater, &mut raw, &mut message, sink)?;
@@ -132,14 +132,14 @@ impl Reader {
         }
     }
 
-    /// Whether nothing is held.
+    /// Whether no frame or message is incomplete.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.partial.is_none()
     }
 }
 
-/// Reads all whole frames of `input` and says how many bytes they took; all of them after a close.
+/// Reads all complete frames of `input`; returns their bytes. After a close frame all bytes count as read.
 fn frames(
     rules: &Rules,
     inflater: &mut Inflater,
@@ -149,17 +149,17 @@ fn frames(
 ) -> Result<usize, Violation> {
     let mut used = 0;
     loop {
-        let rest = &mut input[used..];
-        let header = match Header::parse(rest) {
+        let remaining = &mut input[used..];
+        let header = match Header::parse(remaining) {
             Ok(Some(header)) => header,
             Ok(None) => return Ok(used),
             Err(_) => return violation(code::PROTOCOL, "malformed frame"),
         };
         check(rules, &header, message.as_ref())?;
-        // `check` has bounded the length, so it fits.
+        // `check` has bounded the length, so it fits into `usize`.
         let end =
             header.bytes + usize::try_from(header.length).unwrap_or(usize::MAX - header.bytes);
-        let Some(payload) = rest.get_mut(header.bytes..end) else {
+        let Some(payload) = remaining.get_mut(header.bytes..end) else {
             return Ok(used);
         };
         mask(payload, header.mask);
@@ -198,7 +198,7 @@ fn frames(
     }
 }
 
-/// What can be said of a frame by its header alone.
+/// Checks a frame by its header alone.
 fn check(rules: &Rules, header: &Header, message: Option<&Message>) -> Result<(), Violation> {
     let first = matches!(header.opcode, Opcode::Text | Opcode::Binary);
     if header.rsv1 && !(first && rules.deflate) {

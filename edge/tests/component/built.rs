@@ -1,4 +1,4 @@
-//! The components under test: the real ones as `cargo xtask component` builds them, others made on the spot.
+//! The components under test: the real ones, built by `cargo xtask component`, and small ones made from text.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,7 @@ pub(crate) fn session() -> PathBuf {
     build("session.wasm", &[])
 }
 
-/// The component that breaks on command.
+/// The build of the session component that traps on command.
 pub(crate) fn session_fault() -> PathBuf {
     build("session-fault.wasm", &["--fault"])
 }
@@ -27,7 +27,7 @@ pub(crate) fn logic(path: &Path) -> Arc<Logic> {
     Logic::load(path, Some(&cache()), &Bounds::default()).expect("the real component loads")
 }
 
-/// One cache for all tests: compiling is what takes longest.
+/// One cache for all tests, because compiling takes longest.
 fn cache() -> PathBuf {
     target().join("components").join("compiled")
 }

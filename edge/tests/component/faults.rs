@@ -1,4 +1,4 @@
-//! A component that panics, loops or eats all memory on one viewer's message costs that viewer, nobody else.
+//! A component that panics, loops or exhausts its memory on one viewer's message: only that viewer is closed.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::shard::{Shard, frame, opened};
 const CULPRIT: u64 = 77;
 const STALL_MAX: Duration = Duration::from_millis(250);
 
-/// The script with a fault in round 5, against the same without.
+/// Compares the script with a fault in round 5 with the script without one.
 fn costs_one(command: &str, bounds: &Bounds) {
     let logic = logic(&session_fault());
     let say = |text: &'static str| {
         move |_: &mut Shard, round: u64, batch: &mut Vec<Input>| {
             if round == 5 {
-                // In the midst of the batch: what stands before and after it in it is handled all the same.
+                // In the middle of the batch: the inputs before and after it must be handled too.
                 batch.insert(batch.len() / 2, frame(CULPRIT, "ping", &json!(text)));
             }
         }
@@ -40,7 +40,7 @@ fn costs_one(command: &str, bounds: &Bounds) {
         .iter()
         .filter(|verdict| **verdict != Verdict::Fine)
         .collect();
-    // The batch as a whole, then the message by itself.
+    // First the whole batch traps, then the message alone.
     assert_eq!(unusual, [&Verdict::Recovered { traps: 2 }]);
     assert_eq!(got[&CULPRIT].closed, Some(1011));
     assert_eq!(got.len(), expected.len());
@@ -55,7 +55,7 @@ fn costs_one(command: &str, bounds: &Bounds) {
         );
         let (mut saw, mut wanted) = (got[connection].flat(), viewer.flat());
         if *connection > VIEWERS {
-            // Who joins afterwards is told of one viewer less.
+            // Later joins report one viewer less.
             let count = |flat: &mut (Vec<Value>, Vec<Value>)| {
                 flat.1[0]["payload"]["viewer_count"].take().as_u64()
             };
@@ -64,7 +64,7 @@ fn costs_one(command: &str, bounds: &Bounds) {
         assert_eq!(saw, wanted, "viewer {connection}");
         comments += viewer.flat().0.len();
     }
-    // The comparison saw something: comments at every viewer, and limits that bit before and after the fault.
+    // The comparison covers comments at every viewer, and limits reached before and after the fault.
     assert!(comments as u64 >= (VIEWERS - 1) * ROUNDS * 3, "{comments}");
     let (_, author) = expected[&AUTHORS.start].flat();
     let refused = author
@@ -86,7 +86,7 @@ fn costs_one(command: &str, bounds: &Bounds) {
     );
 }
 
-/// What the healthy run counted, with the numbers the culprit's end changes taken from the other.
+/// The counters of the run without a fault; those that the closed viewer changes are taken from the other run.
 fn with_closed(
     mut healthy: std::collections::BTreeMap<String, u64>,
     faulty: &std::collections::BTreeMap<String, u64>,
@@ -152,7 +152,7 @@ fn several_at_once_are_each_closed_and_too_many_reset_the_shard() {
 
     let verdict = shard.feed((5..=15).map(bad).collect());
     assert_eq!(verdict, Verdict::Reset);
-    // The clean instance knows nobody, and takes viewers again.
+    // The new instance has no viewers and accepts new ones.
     shard.feed(vec![opened(30, None), frame(30, "ping", &json!("again"))]);
     assert_eq!(shard.viewers[&30].messages[0]["payload"], "again");
     assert_eq!(shard.supervisor.stats().resets, 1);
@@ -174,7 +174,7 @@ fn a_fresh_supervisor_counts_on_and_drops_answers_to_the_old_one() {
     assert_eq!(of_before.len(), 1);
 
     shard.begin_anew();
-    // The shard tells it what every shard is told.
+    // The shard passes it the messages that every shard gets.
     shard.process();
     crate::script::open_one(&mut shard, 2);
     post(&mut shard, 2);
@@ -215,7 +215,7 @@ fn a_reset_remembers_the_lease_and_drops_answers_of_before() {
     assert_eq!(verdict, Verdict::Reset);
     shard.posts.clear();
 
-    // Nobody says the lease again: the supervisor did.
+    // The lease is not sent again: the supervisor remembered it.
     crate::script::open_one(&mut shard, 2);
     post(&mut shard, 2, "b");
     let after = shard.posts.clone();
@@ -242,7 +242,7 @@ fn a_reset_remembers_the_lease_and_drops_answers_of_before() {
 #[test]
 fn a_delivery_that_traps_is_skipped() {
     let bounds = Bounds {
-        // Room for honest work on any machine, none for a delivery of this size.
+        // Enough CPU on any machine, too little memory for a delivery of this size.
         cpu_ms_max: 5_000,
         memory_bytes_max: 24 << 20,
         ..Bounds::default()
@@ -268,7 +268,7 @@ fn the_stall_stays_bounded_with_a_journal_that_is_full() {
     let mut shard = Shard::new(logic(&session_fault()), bounds.clone());
     crate::script::open(&mut shard);
     shard.process();
-    // One input short of what a snapshot would be taken for, unless the time it took says so earlier.
+    // Just below the inputs at which a snapshot is due, unless it is due earlier because of the handling time.
     let mut spoken = 0;
     while shard.supervisor.stats().journal_inputs + 200 < bounds.journal_inputs_max as u64
         && spoken < 100

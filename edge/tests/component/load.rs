@@ -1,4 +1,4 @@
-//! What is loaded, what is refused and what is said then.
+//! Which components are loaded, which are refused, and the errors.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -63,7 +63,7 @@ fn a_component_of_another_world_is_refused_with_what_is_missing() {
     );
 }
 
-/// A component that exports an interface of the contract's name, its functions taking nothing and giving a number.
+/// A component that exports an interface with the right name; its functions have no parameters and return a number.
 fn pretender(functions: &[&str]) -> Vec<u8> {
     let exports: String = functions
         .iter()
@@ -99,7 +99,7 @@ fn the_right_names_with_wrong_functions_are_refused() {
     );
 }
 
-/// A function of the right name and number of parameters that are all numbers.
+/// A function with the right name and number of parameters, which are all numbers.
 fn typed(name: &str, parameters: &str) -> String {
     let kinds: Vec<&str> = parameters.split_whitespace().collect();
     let params: String = kinds
@@ -123,7 +123,7 @@ fn typed(name: &str, parameters: &str) -> String {
     )
 }
 
-/// The functions `typed` made as an interface of the contract's name.
+/// A component with functions of [`typed`] in an interface with the right name.
 fn wrap(functions: &str) -> Vec<u8> {
     component(&format!(
         r#"(component {functions}

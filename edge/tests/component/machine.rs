@@ -1,4 +1,4 @@
-//! The host as a machine of the session's scenarios.
+//! Runs the session's scenarios on the component host.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use chorus_protocol::{Encoding, Millis};
 use chorus_session_core as core;
 use chorus_session_scenarios::Machine;
 
-/// An instance alone: what `snapshot` and `restore` do.
+/// An instance without a supervisor, for `snapshot` and `restore`.
 pub(crate) struct Bare(pub(crate) Instance);
 
 impl Machine for Bare {

@@ -1,4 +1,4 @@
-//! What a session must do, done by the component in its host.
+//! The session's scenarios, run by the component in its host.
 
 use chorus_edge::component::{Bounds, Instance};
 use chorus_session_scenarios::{Machine, Pop, all};
@@ -10,7 +10,7 @@ use crate::machine::{Bare, Supervised};
 fn every_scenario_passes_in_an_instance() {
     let logic = logic(&session());
     let bounds = Bounds {
-        // A loaded machine may take long for a `restore` that a scenario asks for at every turn.
+        // A busy machine may take long for a `restore`, which a scenario does at every turn.
         state_cpu_ms_max: 10_000,
         ..Bounds::default()
     };

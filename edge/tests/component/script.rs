@@ -1,4 +1,4 @@
-//! A thousand viewers and what happens to them: the same in every run, but for what a test puts in.
+//! A script with a thousand viewers: the same in every run, except for inputs that a test adds.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::shard::{START, Shard, Viewer, frame, opened};
 
 pub(crate) const VIEWERS: u64 = 1_000;
-/// Those that post, one comment a round each; more than their limit allows.
+/// Viewers that post one comment per round each; more than their limit allows.
 pub(crate) const AUTHORS: std::ops::Range<u64> = 500..510;
 pub(crate) const ROUNDS: u64 = 12;
 const EPOCH: u64 = 1_700_000_000_000;
@@ -24,7 +24,7 @@ pub(crate) fn demo() -> StreamId {
     "demo".parse().expect("a stream")
 }
 
-/// Runs the script; `put_in` may add to a round's batch or do something to the shard before it.
+/// Runs the script; `put_in` may change a round's batch, or the shard before the batch.
 pub(crate) fn run(
     shard: &mut Shard,
     mut put_in: impl FnMut(&mut Shard, u64, &mut Vec<Input>),
@@ -57,7 +57,7 @@ fn join(connection: u64) -> Input {
     frame(connection, "join_stream", &json!({"stream_id": "demo"}))
 }
 
-/// One viewer with a token that joins the stream, which is answered for.
+/// Opens a viewer with a token that joins the stream, and answers the subscription.
 pub(crate) fn open_one(shard: &mut Shard, connection: u64) {
     let user = format!("author-{connection}");
     let token = chorus_session_scenarios::tokens::token(&user, "user", START + 3_600_000);

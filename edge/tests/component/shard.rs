@@ -1,4 +1,4 @@
-//! A shard as small as can be: a supervisor, members and blobs, and what every viewer was sent.
+//! A minimal shard: a supervisor, members and blobs, and the messages sent to each viewer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 pub(crate) const START: u64 = 1_800_000_000_000;
 
-/// What one viewer was sent.
+/// The messages sent to one viewer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Viewer {
     pub(crate) messages: Vec<Value>,
@@ -24,7 +24,7 @@ pub(crate) struct Viewer {
 }
 
 impl Viewer {
-    /// What was sent, however it was grouped into frames: all comments in order, and all else in order.
+    /// The messages independent of batches: all comments in order, and all other messages in order.
     pub(crate) fn flat(&self) -> (Vec<Value>, Vec<Value>) {
         let (mut comments, mut others) = (Vec::new(), Vec::new());
         for message in &self.messages {
@@ -44,11 +44,11 @@ pub(crate) struct Shard {
     pub(crate) now: u64,
     pub(crate) viewers: BTreeMap<u64, Viewer>,
     pub(crate) verdicts: Vec<Verdict>,
-    /// The longest a batch took, in CPU of this thread: what a busy machine does not change.
+    /// The longest time of a batch, in CPU of this thread, which does not depend on the machine's load.
     pub(crate) stall: Duration,
-    /// Posts with their ids, not yet answered.
+    /// Requests and ids of pending posts.
     pub(crate) posts: Vec<(u64, u64)>,
-    /// Connections the logic closed and was not told of.
+    /// Connections that the logic closed and that are not reported as closed yet.
     closing: Vec<u64>,
     topics: BTreeMap<String, u32>,
     members: BTreeMap<u32, BTreeSet<u64>>,
@@ -126,10 +126,10 @@ impl Shard {
         verdict
     }
 
-    /// As after a panic of the shard: a supervisor that knows nothing of what was.
+    /// As after a panic of the shard: replaces the supervisor by an empty one.
     pub(crate) fn begin_anew(&mut self) {
         let counted = self.supervisor.counted();
-        self.supervisor = self.supervisor.fresh(counted).expect("starts");
+        self.supervisor = self.supervisor.restarted(counted).expect("starts");
         self.forget();
     }
 
@@ -140,7 +140,7 @@ impl Shard {
         self.wake = None;
     }
 
-    /// Lets time pass; timers go off when they are due.
+    /// Advances the time; sends timers when they are due.
     pub(crate) fn pass(&mut self, ms: u64) {
         let end = self.now + ms;
         while let Some(at) = self.wake.filter(|&at| at <= end) {
@@ -181,7 +181,7 @@ impl Shard {
         self.topics[&format!("stream:{stream}")]
     }
 
-    /// Answers for all posts on their way.
+    /// Outcomes for all pending posts.
     pub(crate) fn stored(&mut self) -> Vec<Input> {
         let stored = |(request, id)| {
             let duplicate = false;

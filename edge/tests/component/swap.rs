@@ -1,4 +1,4 @@
-//! Other logic under a thousand open connections: nobody notices, and what goes wrong undoes itself.
+//! Swaps with a thousand open connections: viewers notice nothing, and a bad swap is rolled back.
 
 use chorus_edge::component::{Bounds, Input, SwapError, Verdict};
 use chorus_protocol::Millis;
@@ -61,7 +61,7 @@ fn logic_that_does_not_take_over_is_not_taken() {
     assert_eq!((stats.swaps, stats.swaps_failed), (0, 1));
 }
 
-/// Puts something into the state that the fault build does not restore: an author's name.
+/// Puts an author's name into the state that the fault build refuses to restore.
 fn spoil(_: &mut Shard, round: u64, batch: &mut Vec<Input>) {
     if round == 2 {
         let token = chorus_session_scenarios::tokens::token("!!restore", "user", START + 3_600_000);
@@ -103,7 +103,7 @@ fn logic_that_keeps_trapping_gives_way_to_the_one_before() {
         .swap(bad.clone(), Millis(shard.now))
         .expect("swaps");
     let bad_frame = |connection| vec![frame(connection, "ping", &json!("!!panic"))];
-    // Two traps each: the batch, and the message by itself.
+    // Two traps each: the batch, and the message alone.
     assert_eq!(shard.feed(bad_frame(1)), Verdict::Recovered { traps: 2 });
     assert_eq!(shard.supervisor.logic().digest(), bad.digest());
     assert_eq!(shard.feed(bad_frame(2)), Verdict::Recovered { traps: 2 });

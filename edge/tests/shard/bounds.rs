@@ -1,4 +1,4 @@
-//! What slow, half and idle HTTP connections may take: time and places.
+//! Timeouts and numbers of slow, incomplete and idle HTTP connections.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use crate::client::connect;
 use crate::harness::{eventually, start};
 use crate::http::{SCRIPT_BYTES, ask, get, serve_with};
 
-/// Whoever is answered within this did not wait for the deadlines of others, which are many times as long.
+/// A request answered within this did not wait for the timeouts of others, which are many times as long.
 const SOON: Duration = Duration::from_secs(10);
 
 const HALVES: [&str; 3] = [
@@ -55,7 +55,7 @@ fn get_from(source: [u8; 4], address: SocketAddr, path: &str) -> String {
 fn half_requests_keep_nobody_waiting() {
     let mut shard = start();
     let server = serve_with(&mut shard, long());
-    // More than all places, and of the operator's listener too.
+    // More than all places of the server and of the operator's listener.
     let mut halves: Vec<TcpStream> = (0..400)
         .map(|index| half(shard.address, HALVES[index % HALVES.len()]))
         .collect();
@@ -68,7 +68,7 @@ fn half_requests_keep_nobody_waiting() {
     assert_eq!(server.counted("http_connections"), 200);
     for address in [shard.address, server.admin] {
         for path in ["/healthz", "/readyz"] {
-            // From the address that has none left, and from another.
+            // From the address whose places are all used, and from another one.
             assert!(get(address, path).starts_with("HTTP/1.1 200 "), "{path}");
             let other = get_from([127, 0, 0, 2], address, path);
             assert!(other.starts_with("HTTP/1.1 200 "), "{path}: {other}");
@@ -78,7 +78,7 @@ fn half_requests_keep_nobody_waiting() {
     assert!(api.starts_with("HTTP/1.1 201 "), "{api}");
     assert_eq!(server.counted("http_full_total"), 0);
     assert_eq!(server.counted("http_body_timeouts_total"), 0);
-    // Those who gave their places were told.
+    // Connections that lost their places got an answer.
     let mut answer = String::new();
     halves[0].read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -112,7 +112,7 @@ fn each_part_of_a_request_has_its_time() {
             ..long()
         },
     );
-    // A byte now and then makes the time no longer.
+    // Single bytes do not extend the timeout.
     let mut socket = half(shard.address, HALVES[0]);
     socket
         .set_read_timeout(Some(Duration::from_millis(50)))

@@ -1,4 +1,4 @@
-//! A WebSocket client that does as it is told, also what clients must not do.
+//! A WebSocket client that can also send invalid frames.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use chorus_edge::ws::deflate::Inflater;
 
-/// How long a test waits for what must come.
+/// Timeout of a read.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the server sent.
+/// A frame of the server, or the end of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Got {
     Text(String),
@@ -17,15 +17,15 @@ pub(crate) enum Got {
     Ping,
     Pong(Vec<u8>),
     Close(u16),
-    /// The end of the socket, with or without a reset.
+    /// The connection ended, with or without a reset.
     End,
 }
 
-/// A client on any stream of bytes.
+/// A client on any byte stream.
 pub(crate) struct Client<S> {
     pub(crate) socket: S,
     buffer: Vec<u8>,
-    /// Frames that came compressed.
+    /// Number of compressed frames received.
     pub(crate) compressed: usize,
     pub(crate) answer: String,
 }
@@ -34,7 +34,7 @@ pub(crate) fn text(text: &str) -> Got {
     Got::Text(text.to_owned())
 }
 
-/// A masked frame.
+/// A masked frame with this first byte.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
@@ -61,13 +61,13 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     socket
 }
 
-/// An open WebSocket in JSON.
+/// Opens a WebSocket with the JSON encoding.
 pub(crate) fn open(address: SocketAddr) -> Client<TcpStream> {
     Client::upgrade(connect(address), "")
 }
 
 impl<S: Read + Write> Client<S> {
-    /// Shakes hands, with these header fields more.
+    /// Does the handshake with these additional header fields.
     pub(crate) fn upgrade(mut socket: S, headers: &str) -> Self {
         let request = format!(
             "GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -126,7 +126,7 @@ impl<S: Read + Write> Client<S> {
         self.raw(&frame(0x81, text.as_bytes()));
     }
 
-    /// The next frame.
+    /// Reads the next frame.
     pub(crate) fn next(&mut self) -> Got {
         loop {
             if let Some(got) = self.parse() {
@@ -143,7 +143,7 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// The next frame that is no ping.
+    /// Reads the next frame, skipping pings.
     pub(crate) fn word(&mut self) -> Got {
         loop {
             let got = self.next();

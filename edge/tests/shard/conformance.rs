@@ -1,4 +1,4 @@
-//! RFC 6455 as clients meet it.
+//! Conformance with RFC 6455.
 
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Broadcasts: to all, once, in order, compressed for those who can, and past the slow ones.
+//! Broadcasts: every member gets each once and in order, compressed if negotiated; slow readers delay nobody.
 
 use std::io::Read;
 use std::time::Duration;
@@ -53,7 +53,7 @@ fn who_left_gets_nothing_and_who_came_back_gets_it_once() {
         client.say("me ready");
         assert_eq!(client.word(), text("ready"));
     }
-    // The first of the list leaves: the last takes its place and must still be found.
+    // The first member of the list leaves; the last one is moved to its index and must still be found.
     one.say("leave");
     one.say("me left");
     assert_eq!(one.word(), text("left"));
@@ -120,7 +120,7 @@ fn a_slow_reader_is_closed_with_4408_and_the_others_miss_nothing() {
     let mut never = open(shard.address);
     eventually("all are open", || shard.metrics.connections.get() == 3);
     let mut said = 0;
-    // More than sockets of loopback buffer, until both slow ones are past their bound.
+    // More bytes than the sockets buffer, until the queues of both slow readers are full.
     while shard.metrics.queue_overflows.get() < 2 {
         let what = format!("{said} {}", "x".repeat(4_000));
         reader.say(&format!("say {what}"));
@@ -128,7 +128,7 @@ fn a_slow_reader_is_closed_with_4408_and_the_others_miss_nothing() {
         said += 1;
         assert!(said < 20_000, "nobody was too slow");
     }
-    // The one that reads at last gets whole frames in order, then its code.
+    // A slow reader that reads at last gets complete frames in order, then its close code.
     let mut next = 0;
     loop {
         let got = late.word();
@@ -196,7 +196,7 @@ fn what_may_wait_comes_first_and_comes_at_all() {
     eventually("a busy shard lets something wait", || {
         client.raw(&nothing);
         client.say("later alone");
-        // Nothing follows it, and it comes.
+        // The frame comes although no other follows.
         assert_eq!(client.word(), text("alone"));
         shard.metrics.sends_held.get() > 0
     });
@@ -216,7 +216,7 @@ fn what_may_wait_comes_first_and_comes_at_all() {
     client.raw(&[frame("later the last"), frame("close")].concat());
     assert_eq!(client.word(), text("the last"));
     assert_eq!(client.word(), Got::Close(4403));
-    // One that is gone takes what waited for it along.
+    // The deferred frame of a connection that ended is dropped.
     let mut other = open(shard.address);
     other.raw(&nothing);
     other.say("later never");

@@ -1,4 +1,4 @@
-//! One shard on a free port of loopback.
+//! Runs one shard on a free loopback port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use chorus_edge::shard::{QueueBounds, Shard, ShardSpec, StartError};
 use chorus_edge::ws::handshake::Origins;
 use chorus_protocol::Millis;
 
-use crate::brain::{Heard, Puppet};
+use crate::logic::{Heard, Puppet};
 
-/// What a test may choose.
+/// Options of a test's shard.
 pub(crate) struct Choice {
     pub(crate) connections_max: usize,
     pub(crate) queue_bytes_max: usize,
@@ -25,7 +25,7 @@ pub(crate) struct Choice {
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) blob: Vec<u8>,
     pub(crate) message_bytes_max: usize,
-    /// Shared with another shard, where a test has two.
+    /// The state shared with another shard, if a test has two.
     pub(crate) pop: Option<Arc<PopState>>,
 }
 
@@ -82,14 +82,14 @@ impl Choice {
             turn_max: Duration::from_millis(4),
             pop: Arc::clone(&pop),
             metrics: Arc::clone(&metrics),
-            up: sender,
+            to_backhaul: sender,
             http: http_sender,
         };
         let (shard, handle) = Shard::new(spec, listener).unwrap();
         let heard = Heard::default();
-        let brain = Puppet::new(Arc::clone(&heard), self.blob);
+        let logic = Puppet::new(Arc::clone(&heard), self.blob);
         let (tell, ended) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || tell.send(shard.run(brain)).unwrap());
+        let thread = std::thread::spawn(move || tell.send(shard.run(logic)).unwrap());
         Running {
             address,
             handle,
@@ -139,7 +139,7 @@ impl Drop for Running {
     }
 }
 
-/// Waits for what must become true.
+/// Polls until the condition holds.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {

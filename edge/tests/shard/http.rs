@@ -1,4 +1,4 @@
-//! What is no WebSocket, through the shard to the HTTP server and back.
+//! HTTP requests: from the shard to the HTTP server and back.
 
 use std::future::Future;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use chorus_protocol::backhaul::{RestRequest, RestResponse};
 use crate::client::connect;
 use crate::harness::{Running, eventually, start};
 
-/// A gateway's `api` that repeats the call.
+/// A REST interface that answers with the request.
 struct Repeat;
 
 impl Rest for Repeat {
@@ -53,22 +53,22 @@ impl Rest for Repeat {
     }
 }
 
-/// A server behind a shard; it ends with this.
+/// A running HTTP server of a shard; dropping it stops it.
 pub(crate) struct Served {
     /// The operator's listener.
     pub(crate) admin: SocketAddr,
     _runtime: tokio::runtime::Runtime,
 }
 
-/// Bytes of the page's script: more than a socket takes at once.
+/// Bytes of a file: more than a socket accepts at once.
 pub(crate) const SCRIPT_BYTES: usize = 8 << 20;
 
-/// Serves the shard's other requests; ready once leased.
+/// Starts an HTTP server for the shard; it is ready once it has a lease.
 pub(crate) fn serve(shard: &mut Running) -> Served {
     serve_with(shard, HttpBounds::default())
 }
 
-/// The same, within these bounds.
+/// The same with these bounds.
 pub(crate) fn serve_with(shard: &mut Running, bounds: HttpBounds) -> Served {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -77,7 +77,7 @@ pub(crate) fn serve_with(shard: &mut Running, bounds: HttpBounds) -> Served {
         .unwrap();
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("index.html"), "<title>Chorus</title>").unwrap();
-    // Of no type that is compressed, which would take the tests' time.
+    // A type that is not compressed, because that would take long.
     std::fs::write(dir.path().join("film.bin"), vec![b'a'; SCRIPT_BYTES]).unwrap();
     let pop = Arc::new(PopState::new(10));
     pop.connected(true);
@@ -109,7 +109,7 @@ pub(crate) fn serve_with(shard: &mut Running, bounds: HttpBounds) -> Served {
 }
 
 impl Served {
-    /// A number of the scrape.
+    /// A metric from a scrape.
     pub(crate) fn counted(&self, name: &str) -> u64 {
         let scrape = get(self.admin, "/metrics");
         let line = scrape
@@ -172,11 +172,11 @@ fn metrics_are_the_operators() {
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
-    // The shard's numbers are there too; it counts a moment after it has handed over.
+    // The shard's metrics are there too; it counts shortly after the handover.
     eventually("the shard's count", || {
         server.counted("http_handed_over_total") == 1
     });
-    // Nothing else is served there, and what cannot be read is refused there as anywhere.
+    // Nothing else is served there, and malformed requests are refused.
     for path in ["/", "/film.bin", "/api/streams"] {
         assert!(
             get(server.admin, path).starts_with("HTTP/1.1 404 "),
@@ -265,7 +265,7 @@ fn calls_go_on_to_the_gateway() {
         answer.contains(r#""content_type":"application/json""#),
         "{answer}"
     );
-    // Of what the gateway says beyond that, what is on the list.
+    // Of the gateway's header fields those on the list are forwarded.
     assert!(answer.contains("location: /api/there\r\n"), "{answer}");
     assert!(answer.contains("www-authenticate: Bearer\r\n"), "{answer}");
     assert!(answer.contains("access-control-expose-headers: WWW-Authenticate"));
@@ -286,7 +286,7 @@ fn calls_go_on_to_the_gateway() {
         "a".repeat(70_000)
     );
     let mut socket = connect(shard.address);
-    // The server may end the connection before all is written.
+    // The server may close the connection before all bytes are written.
     let _ = socket.write_all(long.as_bytes());
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).unwrap();
@@ -308,7 +308,7 @@ fn a_body_is_asked_for_when_the_client_waits_for_that() {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
-    // One that is refused unread is not asked for.
+    // The server does not ask for a body that it refuses by its length.
     let refused = ask(shard.address, &head.replace("Length: 2", "Length: 70000"));
     assert!(refused.starts_with("HTTP/1.1 413 "), "{refused}");
 }

@@ -1,4 +1,4 @@
-//! What a panic in a shard costs: the connection at fault, else the shard's viewers a reconnect, nobody else anything.
+//! Panics in a shard: they close the connection whose bytes were read, or all viewers of the shard, and nobody else.
 
 use std::io::Read;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use chorus_protocol::Millis;
 use crate::client::{Client, Got, connect, frame, open, text};
 use crate::harness::{Choice, Running, eventually, start};
 
-/// The next thing the shard says to the backhaul that is `wanted`.
+/// Waits for the next message to the backhaul that is `wanted`.
 fn said(shard: &mut Running, wanted: impl Fn(&ToBackhaul) -> bool) {
     eventually("the backhaul is told", || {
         shard.up.try_recv().is_ok_and(|message| wanted(&message))
@@ -49,7 +49,7 @@ fn a_panic_costs_the_shards_viewers_a_1001_and_nobody_else_anything() {
         pop.viewers() == 1 && pop.sockets() == 1
     });
 
-    // The bound is 5: with a place that leaked, the last of them would get a 4429.
+    // The bound is 5: if a viewer had not been counted out, the last one would get 4429.
     let mut again: Vec<_> = (0..4).map(|_| open(first.address)).collect();
     again[0].say("say anew");
     for client in &mut again {
@@ -65,7 +65,7 @@ fn a_panic_costs_the_shards_viewers_a_1001_and_nobody_else_anything() {
 
 #[test]
 fn a_panic_over_one_connections_bytes_costs_that_connection() {
-    // No configuration allows such a bound: reckoning with it overflows as soon as a message comes compressed.
+    // No configuration allows this bound; computing with it overflows for the first compressed message.
     let shard = Choice {
         message_bytes_max: usize::MAX,
         ..Choice::default()
@@ -146,7 +146,7 @@ fn a_shard_that_panics_again_and_again_pauses_and_comes_back() {
     let mut bytes = Vec::new();
     let _ = connect(shard.address).read_to_end(&mut bytes);
     assert!(bytes.is_empty(), "dropped at once");
-    // It is counted once the socket is dropped, which is seen here at once.
+    // The shard counts after it has dropped the socket, which the client sees at once.
     eventually("it is counted", || shard.metrics.accept_paused.get() >= 1);
     eventually("it serves again", || shard.pop.is_ready());
     let mut client = open(shard.address);

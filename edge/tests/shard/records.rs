@@ -1,5 +1,5 @@
-//! TLS records made by hand: a client's keys after a real handshake, so that messages can be cut and put behind each
-//! other where no library does.
+//! Makes TLS records with a client's keys after a real handshake, so that tests can cut and combine messages where no library
+//! does.
 
 use rustls::crypto::cipher::{
     InboundOpaqueMessage, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundPlainMessage,
@@ -8,23 +8,23 @@ use rustls::{
     ClientConnection, ConnectionTrafficSecrets, ContentType, ProtocolVersion, SupportedCipherSuite,
 };
 
-/// A key update that asks for none in return.
+/// A key update that requests none of the peer.
 pub(crate) const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
-/// The alert that says that no more comes.
+/// The alert `close_notify`.
 pub(crate) const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 
-/// A client's two directions.
+/// The record layer of a client, for both directions.
 pub(crate) struct Records {
     seal: Box<dyn MessageEncrypter>,
     sealed: u64,
     open: Box<dyn MessageDecrypter>,
     opened: u64,
-    /// What came and is no whole record yet.
+    /// The bytes of an incomplete record.
     came: Vec<u8>,
 }
 
 impl Records {
-    /// Takes the keys of a connection whose handshake is done and whose bytes are all sent and read.
+    /// Takes over the keys of a connection after its handshake, when no bytes are pending in either direction.
     pub(crate) fn of(client: ClientConnection) -> Self {
         let Some(SupportedCipherSuite::Tls13(suite)) = client.negotiated_cipher_suite() else {
             panic!("TLS 1.3");
@@ -47,7 +47,7 @@ impl Records {
         }
     }
 
-    /// The next record.
+    /// Encrypts the next record.
     pub(crate) fn seal(&mut self, typ: ContentType, payload: &[u8]) -> Vec<u8> {
         let message = OutboundPlainMessage {
             typ,
@@ -59,7 +59,7 @@ impl Records {
         record.encode()
     }
 
-    /// Takes what the server sent; the records that are whole now, or an error when one was sealed with other keys.
+    /// Decrypts received bytes; returns the complete records, or an error when one was encrypted with other keys.
     pub(crate) fn open(
         &mut self,
         bytes: &[u8],

@@ -1,12 +1,12 @@
-//! Between the session and the backhaul.
+//! Messages between the session and the backhaul.
 
 use bytes::Bytes;
 use chorus_edge::link::{ToBackhaul, ToShard};
 use chorus_protocol::{CommentId, Millis, Outcome, StreamId};
 
-use crate::brain::STREAM;
 use crate::client::{open, text};
 use crate::harness::{Running, eventually, start};
+use crate::logic::STREAM;
 
 fn next(shard: &mut Running) -> ToBackhaul {
     let mut message = None;

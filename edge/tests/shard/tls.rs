@@ -1,4 +1,4 @@
-//! The same over TLS 1.3.
+//! Viewers over TLS 1.3.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -126,13 +126,13 @@ fn http_over_tls_is_handed_on() {
     drop(server);
 }
 
-/// An open WebSocket whose records are made by hand.
+/// Opens a WebSocket whose TLS records the test makes itself.
 fn by_hand(address: SocketAddr, config: &Arc<ClientConfig>) -> (TcpStream, Records) {
     let StreamOwned { conn, sock } = Client::upgrade(dial(address, config), "").socket;
     (sock, Records::of(conn))
 }
 
-/// The next records of the server.
+/// Reads the server's next records.
 fn read(socket: &mut TcpStream, records: &mut Records) -> Vec<(ContentType, Vec<u8>)> {
     let mut bytes = [0; 4_096];
     loop {
@@ -145,7 +145,7 @@ fn read(socket: &mut TcpStream, records: &mut Records) -> Vec<(ContentType, Vec<
     }
 }
 
-/// A server's text frame.
+/// A text frame of the server.
 fn said(text: &str) -> (ContentType, Vec<u8>) {
     let mut frame = vec![0x81, u8::try_from(text.len()).unwrap()];
     frame.extend_from_slice(text.as_bytes());
@@ -192,7 +192,7 @@ fn a_key_update_cut_behind_a_message_costs_nothing() {
         read(&mut socket, &mut records),
         [said("before it is whole")]
     );
-    // Sealed while the rest of it is awaited, also for a broadcast, and cut within a record's header.
+    // The server seals frames, also of a broadcast, while a message is incomplete; the record is cut within its header.
     let rest = records.seal(ContentType::Handshake, &KEY_UPDATE[1..]);
     socket.write_all(&rest[..3]).unwrap();
     viewer.say("say to all");

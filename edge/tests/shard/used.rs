@@ -1,4 +1,4 @@
-//! Upgrades on connections that had other requests before, as proxies and browsers send them.
+//! Upgrades on connections that had other requests before, as from proxies and browsers.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use crate::http::{SCRIPT_BYTES, get, serve};
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// An upgrade, with these fields more.
+/// An upgrade with these additional fields.
 pub(crate) fn upgrade(version: &str, fields: &str) -> String {
     format!(
         "GET /v1/ws {version}\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -17,7 +17,7 @@ pub(crate) fn upgrade(version: &str, fields: &str) -> String {
     )
 }
 
-/// One answer whose body has a length, from the front of what comes.
+/// Reads one answer with a `Content-Length`.
 fn answer(socket: &mut impl Read) -> String {
     let mut read = Vec::new();
     let mut byte = [0];
@@ -35,7 +35,7 @@ fn answer(socket: &mut impl Read) -> String {
     head + &String::from_utf8(body).unwrap()
 }
 
-/// A connection that had a request.
+/// Opens a connection and does one request on it.
 fn used(address: SocketAddr) -> TcpStream {
     let mut socket = connect(address);
     socket.write_all(HEALTH.as_bytes()).unwrap();
@@ -43,7 +43,7 @@ fn used(address: SocketAddr) -> TcpStream {
     socket
 }
 
-/// Requests, an upgrade and talk, on whatever stream.
+/// Does requests, an upgrade and messages on a byte stream.
 fn used_then_upgraded<S: Read + Write>(mut socket: S) -> Client<S> {
     for _ in 0..3 {
         socket.write_all(HEALTH.as_bytes()).unwrap();
@@ -81,7 +81,7 @@ fn an_upgrade_on_a_used_connection_over_tls() {
     let mut viewer = used_then_upgraded(crate::tls::dial(shard.address, &config));
     viewer.say("me again");
     assert_eq!(viewer.word(), text("again"));
-    // Pipelined in one record, with a frame behind.
+    // Pipelined in one record, followed by a frame.
     let mut stream = crate::tls::dial(shard.address, &config);
     let mut packet = format!("{HEALTH}{}", upgrade("HTTP/1.1", "")).into_bytes();
     packet.extend_from_slice(&frame(0x81, b"me early"));
@@ -168,7 +168,7 @@ fn an_upgrade_during_the_drain_is_told_to_go_elsewhere() {
     let mut shard = start();
     let _server = serve(&mut shard);
     let socket = used(shard.address);
-    // Others keep the shard there for the while.
+    // Other viewers keep the shard running during its drain.
     let _others = [open(shard.address), open(shard.address)];
     shard.drain(20_000);
     let mut viewer = Client::upgrade(socket, "");
@@ -290,7 +290,7 @@ fn what_the_rfcs_forbid_is_refused_on_every_connection() {
         ("another coding", 501, more("Transfer-Encoding: gzip\r\n")),
     ] {
         let answers = [connect(shard.address), used(shard.address)].map(|mut socket| {
-            // The server may end the connection before all is written.
+            // The server may close the connection before all bytes are written.
             let _ = socket.write_all(request.as_bytes());
             answer(&mut socket)
         });
@@ -315,7 +315,7 @@ fn what_the_rfcs_forbid_is_refused_on_every_connection() {
         );
     }
     assert_eq!(shard.metrics.connections.get(), 0);
-    // The rules for any request hold for those of the HTTP server too.
+    // The rules for all requests hold in the HTTP server too.
     for mut socket in [connect(shard.address), used(shard.address)] {
         socket
             .write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")

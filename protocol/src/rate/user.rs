@@ -1,4 +1,4 @@
-//! The limits of one user: comments everywhere and in one stream, slow mode, reactions.
+//! The limits of one user: comments in all streams and in one stream, slow mode, reactions.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,21 +6,21 @@ use super::{Limit, Window};
 use crate::codes::Reason;
 use crate::limits::Limits;
 
-/// Streams remembered for one user at the most; the one written to longest ago goes.
+/// Streams remembered for one user, at most; then the one written to longest ago is forgotten.
 const STREAMS_MAX: usize = 64;
-/// How long a last comment is remembered for slow mode, in milliseconds.
+/// Milliseconds for which the time of the last comment is remembered for slow mode.
 const SLOW_MODE_MS_REMEMBERED: u64 = 600_000;
 const MINUTE_MS: u64 = 60_000;
 const STREAM_WINDOW_MS: u64 = 30_000;
 
-/// What users are held to.
+/// The rate limits of every user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserLimits {
-    /// Comments, whatever the stream.
+    /// Comments in all streams.
     pub comments: Limit,
     /// Comments in one stream.
     pub comments_in_stream: Limit,
-    /// Reactions, whatever the stream.
+    /// Reactions in all streams.
     pub reactions: Limit,
 }
 
@@ -34,17 +34,17 @@ impl From<&Limits> for UserLimits {
     }
 }
 
-/// Why a comment is not let in, and for how many milliseconds.
+/// Why a comment is refused, and for how many milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CommentRefusal {
-    /// By one of the rates.
+    /// By a rate limit.
     RateLimited(u64),
     /// By the stream's slow mode.
     SlowMode(u64),
 }
 
 impl CommentRefusal {
-    /// The reason as receipts name it.
+    /// The reason for a receipt.
     #[must_use]
     pub fn reason(self) -> Reason {
         match self {
@@ -53,7 +53,7 @@ impl CommentRefusal {
         }
     }
 
-    /// From when on it would be let in, from now on, in milliseconds.
+    /// Milliseconds from now until a comment would be accepted.
     #[must_use]
     pub fn retry_after_ms(self) -> u64 {
         match self {
@@ -62,7 +62,7 @@ impl CommentRefusal {
     }
 }
 
-/// A comment as it was counted, to take it back with.
+/// How a comment was counted, so that it can be given back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charged {
     at_ms: u64,
@@ -71,25 +71,26 @@ pub struct Charged {
     wrote_before_ms: Option<u64>,
 }
 
-/// What one user used; `S` names a stream.
+/// The uses of one user; `S` identifies a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserUses<S> {
     comments: Window,
     reactions: Window,
-    /// Somebody who counts more than is counted here says so: none before this time.
+    /// Until this time, in milliseconds, reactions are refused because the gateway refused some.
     #[serde(default)]
     no_reactions_until_ms: u64,
+    /// Ordered by the time of the last comment.
     streams: Vec<StreamUses<S>>,
 }
 
-/// What one user used in one stream.
+/// The uses of one user in one stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct StreamUses<S> {
     stream: S,
     comments: Window,
-    /// When the user wrote last.
+    /// When the user wrote last, in milliseconds.
     wrote_ms: Option<u64>,
-    /// Somebody who counts more than is counted here says so: none before this time.
+    /// Until this time, in milliseconds, comments are refused for this reason because the gateway refused one.
     #[serde(default)]
     held_off: Option<(u64, CommentRefusal)>,
 }
@@ -126,10 +127,10 @@ impl<S> StreamUses<S> {
 }
 
 impl<S: Clone + PartialEq> UserUses<S> {
-    /// Whether a comment may be written now; a `slow_mode_ms` of 0 is none.
+    /// Checks whether a comment is possible now; `slow_mode_ms` is 0 without slow mode.
     ///
     /// # Errors
-    /// Why not, and for how long.
+    /// Why it is not, and for how long.
     pub fn check_comment(
         &self,
         limits: &UserLimits,
@@ -151,7 +152,7 @@ impl<S: Clone + PartialEq> UserUses<S> {
             Some((until, CommentRefusal::RateLimited(_))) if until > now_ms => {
                 return Err(CommentRefusal::RateLimited(until - now_ms));
             }
-            // It may have been switched off since.
+            // Only while slow mode is still on.
             Some((until, CommentRefusal::SlowMode(_))) if until > now_ms && slow_mode_ms > 0 => {
                 return Err(CommentRefusal::SlowMode(until - now_ms));
             }
@@ -181,7 +182,7 @@ impl<S: Clone + PartialEq> UserUses<S> {
         }
     }
 
-    /// Takes back a comment that certainly was not stored.
+    /// Removes a counted comment that certainly was not stored.
     pub fn give_back_comment(&mut self, limits: &UserLimits, stream: &S, charged: Charged) {
         limits
             .comments
@@ -196,7 +197,8 @@ impl<S: Clone + PartialEq> UserUses<S> {
         }
     }
 
-    /// Refuses comments in a stream as somebody did who counts more: flooders are not asked about again until then.
+    /// Refuses comments in a stream for as long as the gateway, which counts the user's uses at all PoPs, refused one. So it
+    /// is not asked again for each comment of a flood.
     pub fn hold_comments_off(
         &mut self,
         limits: &UserLimits,
@@ -208,10 +210,10 @@ impl<S: Clone + PartialEq> UserUses<S> {
         self.stream(limits, stream, now_ms).held_off = Some((until, refusal));
     }
 
-    /// Whether `n` reactions may be given now.
+    /// Checks whether `n` reactions are possible now.
     ///
     /// # Errors
-    /// The milliseconds until they may.
+    /// The milliseconds until they are.
     pub fn check_reactions(&self, limits: &UserLimits, now_ms: u64, n: u64) -> Result<(), u64> {
         if self.no_reactions_until_ms > now_ms {
             return Err(self.no_reactions_until_ms - now_ms);
@@ -219,24 +221,24 @@ impl<S: Clone + PartialEq> UserUses<S> {
         limits.reactions.check(&self.reactions, now_ms, n)
     }
 
-    /// How many reactions may be given now.
+    /// How many reactions are possible now.
     #[must_use]
     pub fn reactions_room(&self, limits: &UserLimits, now_ms: u64) -> u64 {
         limits.reactions.room(&self.reactions, now_ms)
     }
 
-    /// Counts `n` reactions; says under which time.
+    /// Counts `n` reactions; returns the time under which they are counted.
     pub fn charge_reactions(&mut self, limits: &UserLimits, now_ms: u64, n: u64) -> u64 {
         limits.reactions.charge(&mut self.reactions, now_ms, n)
     }
 
-    /// Takes `n` reactions back that were counted under a time and certainly not added.
+    /// Removes `n` reactions that were counted under this time and certainly not added to the totals.
     pub fn give_back_reactions(&mut self, limits: &UserLimits, at_ms: u64, n: u64) {
         limits.reactions.give_back(&mut self.reactions, at_ms, n);
     }
 
-    /// Takes the last `n` reactions back, which somebody who counts more refused, and refuses more until the time told.
-    /// False where none are counted here: it was said of another place.
+    /// Removes the last `n` reactions, which the gateway refused, and refuses further ones until this time. `false` when no
+    /// reactions are counted here, that is when those of another shard were refused.
     pub fn hold_reactions_off(&mut self, limits: &UserLimits, n: u64, until_ms: u64) -> bool {
         if self.reactions.is_empty() {
             return false;
@@ -246,7 +248,7 @@ impl<S: Clone + PartialEq> UserUses<S> {
         true
     }
 
-    /// From when on nothing of this counts any more.
+    /// When none of these uses counts any more, in milliseconds.
     #[must_use]
     pub fn free_at_ms(&self, limits: &UserLimits) -> u64 {
         let streams = self.streams.iter().map(|stream| stream.free_at_ms(limits));
@@ -258,8 +260,8 @@ impl<S: Clone + PartialEq> UserUses<S> {
         streams.fold(own, u64::max)
     }
 
-    /// What is known of a user of whom only numbers are known: all of it counts as used now. A stream comes with its
-    /// comments and the time of the last one.
+    /// Uses of which only the numbers are known; all count as used now. `streams` has for each stream the number of comments
+    /// and the time of the last one.
     #[must_use]
     pub fn of_numbers(
         limits: &UserLimits,
@@ -296,7 +298,7 @@ impl<S: Clone + PartialEq> UserUses<S> {
             self.streams.push(StreamUses::new(stream.clone()));
             self.streams.len() - 1
         });
-        // The one written to last is the last.
+        // Move the stream to the end: the list is ordered by the time of the last comment.
         let last = self.streams.len() - 1;
         if place < last {
             self.streams[place..].rotate_left(1);

@@ -1,33 +1,33 @@
-//! What a character is to the rules; the table is made from Unicode's data.
+//! The class of each character; the table is generated from Unicode's data.
 
 use super::table::TABLE;
 
-/// The bits of a table entry that are its class.
+/// Bits of a table entry that hold its class.
 pub(super) const CLASS_BITS: u32 = 3;
 
-/// What a character is to the rules.
+/// The class of a character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Class {
-    /// It is seen, alone.
+    /// Visible by itself.
     Plain = 0,
-    /// General categories Mn, Mc and Me: it is seen on another one.
+    /// Visible on another character: general categories Mn, Mc and Me.
     Mark = 1,
-    /// `Extended_Pictographic`: it is seen, and may be part of an emoji sequence. Code points reserved for later emoji
-    /// are among them.
+    /// Visible and possibly part of an emoji sequence: `Extended_Pictographic`, which includes code points reserved for later
+    /// emoji.
     Emoji = 2,
     /// `White_Space`.
     Space = 3,
     /// Default-ignorable, format and control characters and noncharacters.
     Hidden = 4,
-    /// It takes up room and shows nothing, or nothing that everybody sees: private use, unassigned, blank letters.
+    /// Has a width but shows nothing, or not the same to everybody: private use, unassigned, blank letters.
     Blank = 5,
 }
 
-/// The class of a character.
+/// Classifies a character.
 pub(super) fn class(c: char) -> Class {
     let code = u32::from(c);
-    // Most of what is written, without a search: a test holds it equal with the table.
+    // The most frequent ranges, without a search; a test compares them with the table.
     match code {
         0x20 => return Class::Space,
         0x21..=0x7e
@@ -55,7 +55,7 @@ pub(super) fn class(c: char) -> Class {
 }
 
 fn searched(code: u32) -> Class {
-    // The first entry begins at 0.
+    // The first entry is code point 0.
     let after = TABLE.partition_point(|entry| entry >> CLASS_BITS <= code);
     match TABLE[after.saturating_sub(1)] & ((1 << CLASS_BITS) - 1) {
         0 => Class::Plain,
@@ -67,19 +67,19 @@ fn searched(code: u32) -> Class {
     }
 }
 
-/// A letter of a flag.
+/// Whether it is a regional indicator; two of them are a flag.
 pub(super) fn is_regional(c: char) -> bool {
     matches!(c, '\u{1f1e6}'..='\u{1f1ff}')
 }
 
-/// An ideograph, which an ideographic variation selector may follow.
+/// Whether it is an ideograph, which an ideographic variation selector may follow.
 pub(super) fn is_ideograph(c: char) -> bool {
     matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
         | '\u{20000}'..='\u{3fffd}')
 }
 
-/// A letter or mark of a script that uses joiners: Arabic and its relatives, the Indic scripts and those of South-East
-/// Asia, Mongolian.
+/// Whether it is a letter or mark of a script that uses joiners: Arabic and related scripts, Indic and South-East Asian
+/// scripts, Mongolian.
 pub(super) fn joins(c: char) -> bool {
     let script = matches!(c, '\u{600}'..='\u{109f}' | '\u{1780}'..='\u{18af}' | '\u{1a20}'..='\u{1aaf}'
         | '\u{1b00}'..='\u{1c4f}' | '\u{1cd0}'..='\u{1cff}' | '\u{a800}'..='\u{a8ff}' | '\u{a930}'..='\u{abff}'
@@ -87,7 +87,7 @@ pub(super) fn joins(c: char) -> bool {
     script && (c.is_alphabetic() || class(c) == Class::Mark)
 }
 
-/// A letter or sign of a script of South-East Asia that is written without blanks: U+200B says where a line may break.
+/// Whether it is a character of a South-East Asian script without blanks between words, where U+200B marks line breaks.
 pub(super) fn is_unspaced(c: char) -> bool {
     let script = matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}'
         | '\u{1a20}'..='\u{1aaf}' | '\u{a9e0}'..='\u{a9ff}' | '\u{aa60}'..='\u{aa7f}');
@@ -96,14 +96,14 @@ pub(super) fn is_unspaced(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    //! The table from Unicode's data, as the crate `regex-syntax` has it (Unicode 16, licence Unicode-3.0). A test prints it
-    //! where `table.rs` has another one.
+    //! Generates the table from Unicode's data in the crate `regex-syntax` (Unicode 16, licence Unicode-3.0) and prints it if
+    //! `table.rs` differs.
 
     use regex_syntax::hir::{Class as Set, HirKind};
 
     use super::*;
 
-    /// Every code point of a class written as a regular expression has it.
+    /// Sets the class of all code points that match a regular expression.
     fn mark(classes: &mut [u8], expression: &str, class: Class) {
         let hir = regex_syntax::parse(expression).expect("a class of Unicode");
         let HirKind::Class(Set::Unicode(set)) = hir.kind() else {
@@ -126,7 +126,7 @@ mod tests {
             Class::Emoji,
         );
         mark(&mut classes, r"\p{White_Space}", Class::Space);
-        // Those of Arabic and Syriac that stand before a number are seen.
+        // Format characters of Arabic and Syriac that precede a number are visible.
         mark(
             &mut classes,
             r"[[\p{Cc}\p{Cf}]--\p{White_Space}--\p{Prepended_Concatenation_Mark}]",
@@ -137,13 +137,13 @@ mod tests {
             r"[\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}]",
             Class::Hidden,
         );
-        // Braille without a dot, a note without a head, blanks and joiners of hieroglyphs, the place of an object.
+        // Braille blank, null notehead, hieroglyph blanks and joiners, object replacement character.
         mark(
             &mut classes,
             r"[\u{2800}\u{1d159}\u{13430}-\u{1343f}\u{13441}\u{13442}\u{fffc}]",
             Class::Blank,
         );
-        // Surrogates are no characters.
+        // Surrogates are not characters.
         classes[0xd800..0xe000].fill(Class::Blank as u8);
         let mut table = Vec::new();
         let mut last = None;

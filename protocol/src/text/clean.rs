@@ -1,43 +1,43 @@
-//! One pass over a text: what is shown is kept, in its place and within bounds.
+//! Cleans a text in one pass: keeps visible characters, and invisible ones where they have an effect, within bounds.
 //!
-//! What becomes of a character depends on what was kept before it and, for joiners, on the next one.
+//! Whether a character is kept depends on the characters kept before it and, for joiners, on the next one.
 
 use std::str::Chars;
 
 use super::TextError;
 use super::class::{Class, class, is_ideograph, is_unspaced, joins};
 
-/// What differs between the kinds of texts.
+/// The rules that differ between kinds of texts.
 pub(super) struct Rules {
-    /// Lines at the most. With 1 the text is a name or a title, which is held stricter.
+    /// Lines, at most. With 1 the text is a name or a title, for which rules are stricter.
     pub(super) lines_max: usize,
-    /// Whether a control character refuses the text; else it is taken out.
+    /// Whether a text with a control character is refused; otherwise the character is removed.
     pub(super) controls_refused: bool,
 }
 
-/// Joins emoji, and letters in a few scripts.
+/// Zero-width joiner: joins emoji, and letters in some scripts.
 const ZWJ: char = '\u{200d}';
-/// Keeps letters apart that would be joined.
+/// Zero-width non-joiner: prevents letters from joining.
 const ZWNJ: char = '\u{200c}';
-/// The flag that tags may follow: England's, say.
+/// The flag that tags may follow, for example for the flag of England.
 const BLACK_FLAG: char = '\u{1f3f4}';
 /// Ends a sequence of tags.
 const CANCEL_TAG: char = '\u{e007f}';
-/// Tags of a subdivision's flag: `gbeng`, `usca`.
+/// Number of tags in a subdivision's flag, such as `gbeng` or `usca`.
 const TAGS: std::ops::RangeInclusive<usize> = 3..=6;
-/// Newlines in a row: one empty line.
+/// Newlines in a row, at most: one empty line.
 const NEWLINES_MAX: usize = 2;
 
-/// Marks that belong together, and how many of them one base may bear.
+/// Groups of marks; each has a maximum for one base character.
 #[derive(Clone, Copy)]
 enum Marks {
-    /// For any script: accents, enclosing marks. Vietnamese and polytonic Greek need 3 at the most, phonetics 4.
+    /// Marks for any script: accents, enclosing marks. Vietnamese and polytonic Greek need at most 3, phonetics 4.
     Any = 0,
-    /// Thai and Lao: a vowel, a tone and one more sign.
+    /// Thai and Lao: a vowel, a tone and one other sign.
     Thai = 1,
     /// Tibetan stacks and Myanmar syllables, written with marks alone.
     Stacked = 2,
-    /// All others: Hebrew with points and cantillation, Arabic of the Quran, Vedic.
+    /// All other scripts: Hebrew with points and cantillation, Quranic Arabic, Vedic.
     Script = 3,
 }
 
@@ -73,7 +73,7 @@ impl Marks {
     }
 }
 
-/// A skin tone, which may follow an emoji.
+/// Whether it is a skin tone, which may follow an emoji.
 pub(super) fn is_modifier(c: char) -> bool {
     matches!(c, '\u{1f3fb}'..='\u{1f3ff}')
 }
@@ -81,7 +81,7 @@ pub(super) fn is_modifier(c: char) -> bool {
 /// Cleans a text.
 ///
 /// # Errors
-/// [`TextError::Empty`] when nothing that can be seen is left, [`TextError::Control`] where that is refused.
+/// [`TextError::Empty`] when nothing visible is left, [`TextError::Control`] for a control character that the rules refuse.
 pub(super) fn clean(text: &str, rules: &Rules) -> Result<String, TextError> {
     let mut cleaner = Cleaner {
         rules,
@@ -94,9 +94,9 @@ pub(super) fn clean(text: &str, rules: &Rules) -> Result<String, TextError> {
         seen: false,
         newlines: 0,
     };
-    let mut rest = text.chars();
-    while let Some(c) = rest.next() {
-        cleaner.take(c, &mut rest)?;
+    let mut following = text.chars();
+    while let Some(c) = following.next() {
+        cleaner.add(c, &mut following)?;
     }
     cleaner.end()
 }
@@ -104,13 +104,13 @@ pub(super) fn clean(text: &str, rules: &Rules) -> Result<String, TextError> {
 struct Cleaner<'a> {
     rules: &'a Rules,
     out: String,
-    /// The character kept last in this line.
+    /// The last character kept in this line.
     last: Option<char>,
-    /// What was kept last is an emoji, with its selector or skin tone, to which another may be joined.
+    /// The last characters kept are an emoji with its selector or skin tone, to which another may be joined.
     emoji: bool,
-    /// On the base kept last.
+    /// Marks on the last base, by group.
     marks: [u8; Marks::COUNT],
-    /// Where the line begins.
+    /// Byte offset in `out` at which the line begins.
     line: usize,
     line_is_seen: bool,
     seen: bool,
@@ -118,13 +118,13 @@ struct Cleaner<'a> {
 }
 
 impl Cleaner<'_> {
-    fn take(&mut self, c: char, rest: &mut Chars<'_>) -> Result<(), TextError> {
+    fn add(&mut self, c: char, following: &mut Chars<'_>) -> Result<(), TextError> {
         match c {
-            '\r' if rest.as_str().starts_with('\n') => {}
+            '\r' if following.as_str().starts_with('\n') => {}
             '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => self.newline(),
             ' ' | '\t' => self.space(' '),
             '!'..='~' => self.base(c, false),
-            ZWJ | ZWNJ => self.joiner(c, rest.as_str()),
+            ZWJ | ZWNJ => self.joiner(c, following.as_str()),
             '\u{fe00}'..='\u{fe0f}'
             | '\u{e0100}'..='\u{e01ef}'
             | '\u{180b}'..='\u{180d}'
@@ -132,8 +132,8 @@ impl Cleaner<'_> {
                 self.selector(c);
             }
             '\u{200e}' | '\u{200f}' | '\u{61c}' => self.direction(c),
-            '\u{200b}' | '\u{180e}' => self.separator(c, rest.as_str()),
-            '\u{e0020}'..='\u{e007e}' => self.tags(c, rest),
+            '\u{200b}' | '\u{180e}' => self.separator(c, following.as_str()),
+            '\u{e0020}'..='\u{e007e}' => self.tags(c, following),
             _ if c.is_control() => {
                 if self.rules.controls_refused {
                     return Err(TextError::Control);
@@ -156,14 +156,14 @@ impl Cleaner<'_> {
         self.rules.lines_max == 1
     }
 
-    /// Keeps a character that begins anew.
+    /// Keeps a character that starts a new cluster.
     fn push(&mut self, c: char) {
         self.keep(c);
         self.emoji = false;
         self.marks = [0; Marks::COUNT];
     }
 
-    /// Keeps a character that belongs to what is there.
+    /// Keeps a character that belongs to the current cluster.
     fn keep(&mut self, c: char) {
         self.out.push(c);
         self.last = Some(c);
@@ -208,7 +208,7 @@ impl Cleaner<'_> {
             return;
         }
         if self.newlines + 1 >= self.rules.lines_max {
-            // The rest goes on in the last line.
+            // Further lines are joined to the last one.
             if self.line_is_seen {
                 self.push(' ');
             }
@@ -230,7 +230,7 @@ impl Cleaner<'_> {
         self.marks = [0; Marks::COUNT];
     }
 
-    /// A line in which nothing is to be seen is empty; blanks at the end go.
+    /// Ends a line: removes blanks at its end, or the whole line if nothing in it is visible.
     fn end_line(&mut self) {
         let end = if self.line_is_seen {
             self.out.trim_end().len()
@@ -250,10 +250,10 @@ impl Cleaner<'_> {
         Ok(self.out)
     }
 
-    fn joiner(&mut self, c: char, rest: &str) {
-        let next = rest.chars().next();
+    fn joiner(&mut self, c: char, following: &str) {
+        let next = following.chars().next();
         let in_emoji = c == ZWJ && self.emoji && next.is_some_and(|c| class(c) == Class::Emoji);
-        // A letter may be shown in its joining form alone; a name does not end with what is not seen.
+        // A joiner after a last letter shows its joining form; but a name must not end with an invisible character.
         let in_script =
             self.last.is_some_and(joins) && (!self.is_strict() || next.is_some_and(joins));
         if in_emoji || in_script {
@@ -265,7 +265,7 @@ impl Cleaner<'_> {
     fn selector(&mut self, c: char) {
         let Some(last) = self.last else { return };
         let fits = match c {
-            // Text or emoji.
+            // Selectors of text or emoji presentation.
             '\u{fe0e}' | '\u{fe0f}' => {
                 class(last) == Class::Emoji || matches!(last, '0'..='9' | '#' | '*')
             }
@@ -278,7 +278,7 @@ impl Cleaner<'_> {
         }
     }
 
-    /// A mark of direction says how what is next to it is laid out, and no more.
+    /// A directional mark affects only the layout of its neighbours, so it is kept outside names and titles.
     fn direction(&mut self, c: char) {
         let again = matches!(self.last, Some('\u{200e}' | '\u{200f}' | '\u{61c}'));
         if !self.is_strict() && !again {
@@ -287,9 +287,9 @@ impl Cleaner<'_> {
         }
     }
 
-    /// A place for a line to break in scripts without blanks, and Mongolian's vowel separator.
-    fn separator(&mut self, c: char, rest: &str) {
-        let (Some(last), Some(next)) = (self.last, rest.chars().next()) else {
+    /// The zero-width space, which allows line breaks in scripts without blanks, and the Mongolian vowel separator.
+    fn separator(&mut self, c: char, following: &str) {
+        let (Some(last), Some(next)) = (self.last, following.chars().next()) else {
             return;
         };
         let fits = if c == '\u{180e}' {
@@ -303,13 +303,13 @@ impl Cleaner<'_> {
         }
     }
 
-    /// The flag of a part of a country; tags in any other place are a hidden text.
-    fn tags(&mut self, first: char, rest: &mut Chars<'_>) {
+    /// Keeps tags of a subdivision's flag. Tags anywhere else could hide a text and are removed.
+    fn tags(&mut self, first: char, following: &mut Chars<'_>) {
         if self.last != Some(BLACK_FLAG) {
             return;
         }
         let is_tag = |c| matches!(c, '\u{e0030}'..='\u{e0039}' | '\u{e0061}'..='\u{e007a}');
-        let mut ahead = rest.clone();
+        let mut ahead = following.clone();
         let mut tags = 1;
         let end = loop {
             match ahead.next() {
@@ -320,11 +320,11 @@ impl Cleaner<'_> {
         if !is_tag(first) || !TAGS.contains(&tags) || end != Some(CANCEL_TAG) {
             return;
         }
-        let sequence = rest.as_str().len() - ahead.as_str().len();
+        let sequence = following.as_str().len() - ahead.as_str().len();
         self.keep(first);
-        for c in rest.as_str()[..sequence].chars() {
+        for c in following.as_str()[..sequence].chars() {
             self.keep(c);
         }
-        *rest = ahead;
+        *following = ahead;
     }
 }

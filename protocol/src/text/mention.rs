@@ -1,31 +1,31 @@
-//! The users whom a text names: `@name`.
+//! Mentions in a text: `@name`.
 
 use std::borrow::Cow;
 
 use super::class::{Class, class, is_ideograph, joins};
 use super::{NAME_CHARS_MAX, nfc};
 
-/// Names taken from one text at the most; the others are just text.
+/// Mentions found in one text, at most; further ones are plain text.
 const MENTIONS_MAX: usize = 10;
 
-/// The names a text mentions, each once, in order, in NFC and without the `@`. A name that differs only in its form or
-/// its case from an earlier one is that one.
+/// The mentioned names in order, in NFC and without the `@`. A name that differs from an earlier one only in normalisation
+/// or case is left out.
 ///
-/// A name goes on as UAX #31 says (letters, marks, digits, connectors, joiners where a script uses them), and with `-`;
-/// one of more than [`NAME_CHARS_MAX`] Unicode scalar values is just text.
+/// A name continues as UAX #31 defines (letters, marks, digits, connectors, joiners where a script uses them), and with `-`.
+/// A name of more than [`NAME_CHARS_MAX`] Unicode scalar values is plain text.
 #[must_use]
 pub fn mentions(text: &str) -> Vec<Cow<'_, str>> {
     let mut found: Vec<Cow<'_, str>> = Vec::new();
     let mut keys: Vec<String> = Vec::new();
     for (at, _) in text.match_indices('@') {
-        // Within a word it is an address, say.
+        // An `@` within a word is no mention but, for example, a mail address.
         let before = text[..at].chars().next_back();
         if before.is_some_and(|c| goes_on(c, None, None)) {
             continue;
         }
         let mut name = nfc(name_at_start(&text[at + 1..]));
         if let Cow::Owned(composed) = &mut name {
-            // Marks in another order: a joiner between them may have lost its place.
+            // NFC may reorder marks, after which a joiner between them is no part of the name any more.
             composed.truncate(name_at_start(composed).len());
         }
         if name.is_empty() || name.chars().nth(NAME_CHARS_MAX).is_some() {
@@ -44,7 +44,7 @@ pub fn mentions(text: &str) -> Vec<Cow<'_, str>> {
     found
 }
 
-/// What two forms of one name have in common: NFC and case-folded.
+/// The key by which names are compared: NFC and case-folded.
 #[must_use]
 pub fn name_key(name: &str) -> String {
     if name.is_ascii() {
@@ -54,15 +54,15 @@ pub fn name_key(name: &str) -> String {
     nfc(&folded).into_owned()
 }
 
-/// Full case folding, by way of the capital: `ß` is `ss`, both sigmas are one.
+/// Full case folding through the uppercase form: `ß` becomes `ss`, both lowercase sigmas become one.
 fn fold(c: char) -> impl Iterator<Item = char> {
-    // The dotless i is no i, though its capital is I.
+    // The dotless `ı` must not become `i`, although its uppercase form is `I`.
     let (kept, other) = if c == 'ı' {
         (Some(c), None)
     } else {
         (None, Some(c))
     };
-    // The capital ß is its own capital.
+    // Lowercase first, because the uppercase form of `ẞ` is `ẞ` itself and not `SS`.
     let small = other.into_iter().flat_map(char::to_lowercase);
     let capital = small.flat_map(char::to_uppercase);
     kept.into_iter().chain(capital.flat_map(char::to_lowercase))
@@ -86,7 +86,7 @@ fn is_start(c: char) -> bool {
     (c.is_alphanumeric() || c == '_' || c == '-') && class(c) != Class::Mark
 }
 
-/// `before` and `next` are looked at for what is part of a name only between others.
+/// Whether a character continues a name; some do only between certain characters, so `before` and `next` are checked.
 fn goes_on(c: char, before: Option<char>, next: Option<char>) -> bool {
     match c {
         '\u{200c}' | '\u{200d}' => before.is_some_and(joins) && next.is_some_and(joins),
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_mention_is_not_cut_at_a_mark_or_a_joiner() {
         assert_eq!(mentions("@कृष्ण!"), ["कृष्ण"]);
-        // A virama and a joiner, as Bengali and Sinhala use them; a non-joiner, as Persian does.
+        // A virama with a joiner (Bengali, Sinhala); a non-joiner (Persian).
         for name in [
             "ক্ষ\u{200d}",
             "শ্রী",
@@ -157,7 +157,7 @@ mod tests {
             mentions("@葛\u{e0100}飾 @Paral·lel @a\u{200d}b"),
             ["葛\u{e0100}飾", "Paral·lel", "a"]
         );
-        // An emoji's selector is no part of it.
+        // An emoji's selector does not belong to the name.
         assert_eq!(
             mentions("@ann\u{fe0f} @bob\u{2764}\u{fe0f}"),
             ["ann", "bob"]

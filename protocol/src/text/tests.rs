@@ -1,4 +1,4 @@
-//! What becomes of texts as they are written, and of those that are made to harm.
+//! Cleaning of usual texts and of texts made to do harm.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn escaped(text: &str) -> String {
     text.chars().flat_map(char::escape_unicode).collect()
 }
 
-/// Each alone shows nothing, though some take up room.
+/// Each alone shows nothing, although some have a width.
 const NOTHING: [&str; 40] = [
     "\u{200b}",
     "\u{2060}",
@@ -71,7 +71,7 @@ fn what_is_not_seen_is_empty_in_every_kind_of_text() {
             assert_eq!(title(&text), Err(TextError::Empty), "{}", escaped(&text));
             assert_eq!(description(&text).as_deref(), Ok(""), "{}", escaped(&text));
         }
-        // With something to be seen it is a text.
+        // With a visible character it is a text.
         assert!(
             cleaned(&format!("a{nothing}")).is_ok(),
             "{}",
@@ -96,7 +96,7 @@ fn all_default_ignorable_and_unassigned_code_points_are_empty() {
     };
     for range in set.ranges() {
         for c in range.start()..=range.end() {
-            // The standard library may know letters of a newer Unicode.
+            // The standard library may have letters of a newer Unicode.
             if !c.is_alphanumeric() {
                 assert_eq!(cleaned(&c.to_string()), Err(TextError::Empty), "{c:?}");
             }
@@ -128,7 +128,7 @@ fn controls_are_refused_and_line_ends_are_newlines() {
 fn newlines_in_a_row_and_lines_are_bounded() {
     let tall = format!("a{}b", "\n".repeat(498));
     assert_eq!(cleaned(&tall).as_deref(), Ok("a\n\nb"));
-    // Lines of what is not seen are empty ones.
+    // Lines without visible characters are empty.
     for blank in [
         "\u{200b}",
         " ",
@@ -154,7 +154,7 @@ fn directions_do_not_reach_beyond_a_text() {
         cleaned("a\u{2066}b\u{2069}\u{202d}c\u{202c}").as_deref(),
         Ok("abc")
     );
-    // What says only how its neighbours lie stays in a comment.
+    // Directional marks are kept in a comment.
     kept("שלום\u{200f}! a\u{200e} \u{61c}5");
     for text in ["\u{202e}evil", "evil\u{200f}", "\u{2067}evil"] {
         assert_eq!(name(text).as_deref(), Ok("evil"));
@@ -166,7 +166,7 @@ fn directions_do_not_reach_beyond_a_text() {
 fn marks_on_one_base_are_bounded() {
     let smear = format!("a{}b", "\u{301}".repeat(400));
     assert_eq!(cleaned(&smear), Ok(format!("a{}b", "\u{301}".repeat(4))));
-    // Of every script, mixed, and with what is not seen between.
+    // Marks of every script, mixed, and with invisible characters between them.
     for marks in [
         "\u{e47}",
         "\u{64b}",
@@ -180,7 +180,7 @@ fn marks_on_one_base_are_bounded() {
         let text = cleaned(&format!("a{}", marks.repeat(100))).expect("a text");
         assert!(text.chars().count() <= 14, "{}", escaped(&text));
     }
-    // A base composed with one mark takes the others.
+    // A precomposed base can have further marks.
     assert!(
         name(&format!("é{}", "\u{301}".repeat(60)))
             .expect("a name")
@@ -228,7 +228,7 @@ fn emoji_stay_whole() {
             Ok(&*format!("{emoji} live"))
         );
     }
-    // Emoji of a later Unicode.
+    // Code points reserved for later emoji.
     kept("\u{1faff}");
 }
 
@@ -242,7 +242,7 @@ fn what_is_in_no_sequence_of_emoji_goes() {
         ("a\u{fe0f}b", "ab"),
         ("❤\u{fe0f}\u{fe0f}", "❤\u{fe0f}"),
         ("🙂\u{e0067}\u{e0062}\u{e007f}", "🙂"),
-        // A text hidden in tags, or without their end.
+        // A text hidden in tags, and tags without an end.
         ("🏴\u{e0068}\u{e0069}\u{e0020}\u{e0074}\u{e007f}", "🏴"),
         ("🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}", "🏴"),
         ("a\u{e0100}\u{e0101}b", "ab"),
@@ -251,7 +251,7 @@ fn what_is_in_no_sequence_of_emoji_goes() {
     }
 }
 
-/// Texts as they are written, with marks, joiners and selectors that belong there.
+/// Usual texts with marks, joiners and selectors, which must be kept.
 const REAL: [(&str, &str); 24] = [
     ("Hindi", "क्षत्रिय श्रीमान् कृष्ण, रु\u{200d} क्\u{200d}ष"),
     ("Marathi", "दर्\u{200d}या, सुऱ्या"),
@@ -294,7 +294,7 @@ fn real_texts_stay_whole() {
             "{language}: {}",
             escaped(text)
         );
-        // Composed, a title is the same but for what is not seen between or after words.
+        // A title in NFC is unchanged, except for invisible characters between and after words.
         let composed: String = text
             .replace(['\u{200b}', '\u{180e}'], "")
             .replace("\u{200d} ", " ")
@@ -328,7 +328,7 @@ fn a_tokens_name_is_cleaned_and_cut_and_never_missing() {
     assert_eq!(shown_name(None, "u-1"), "u-1");
     assert_eq!(shown_name(Some(""), "\u{200b}"), NAMELESS);
     assert_eq!(shown_name(Some(&"x".repeat(99)), "u"), "x".repeat(64));
-    // Not in the middle of what is shown as one.
+    // Not cut within a cluster.
     let family = "👨\u{200d}👩\u{200d}👧";
     let name = format!("{}{family}", "x".repeat(61));
     assert_eq!(shown_name(Some(&name), "u"), "x".repeat(61));
@@ -347,7 +347,7 @@ fn texts_are_trimmed_and_counted_in_scalar_values() {
     assert!(cleaned(&"🎈".repeat(500)).is_ok());
     assert_eq!(cleaned(&"🎈".repeat(501)), Err(TextError::TooLong));
     assert_eq!(cleaned(&"x".repeat(501)), Err(TextError::TooLong));
-    // What goes does not count.
+    // Removed characters do not count.
     assert!(cleaned(&format!("{}{}", "\u{200b}".repeat(300), "❤️".repeat(250))).is_ok());
 }
 

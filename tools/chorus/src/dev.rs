@@ -93,12 +93,12 @@ enum OnExit {
     Restart,
 }
 
-/// How often a parent is looked for.
+/// Interval at which the parent process is checked.
 const PARENT_POLL: Duration = Duration::from_millis(250);
 
-/// Runs until told to stop.
+/// Runs until it is told to stop.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    // One thread: it is the parent that the children are bound to, and it lives to the end.
+    // A single thread, because the kernel ends the children with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -106,11 +106,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     runtime.block_on(dev(args))
 }
 
-/// What ends the run.
+/// Events that end the run or restart a program.
 enum End {
     Told(&'static str),
     Died(usize, String),
-    GaveUp(usize),
+    StoppedWriting(usize),
     Ran(ExitCode),
 }
 
@@ -211,7 +211,7 @@ async fn serve(
             told = signals.told() => End::Told(told),
             () = parent_gone(args.exit_with_parent, parent) => End::Told("the parent is gone"),
             (index, how) = child::any_exit(children) => End::Died(index, how),
-            index = watch.next_restart() => End::GaveUp(index),
+            index = watch.next_restart() => End::StoppedWriting(index),
             code = ended(command) => End::Ran(code),
         };
         let (index, how) = match end {
@@ -220,7 +220,7 @@ async fn serve(
                 say!("{why}: stopping");
                 return Ok(ExitCode::SUCCESS);
             }
-            End::GaveUp(index) => {
+            End::StoppedWriting(index) => {
                 start_again(args, dir, children, index).await?;
                 continue;
             }
@@ -247,7 +247,7 @@ async fn serve(
     }
 }
 
-/// Stops a program where it still runs, and starts it.
+/// Stops a program if it is running, and starts it.
 async fn start_again(
     args: &Args,
     dir: &DataDir,
@@ -259,14 +259,14 @@ async fn start_again(
     let name = part.name;
     children[index] = Child::spawn(part, dir, args.verbose)?;
     if let Err(error) = dir.write_pids(children) {
-        // What is there says the old number; the programs run on.
+        // The file keeps the old process id; the programs go on.
         complain!("chorus: {error:#}");
     }
     say!("{name} started again as process {}", children[index].pid);
     Ok(())
 }
 
-/// Starts what is to run while everything is up.
+/// Starts the command to run while all programs are up; `None` when there is none.
 fn command(words: &[OsString], listen: SocketAddr) -> Result<Option<tokio::process::Child>> {
     let Some((program, args)) = words.split_first() else {
         return Ok(None);
@@ -281,19 +281,19 @@ fn command(words: &[OsString], listen: SocketAddr) -> Result<Option<tokio::proce
         .with_context(|| format!("cannot run {}", program.display()))
 }
 
-/// The exit code of the command, once it ends; never comes back where there is none.
+/// Waits for the end of the command; returns its exit code. Never returns when there is no command.
 async fn ended(command: &mut Option<tokio::process::Child>) -> ExitCode {
     let Some(command) = command else {
         return std::future::pending().await;
     };
     match command.wait().await.ok().and_then(|status| status.code()) {
         Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        // Ended by a signal.
+        // The command was ended by a signal.
         None => ExitCode::FAILURE,
     }
 }
 
-/// Never comes back while the parent lives, or when nobody asked.
+/// Returns when the parent process has ended; never when `asked` is false.
 async fn parent_gone(asked: bool, parent: u32) {
     if !asked {
         std::future::pending::<()>().await;
@@ -303,8 +303,8 @@ async fn parent_gone(asked: bool, parent: u32) {
     }
 }
 
-/// The address of what was named, or a free port where 0 is asked for, held until the listener is dropped; in use is an
-/// error. Of a name's addresses the first that can be listened on is taken, IPv4 before IPv6.
+/// Resolves `listen` and reserves the address until the listener is dropped; for port 0 a free port. Of a name's addresses
+/// the first that can be listened on is used, IPv4 before IPv6. An address in use is an error.
 fn free_listen(listen: &str) -> Result<(SocketAddr, TcpListener)> {
     let refused = || format!("cannot listen on {listen}; choose another address with --listen");
     let found = listen.to_socket_addrs().with_context(|| {
@@ -315,7 +315,7 @@ fn free_listen(listen: &str) -> Result<(SocketAddr, TcpListener)> {
     let mut refusal = None;
     for address in addresses {
         let listener = if address.port() == 0 {
-            ports::hold_tcp(address.ip())
+            ports::reserve_tcp(address.ip())
         } else {
             TcpListener::bind(address).map_err(anyhow::Error::from)
         };
@@ -356,7 +356,7 @@ impl Signals {
     }
 }
 
-/// Where this machine reaches what listens there.
+/// The address at which this machine reaches a listener: loopback for an unspecified address.
 pub(crate) fn reachable(listen: SocketAddr) -> SocketAddr {
     match listen.ip() {
         ip if !ip.is_unspecified() => listen,
@@ -365,11 +365,11 @@ pub(crate) fn reachable(listen: SocketAddr) -> SocketAddr {
     }
 }
 
-/// How a shell in the current directory runs this program.
+/// This program as a shell in the current directory calls it.
 fn invoked() -> String {
     let program = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&program);
-    // A name alone was found in PATH; a path is repeated as it was typed.
+    // A name without a path was found in PATH; a path is repeated as typed.
     let shown = name.display().to_string();
     if shown.contains([' ', '\'', '"', '$', '\\']) {
         format!("'{}'", shown.replace('\'', "'\\''"))

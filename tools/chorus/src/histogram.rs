@@ -1,11 +1,11 @@
-//! A histogram of durations that many tasks fill at once: 32 buckets a power of two, so a value is known to 3 %.
+//! A histogram of durations that many tasks fill concurrently: 32 buckets per power of two, so values are exact to 3 %.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const SUB_BITS: u32 = 5;
 const SUBS: usize = 1 << SUB_BITS;
-/// Up to 2^40 µs, which is twelve days; longer counts as that.
+/// Durations up to 2^40 µs (twelve days); a longer one counts as that.
 const POWERS: usize = 40;
 
 /// Counts durations in microseconds.
@@ -24,7 +24,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one.
+    /// Counts one duration.
     pub(crate) fn record(&self, duration: Duration) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.longest_us.fetch_max(us, Ordering::Relaxed);
@@ -32,7 +32,7 @@ impl Histogram {
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many were counted.
+    /// Number of counted durations.
     pub(crate) fn count(&self) -> u64 {
         self.buckets
             .iter()
@@ -40,7 +40,7 @@ impl Histogram {
             .sum()
     }
 
-    /// The duration that `percent` of the counted do not exceed; `None` when nothing was counted.
+    /// The duration that `percent` of the counted ones do not exceed; `None` when none was counted.
     pub(crate) fn percentile(&self, percent: f64) -> Option<Duration> {
         let count = self.count();
         if count == 0 {
@@ -58,7 +58,7 @@ impl Histogram {
         None
     }
 
-    /// One line for people.
+    /// A summary in one line.
     pub(crate) fn line(&self) -> String {
         let ms = |percent| match self.percentile(percent) {
             Some(duration) => format!("{:.2} ms", duration.as_secs_f64() * 1_000.0),
@@ -83,7 +83,7 @@ fn bucket(us: u64) -> usize {
     (power - SUB_BITS + 1) as usize * SUBS + sub
 }
 
-/// The highest value that falls into a bucket.
+/// The highest value of a bucket.
 fn upper_us(bucket: usize) -> u64 {
     if bucket < SUBS {
         return bucket as u64;

@@ -1,4 +1,4 @@
-//! `chorus load`: viewers and comments against any PoP, and how long a comment takes to the others.
+//! `chorus load`: connects viewers and posts comments at any PoP, and measures how long a comment takes to the viewers.
 
 mod author;
 mod tally;
@@ -20,16 +20,16 @@ use tokio::time::Instant;
 
 use tally::Tally;
 
-/// Connections being opened at once.
+/// Connections that are opened at the same time.
 const OPENING_MAX: usize = 64;
-/// How long after the last post what is still on its way is waited for.
+/// Time after the last post in which deliveries are awaited.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
-/// The same after an interrupt, also for receipts.
+/// The same after an interrupt, for deliveries and receipts.
 const SETTLE_STOPPED_MAX: Duration = Duration::from_secs(2);
-/// The exit code after an interrupt, as shells give it.
+/// The exit code after an interrupt, as in shells.
 const INTERRUPTED: u8 = 130;
 
-/// Comments a second of one author when nothing else is said: well below the 50 messages a connection may send.
+/// Comments per second of one author by default: well below the 50 messages that a connection may send.
 const AUTHOR_RATE: u32 = 20;
 
 /// Options of `chorus load`.
@@ -91,7 +91,7 @@ impl Encode {
     }
 }
 
-/// Runs to the end and reports; anything lost, repeated or broken is a failure.
+/// Runs the load and reports; lost or repeated comments and failed connections make it fail.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
     runtime.block_on(load(args))
@@ -173,7 +173,7 @@ async fn load(args: Args) -> Result<ExitCode> {
     })
 }
 
-/// Waits for the authors, with a line a second; true when it was interrupted.
+/// Waits for the authors and prints a line per second; returns whether it was interrupted.
 async fn posting(
     tally: &Tally,
     authors: &mut JoinSet<Result<()>>,
@@ -188,7 +188,7 @@ async fn posting(
         tokio::select! {
             done = authors.join_next() => match done {
                 Some(Ok(Ok(()))) => {}
-                // The others go on, and the report says it.
+                // The other authors go on; the report has the failure.
                 Some(Ok(Err(error))) => {
                     tally.failed(format!("an author broke: {error:#}"));
                     tally.errors.fetch_add(1, Ordering::Relaxed);
@@ -211,7 +211,7 @@ async fn posting(
     }
 }
 
-/// Connects the authors, who wait for the barrier before they post.
+/// Connects the authors, which wait for the returned barrier before they post.
 async fn open_authors(
     args: &Args,
     endpoint: &Endpoint,
@@ -238,7 +238,7 @@ async fn open_authors(
     Ok(begin)
 }
 
-/// Ctrl-C or a polite kill.
+/// SIGINT or SIGTERM.
 struct Interrupt {
     interrupt: Signal,
     terminate: Signal,
@@ -261,7 +261,7 @@ impl Interrupt {
     }
 }
 
-/// One token an author.
+/// One token for each author.
 async fn tokens(args: &Args) -> Result<Vec<String>> {
     if let Some(token) = &args.token {
         return Ok(vec![token.clone(); args.authors() as usize]);
@@ -286,7 +286,7 @@ async fn tokens(args: &Args) -> Result<Vec<String>> {
     Ok(tokens)
 }
 
-/// Waits until all watch, or says how many could not.
+/// Waits until all viewers have joined or failed. An error when none has joined.
 async fn wait_watching(tally: &Tally, watchers: &mut JoinSet<()>, viewers: u32) -> Result<()> {
     let begun = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(100));
@@ -306,7 +306,7 @@ async fn wait_watching(tally: &Tally, watchers: &mut JoinSet<()>, viewers: u32) 
     }
 }
 
-/// Waits until every durable comment was seen by every viewer, or nothing new comes any more.
+/// Waits until every viewer has seen every durable comment, at most for `within`.
 async fn settle(tally: &Tally, viewers: u32, within: Duration) {
     let deadline = Instant::now() + within;
     let mut tick = tokio::time::interval(Duration::from_millis(50));

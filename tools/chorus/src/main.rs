@@ -1,6 +1,6 @@
 //! The `chorus` command: a whole Chorus on one machine (`dev`) and load against any PoP (`load`).
 
-// Both panic when nobody takes what is printed.
+// Both macros panic when standard output or error cannot be written.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod dev;

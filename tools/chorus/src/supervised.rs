@@ -1,7 +1,7 @@
-//! `chorus supervised`: asks the kernel to end this process with its parent, then becomes the program named.
+//! `chorus supervised`: asks the kernel to kill this process when its parent ends, then replaces itself by a program.
 //!
-//! The request outlives `exec`, so a program that knows nothing of its parent (nats-server) goes with it all the
-//! same, and no code has to run between `fork` and `exec`.
+//! The request survives `exec`, so that programs that do not watch their parent (nats-server) end with it too, and no code
+//! must run between `fork` and `exec`.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-/// What to become.
+/// Options of `chorus supervised`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The process that must still be the parent.
@@ -20,8 +20,8 @@ pub(crate) struct Args {
     program: Vec<OsString>,
 }
 
-/// A command that runs `program` under supervision. The thread that spawns it counts as the parent: it must live as
-/// long as the process.
+/// A command that runs `program` supervised. The kernel takes the thread that spawns it for its parent, so this thread must
+/// live as long as the process.
 pub(crate) fn command(program: &std::path::Path) -> Result<Command> {
     let chorus = std::env::current_exe().context("cannot tell where this program is")?;
     let mut command = Command::new(chorus);
@@ -33,7 +33,7 @@ pub(crate) fn command(program: &std::path::Path) -> Result<Command> {
     Ok(command)
 }
 
-/// Becomes the program; comes back only when that fails.
+/// Replaces this process by the program; returns only on failure.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     #[cfg(target_os = "linux")]
     {
@@ -41,11 +41,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         set_parent_process_death_signal(Some(Signal::KILL))
             .context("cannot be ended with the parent")?;
     }
-    // Had the parent died before the request, nobody would be left to end this process.
+    // If the parent ended before the request, the kernel would never kill this process.
     if std::os::unix::process::parent_id() != args.parent {
         return Ok(ExitCode::FAILURE);
     }
-    let (program, rest) = args.program.split_first().context("no program named")?;
-    let error = Command::new(program).args(rest).exec();
+    let (program, arguments) = args.program.split_first().context("no program named")?;
+    let error = Command::new(program).args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }

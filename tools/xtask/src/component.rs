@@ -1,4 +1,4 @@
-//! `cargo xtask component`: a core module from cargo, a component from `wit-component`, and a look at its imports.
+//! `cargo xtask component`: builds a core module with cargo, makes a component of it, and checks its imports and exports.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "component";
 
-/// What to build, and where to.
+/// Options: which component to build, and the output directory.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     fault: bool,
@@ -86,7 +86,7 @@ pub(crate) fn build(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A component that imports anything is no session component.
+/// Checks that the component imports nothing and exports the session interface.
 fn check(component: &[u8]) -> Result<()> {
     let decoded = wit_component::decode(component).map_err(|error| anyhow::anyhow!("{error:#}"))?;
     let DecodedWasm::Component(resolve, world) = decoded else {

@@ -1,4 +1,4 @@
-//! What the house needs beside cargo: builds the components.
+//! Tasks that cargo cannot do: building the components.
 
 mod component;
 

@@ -1,4 +1,4 @@
-//! What happens when a call traps.
+//! Recovery after a trap, and the reset when a recovery fails.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,16 +10,17 @@ use super::super::bindings::exports::chorus::edge::session::{Close, Input, Outpu
 use super::super::instance::{Fault, Instance, budget};
 use super::{StartError, Supervisor, micros};
 
-/// What a viewer is told whose input trapped.
+/// The close code of a viewer whose input trapped.
 const INTERNAL: u16 = 1011;
-/// A replay may take this much longer than the calls it repeats: it went well once, and the machine may be busier now.
+/// Factor by which a call's budget is larger when the journal is replayed: the call succeeded once, and the machine may be
+/// busier now.
 const REPLAY_FACTOR: u32 = 4;
-/// Gives every life of a shard another seed: what hit the last one's hash tables misses the next one's.
+/// Added to the seed at each reset, so that keys that collided in the last instance's hash tables do not collide again.
 const SEED_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Supervisor {
-    /// Handles what is staged, after it trapped as a whole, one input at a time. Says how many calls trapped; `lost` is
-    /// set when the state could not be brought back.
+    /// Handles the staged inputs one at a time, after they trapped as one call. Returns how many calls trapped; sets
+    /// `state_lost` when the state could not be restored.
     pub(super) fn recover(&mut self, fault: &Fault, outputs: &mut Vec<Output>) -> u32 {
         let began = Instant::now();
         let failed = self.journal.unstage();
@@ -30,11 +31,11 @@ impl Supervisor {
         if let Some(probation) = &mut self.probation {
             probation.traps += traps;
             if probation.traps > self.bounds.probation_traps_max && !self.roll_back() {
-                self.lost = true;
+                self.state_lost = true;
             }
         }
         match done {
-            Ok(()) if !self.lost => {
+            Ok(()) if !self.state_lost => {
                 self.stats.recoveries += 1;
                 self.stats.recovery_us += micros(began.elapsed());
                 tracing::warn!(
@@ -46,7 +47,7 @@ impl Supervisor {
             Ok(()) => {}
             Err(fault) => {
                 tracing::error!(%fault, "session logic cannot be brought back");
-                self.lost = true;
+                self.state_lost = true;
             }
         }
         traps
@@ -59,25 +60,25 @@ impl Supervisor {
         outputs: &mut Vec<Output>,
     ) -> Result<(), Fault> {
         self.rebuild()?;
-        // With the state of now in a snapshot, each further trap costs no replay.
+        // With the current state in a snapshot, a further trap needs no replay of the journal.
         if self.journal.inputs() > 0 && !self.take_snapshot() {
             self.rebuild()?;
         }
         for input in failed {
-            if let Some((fault, input)) = self.single(input, outputs)? {
+            if let Some((fault, input)) = self.handle_one(input, outputs)? {
                 *traps += 1;
                 if *traps > 1 + self.bounds.traps_per_call_max {
                     return Err(fault);
                 }
                 tracing::error!(%fault, input = kind(&input), "an input traps by itself");
-                self.punish(input, traps, outputs)?;
+                self.handle_substitute(input, traps, outputs)?;
             }
         }
         Ok(())
     }
 
-    /// Handles one input; gives it back when it trapped, with a working instance in place.
-    fn single(
+    /// Handles one input. If it trapped, the instance is replaced and the input returned with its fault.
+    fn handle_one(
         &mut self,
         input: Input,
         outputs: &mut Vec<Output>,
@@ -92,8 +93,8 @@ impl Supervisor {
         Ok(input.map(|input| (fault, input)))
     }
 
-    /// Does without an input that traps.
-    fn punish(
+    /// Handles a substitute for an input that traps: closes its viewer, answers a replay with a gap, or skips it.
+    fn handle_substitute(
         &mut self,
         input: Input,
         traps: &mut u32,
@@ -111,7 +112,7 @@ impl Supervisor {
                 }));
                 Input::Closed(connection)
             }
-            // The viewer that waits for it gets the newest instead.
+            // The viewer that waits for the replay gets the newest events instead.
             Input::Replayed(Replayed { request, .. }) => {
                 self.stats.skipped += 1;
                 let gap = SessionReplayed {
@@ -134,19 +135,19 @@ impl Supervisor {
                 return Ok(());
             }
         };
-        if let Some((fault, input)) = self.single(instead, outputs)? {
+        if let Some((fault, input)) = self.handle_one(instead, outputs)? {
             *traps += 1;
             tracing::error!(%fault, input = kind(&input), "and so does what stands in for it");
         }
         Ok(())
     }
 
-    /// A new instance in the state of the last call that went well; during a swap's probation of the logic before the
-    /// swap where the new logic cannot do it.
+    /// Replaces the instance by a new one in the state after the last successful call. Within a swap's probation the
+    /// former logic is used if the new logic fails.
     pub(super) fn rebuild(&mut self) -> Result<(), Fault> {
-        match self.replayed() {
+        match self.restored() {
             Ok(instance) => {
-                self.adopt(instance);
+                self.replace_instance(instance);
                 Ok(())
             }
             Err(_) if self.roll_back() => Ok(()),
@@ -154,45 +155,45 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn adopt(&mut self, instance: Instance) {
+    pub(super) fn replace_instance(&mut self, instance: Instance) {
         self.instance = instance;
-        // It counts the journal again, from zero.
+        // The new instance counts the journal's inputs again, from zero.
         self.counted.offset.clear();
     }
 
-    pub(super) fn replayed(&self) -> Result<Instance, Fault> {
+    pub(super) fn restored(&self) -> Result<Instance, Fault> {
         let mut instance = Instance::new(&self.logic, &self.bounds)?;
         match &self.snapshot {
             Some(snapshot) => instance.restore(snapshot)?,
             None => instance.init(&self.init_config, self.seed)?,
         }
         for (now, inputs, bytes) in self.journal.calls() {
-            // The host has carried out what is decided here a second time.
+            // The outputs are dropped, because the host applied them after the first handling.
             let _ = instance.handle(budget(&self.bounds, bytes) * REPLAY_FACTOR, now, inputs)?;
         }
         Ok(instance)
     }
 
-    /// A clean supervisor of the same logic and configuration, after a panic of the host: nothing of this one's state
-    /// is used. `counted` is what the logic had counted.
+    /// A new supervisor with the same logic and configuration and an empty state, after a panic of the host. `counted`
+    /// has the logic's counters so far.
     ///
     /// # Errors
     /// When the logic does not start.
-    pub fn fresh(&self, counted: BTreeMap<String, u64>) -> Result<Self, StartError> {
-        let mut fresh = Self::new(
+    pub fn restarted(&self, counted: BTreeMap<String, u64>) -> Result<Self, StartError> {
+        let mut restarted = Self::new(
             Arc::clone(&self.logic),
             &self.config,
             self.seed.wrapping_add(SEED_STEP),
             self.bounds.clone(),
         )?;
-        fresh.generation = self.generation.wrapping_add(1).max(1);
-        fresh.stats = self.stats;
-        fresh.stats.resets += 1;
-        fresh.counted.base = counted;
-        Ok(fresh)
+        restarted.generation = self.generation.wrapping_add(1).max(1);
+        restarted.stats = self.stats;
+        restarted.stats.resets += 1;
+        restarted.counted.base = counted;
+        Ok(restarted)
     }
 
-    /// Begins anew with a clean instance. When even that fails the next batch tries again.
+    /// Starts a new, empty instance. When that fails, it is tried again with the next batch.
     pub(super) fn reset(&mut self, outputs: &mut Vec<Output>) {
         self.stats.resets += 1;
         self.generation = self.generation.wrapping_add(1).max(1);
@@ -209,7 +210,7 @@ impl Supervisor {
             Ok(instance)
         });
         let told = clean.and_then(|instance| {
-            self.adopt(instance);
+            self.replace_instance(instance);
             let mut known = self
                 .lease
                 .iter()

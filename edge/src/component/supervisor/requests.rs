@@ -1,17 +1,17 @@
-//! Requests across a reset: a clean instance numbers its requests from the beginning again, and answers to the
-//! requests of the one before may still be on their way.
+//! Request numbers across a reset. A new instance numbers its requests from the beginning, while answers to requests of
+//! the former instance may still arrive.
 //!
-//! The reset's number goes into the upper bits of every request that leaves, and is looked for in every answer.
+//! So the number of resets is put into the upper bits of every request, and compared in every answer.
 
 use super::super::bindings::exports::chorus::edge::session::{Input, Output};
 use super::Supervisor;
 
-/// Bits of a request's number that are the component's own.
+/// Bits of a request's number that the component chose.
 const OWN_BITS: u32 = 48;
 const OWN: u64 = (1 << OWN_BITS) - 1;
 
 impl Supervisor {
-    /// Takes the answers out that were not asked for by this instance.
+    /// Removes answers to requests of former instances.
     pub(super) fn drop_stale(&mut self, inputs: &mut Vec<Input>) {
         if self.generation == 0 {
             return;
@@ -29,7 +29,7 @@ impl Supervisor {
         self.stats.stale_answers += (before - inputs.len()) as u64;
     }
 
-    /// Marks the requests as this instance's.
+    /// Marks the requests with the current generation.
     pub(super) fn stamp(&self, outputs: &mut [Output]) {
         if self.generation == 0 {
             return;

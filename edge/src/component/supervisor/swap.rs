@@ -1,4 +1,4 @@
-//! Other logic under the open connections, and the way back.
+//! Swap: replaces the logic while connections stay open, and rolls back when the new logic traps.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,25 +9,25 @@ use super::super::instance::{Fault, Instance};
 use super::super::logic::Logic;
 use super::Supervisor;
 
-/// Why the old logic goes on.
+/// Why a swap failed and the old logic continues.
 #[derive(Debug, thiserror::Error)]
 pub enum SwapError {
-    /// The old logic could not say how it stands.
+    /// The old logic failed to write a snapshot.
     #[error("the running logic gives no snapshot: {0}")]
     Snapshot(Fault),
-    /// The new logic does not start on the old one's state.
+    /// The new logic failed to restore the old one's snapshot.
     #[error("the new logic does not take over the state: {0}")]
     Restore(Fault),
-    /// The new logic took the state over and cannot pass it on, so it could not be recovered.
+    /// The new logic failed to write a snapshot of the state, so that it could not be recovered after a trap.
     #[error("the new logic gives no snapshot: {0}")]
     SnapshotNew(Fault),
 }
 
-/// The time after a swap in which the logic before it can come back.
+/// The time after a swap in which it can be rolled back.
 pub(super) struct Probation {
     before: Arc<Logic>,
     until: Millis,
-    /// Calls of the new logic that trapped.
+    /// Calls of the new logic that trapped so far.
     pub(super) traps: u32,
 }
 
@@ -38,11 +38,11 @@ impl Probation {
 }
 
 impl Supervisor {
-    /// Puts `logic` in the place of the running one, between two batches, with all its state. The old one comes back by
-    /// itself when the new one traps too often within its probation.
+    /// Replaces the running logic by `logic`, between two batches; the state is kept. Rolled back when the new logic traps
+    /// too often within its probation.
     ///
     /// # Errors
-    /// [`SwapError`] says why the old logic goes on, as if nothing had been asked.
+    /// Why the swap failed; the old logic continues with its state.
     pub fn swap(&mut self, logic: Arc<Logic>, now: Millis) -> Result<(), SwapError> {
         self.now = self.now.max(now);
         let swapped = self.try_swap(logic);
@@ -70,13 +70,13 @@ impl Supervisor {
             Err(fault) => {
                 self.stats.snapshots_failed += 1;
                 if self.rebuild().is_err() {
-                    self.lost = true;
+                    self.state_lost = true;
                 }
                 return Err(SwapError::Snapshot(fault));
             }
         };
-        // Good for the old logic too, whatever becomes of the new one.
-        self.install(bytes.clone(), own, began.elapsed());
+        // The snapshot is stored for the old logic too, in case the swap fails.
+        self.store_snapshot(bytes.clone(), own, began.elapsed());
         let began = Instant::now();
         let mut instance = Instance::new(&logic, &self.bounds).map_err(SwapError::Restore)?;
         instance.restore(&bytes).map_err(SwapError::Restore)?;
@@ -84,8 +84,8 @@ impl Supervisor {
             .snapshot()
             .and_then(|bytes| Ok((bytes, instance.stats()?)))
             .map_err(SwapError::SnapshotNew)?;
-        self.adopt(instance);
-        self.install(bytes, own, began.elapsed());
+        self.replace_instance(instance);
+        self.store_snapshot(bytes, own, began.elapsed());
         let before = std::mem::replace(&mut self.logic, logic);
         self.probation = Some(Probation {
             before,
@@ -95,8 +95,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Puts the logic before the last swap back, on the new one's last good snapshot. `false` when there is none or it
-    /// does not take over the state either.
+    /// Rolls the last swap back: the former logic restores the new one's last snapshot. `false` when no swap is on
+    /// probation or the restore fails.
     pub(super) fn roll_back(&mut self) -> bool {
         let Some(probation) = self.probation.take() else {
             return false;
@@ -109,9 +109,9 @@ impl Supervisor {
             traps = probation.traps,
             "session logic goes back to the one before the swap"
         );
-        match self.replayed() {
+        match self.restored() {
             Ok(instance) => {
-                self.adopt(instance);
+                self.replace_instance(instance);
                 true
             }
             Err(fault) => {

@@ -1,4 +1,4 @@
-//! Which files are served, and in which form.
+//! Which files are served, and in which coding.
 
 use std::io::Read as _;
 
@@ -123,7 +123,7 @@ fn what_was_compressed_beforehand_is_taken() {
         "no file of its own"
     );
     assert!(files.answer("/a/alone.br", &both).is_some());
-    // One that was built from an older file is not that file.
+    // A compressed form that is older than the file is not used.
     let stale = std::fs::File::options()
         .write(true)
         .open(dir.path().join("site/a/app.js.br"))
@@ -153,7 +153,7 @@ fn whoever_has_a_file_is_told_so() {
         assert_eq!(answer.headers()[header::ETAG], tag);
         assert_eq!(answer.headers()[header::VARY], "Accept-Encoding");
     }
-    // The compressed form's tag says nothing of the plain one.
+    // The tag of the compressed form does not match the plain one.
     let mut plain = HeaderMap::new();
     plain.append(header::IF_NONE_MATCH, tag);
     let answer = files.answer("/a/app.js", &plain).expect("a script");

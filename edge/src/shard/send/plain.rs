@@ -1,4 +1,4 @@
-//! A `send` for each frame: works everywhere.
+//! One `send` system call for each frame; works on every system.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -7,7 +7,7 @@ use rustix::net::{SendFlags, send};
 
 use super::{BatchSend, Short};
 
-/// The plain way.
+/// Sends each frame with its own system call.
 #[derive(Debug)]
 pub struct Plain;
 

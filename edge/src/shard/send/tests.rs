@@ -1,4 +1,4 @@
-//! Both ways do the same.
+//! Both senders pass the same checks.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -40,7 +40,7 @@ fn check(sender: &mut dyn BatchSend) {
         assert_eq!(&got, frame, "socket {index}");
     }
 
-    // A socket that takes only a part, then nothing, beside one that takes all.
+    // A socket that accepts only a part, then nothing, beside one that accepts all.
     let huge = vec![1u8; 64 << 20];
     short.clear();
     let both = [

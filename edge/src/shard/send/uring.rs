@@ -1,4 +1,4 @@
-//! One system call for up to 2,048 sends.
+//! Sends through `io_uring`: one system call for up to 2,048 sends.
 #![allow(
     unsafe_code,
     reason = "the kernel reads the buffers named in the queue; this module is where that is shown to be sound"
@@ -11,12 +11,12 @@ use io_uring::{IoUring, opcode, types};
 
 use super::{BatchSend, Plain, Short};
 
-/// Sends in one submit.
+/// Sends in one submit, at most.
 const ENTRIES: u32 = 2_048;
-/// Submits that may fail in a row for want of memory before the ring is given up.
+/// Submits that may fail in a row for lack of memory; then the ring is closed and plain sends are used.
 const ATTEMPTS_MAX: u32 = 100;
 
-/// The `io_uring` way. Must be used by the thread that made it.
+/// Sends through a ring, or plainly once the ring has failed. Must be used by the thread that made it.
 #[derive(Debug)]
 pub struct Uring {
     ring: Option<Box<Ring>>,
@@ -34,14 +34,14 @@ impl std::fmt::Debug for Ring {
 }
 
 impl Uring {
-    /// A ring for this thread.
+    /// Makes a ring for the calling thread.
     ///
     /// # Errors
     /// When the kernel is too old or a policy denies it.
     pub fn new() -> io::Result<Self> {
-        // Measured beside each other, 1,000 sockets, CPU a send over that of `write`: no flags 0.77 to 0.82, a single
-        // issuer with cooperative or deferred task work 0.81 to 0.85, registered files 0.80 to 0.86, completions of
-        // failures alone 0.82 to 0.87. Sends that never block complete in the submit, so the flags save nothing.
+        // Measured with 1,000 sockets, CPU per send divided by that of `write`: no flags 0.77 to 0.82, a single issuer
+        // with cooperative or deferred task work 0.81 to 0.85, registered files 0.80 to 0.86, completions for failures
+        // only 0.82 to 0.87. Sends that never block complete within the submit, so the flags save nothing.
         let ring = IoUring::builder().build(ENTRIES)?;
         let mut probe = io_uring::Probe::new();
         ring.submitter().register_probe(&mut probe)?;
@@ -58,7 +58,7 @@ impl Uring {
 }
 
 impl Ring {
-    /// Fills the submission queue; how many went in, and whether the batch is at its end.
+    /// Fills the submission queue; returns the number of entries and whether the batch has ended.
     fn fill<'a>(
         &mut self,
         batch: &mut dyn Iterator<Item = (BorrowedFd<'a>, &'a [u8])>,
@@ -74,12 +74,12 @@ impl Ring {
                 .flags(self.flags)
                 .build()
                 .user_data((filled as u64) << 32 | u64::from(length));
-            // SAFETY: the entry names bytes and a socket borrowed for 'a. `Uring::send` does not return before the
-            // completion of every entry was seen; and if the ring fails so that they cannot be seen, it is closed
-            // first, which makes the kernel forget entries not yet taken (those taken complete within the submit, as
-            // `MSG_DONTWAIT` leaves them nothing to wait for).
+            // SAFETY: the entry refers to bytes and a socket borrowed for 'a. `Uring::send` does not return before it has
+            // seen the completion of every entry. If the ring fails so that it cannot see them, it closes the ring first,
+            // which makes the kernel drop the entries not yet submitted; submitted ones complete within the submit,
+            // because with `MSG_DONTWAIT` they never wait.
             if unsafe { submission.push(&entry) }.is_err() {
-                // Not reached: the queue was not full.
+                // Unreachable: the queue was not full.
                 return (filled, false);
             }
             filled += 1;
@@ -87,7 +87,7 @@ impl Ring {
         (filled, false)
     }
 
-    /// Submits and sees all completions.
+    /// Submits the entries and reads all completions.
     fn complete(&mut self, filled: usize, base: usize, short: &mut Vec<Short>) -> io::Result<()> {
         let mut left = filled;
         let mut attempts = 0;
@@ -137,7 +137,7 @@ impl BatchSend for Uring {
             let (filled, ended) = ring.fill(batch);
             if let Err(error) = ring.complete(filled, base, short) {
                 tracing::error!(%error, "io_uring failed; sending plainly from now on");
-                // What became of these is not known, so their connections cannot go on.
+                // How much of these frames was sent is not known, so their connections must be removed.
                 self.ring = None;
                 short.extend((base..base + filled).map(|index| Short {
                     index,

@@ -31,7 +31,7 @@ fn pair(versions: &[&'static rustls::SupportedProtocolVersion]) -> (ClientConnec
     )
 }
 
-/// Moves what the client has to say, `cut` bytes at a time, and gives the answers back.
+/// Passes the client's bytes to the server, `cut` at a time, and the answers back.
 fn exchange(
     client: &mut ClientConnection,
     server: &mut Session,
@@ -124,7 +124,7 @@ fn what_is_no_tls_13_is_refused() {
 #[test]
 fn a_session_that_failed_says_so_once_and_stays_failed() {
     let (_, mut server) = pair(&[&rustls::version::TLS13]);
-    // A message that has begun, and a record of no kind: what rustls keeps of the first must not be lost.
+    // An incomplete message and an invalid record: the bytes that rustls keeps of the first must not be lost.
     let mut seven = [0x16, 0x03, 0x01, 0x00, 0x01, 0x02, 0x00];
     let (mut plain, mut out) = (Vec::new(), Vec::new());
     assert!(server.receive(&mut seven, &mut plain, &mut out).is_err());
@@ -152,7 +152,7 @@ fn nothing_is_read_or_sealed_after_either_side_has_ended() {
     assert_eq!(progress, Ok(Progress::PeerClosed));
     assert_eq!(plain, b"the last");
     assert!(server.peer_has_closed() && server.incoming.is_empty());
-    // It may still be answered.
+    // We may still send data.
     server.seal(b"answer", &mut out).expect("sealed");
     server.close_notify(&mut out);
     let said = out.len();

@@ -1,4 +1,4 @@
-//! Handshakes as clients write them, and as they should not.
+//! Valid and invalid handshakes.
 
 use proptest::prelude::*;
 
@@ -162,7 +162,7 @@ fn origins_are_checked_where_they_are_configured() {
     let video = "https://video.example";
     assert_eq!(judge(&[video]), Ok(Some(video)));
     assert_eq!(judge(&[video, video]), Err(OriginRefused));
-    // Where any page may connect, what is no origin still may not.
+    // An invalid origin is refused even if all origins are allowed.
     let any = Origins::default();
     for bad in ["", "https://v\u{ef}deo.example", "a b", "a\tb"] {
         assert_eq!(

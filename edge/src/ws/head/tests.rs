@@ -1,4 +1,4 @@
-//! Heads as clients and proxies write them, and as nobody should.
+//! Valid and invalid heads.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! The cases of RFC 6455 that a client can get wrong, whole and cut into pieces.
+//! Valid frames and violations of RFC 6455, whole and cut into pieces.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ const TEXT: Rules = Rules {
     binary: false,
 };
 
-/// A client's frame.
+/// A masked frame with this first byte.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let key = [0x11, 0x22, 0x33, 0x44];
     let mut bytes = vec![first];
@@ -88,7 +88,7 @@ fn a_text_that_cannot_become_utf8_fails_before_it_ends() {
             assert_eq!(code_of(&TEXT, &pieces.concat()), Some(1007), "{wrong:x?}");
         }
     }
-    // A character may come in as many parts as it has bytes.
+    // A character may be split between fragments at every byte.
     let parts: Vec<u8> = "€🙂"
         .bytes()
         .flat_map(|byte| frame(0x00, &[byte]))
@@ -242,7 +242,7 @@ fn the_bound_counts_what_is_inflated() {
     }
     let one_more = stored(4_097, 4_097);
     assert_eq!(code_of(&rules, &frame(0xc1, &one_more)), Some(1009));
-    // Blocks of one byte each: six times as long, which no message of 4,096 bytes need be.
+    // Blocks of one byte each make the message six times as long, beyond the bound before inflating.
     let padded = frame(0xc1, &stored(4_096, 1));
     assert_eq!(code_of(&rules, &padded[..8]), Some(1009));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The three programs: how each is run, and what is left of one that ended.
+//! The three programs: how each is run and signalled, and the log of one that ended.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -15,7 +15,7 @@ use super::dir::DataDir;
 use super::find::House;
 use crate::supervised;
 
-/// How much of a log is repeated when a program ended by itself.
+/// Bytes at the end of a log that are printed when its program ended by itself.
 const LOG_TAIL_BYTES: u64 = 4_096;
 
 /// One of the three programs and how to run it.
@@ -27,20 +27,20 @@ pub(crate) struct Part {
     pub(crate) name: &'static str,
     program: PathBuf,
     args: Vec<String>,
-    /// Where it says that it is ready.
+    /// The URL at which readiness is checked.
     pub(crate) ready_url: String,
-    /// The path there.
+    /// The path of the readiness check at its start.
     pub(crate) ready_target: &'static str,
-    /// The path where it says how it is while it runs.
+    /// The path of the check while it runs.
     pub(crate) watch_target: &'static str,
-    /// Until it is ready.
+    /// Time until it must be ready.
     pub(crate) ready_max: Duration,
-    /// From the polite signal to the kill.
+    /// Time from SIGTERM to SIGKILL.
     pub(crate) stop_max: Duration,
 }
 
 impl Part {
-    /// The log.
+    /// The nats-server, which has the log.
     pub(crate) fn nats(dir: &DataDir, program: &Path, http_port: u16) -> Self {
         Self {
             key: "nats",
@@ -55,7 +55,7 @@ impl Part {
         }
     }
 
-    /// The region.
+    /// The origin.
     pub(crate) fn origin(dir: &DataDir, house: &House, admin_port: u16) -> Self {
         Self {
             key: "origin",
@@ -102,9 +102,9 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A program that was started.
+/// A started program.
 pub(crate) struct Child {
-    /// Which.
+    /// The program.
     pub(crate) part: Part,
     /// Its process id.
     pub(crate) pid: u32,
@@ -113,13 +113,14 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts a program, bound to this thread's life.
+    /// Starts a program, which ends with the calling thread.
     pub(crate) fn spawn(part: Part, dir: &DataDir, verbose: bool) -> Result<Self> {
         let mut command = supervised::command(&part.program)?;
         command
             .args(&part.args)
             .stdin(Stdio::null())
-            // Ctrl-C in a terminal goes to the whole group: the children are told in their order, by us.
+            // A terminal's Ctrl-C signals the whole process group. The children have their own, because we stop them in
+            // order.
             .process_group(0);
         let log = if verbose {
             None
@@ -142,7 +143,7 @@ impl Child {
         })
     }
 
-    /// Whether it has ended, and how.
+    /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<String> {
         self.process
             .try_wait()
@@ -165,7 +166,7 @@ impl Child {
             return;
         }
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
-            // It may end at this moment: then there is nothing to signal.
+            // It may end at this moment, which is no error.
             let _gone = kill_process(pid, signal);
         }
     }
@@ -197,7 +198,7 @@ fn describe(status: &ExitStatus) -> String {
     status.to_string()
 }
 
-/// A fresh log; what was there before is kept once.
+/// Creates an empty log; the one before is renamed to `.log.old`.
 fn keep_old(path: &Path) -> Result<File> {
     if path.exists() {
         std::fs::rename(path, path.with_extension("log.old"))

@@ -1,4 +1,4 @@
-//! The data directory: one lock, one list of what is in it, one way to clear it.
+//! The data directory of `chorus dev`: its lock, its files, and `--reset`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -10,11 +10,11 @@ use serde_json::json;
 
 use super::child::Child;
 
-/// Says that the directory is ours.
+/// Marks a directory of `chorus dev`.
 const MARKER: &str = "chorus-dev.json";
-/// Held as long as a `chorus dev` runs on the directory.
+/// Locked as long as a `chorus dev` uses the directory.
 const LOCK: &str = "lock";
-/// Everything else `chorus dev` makes; `--reset` removes these and nothing more.
+/// All other entries that `chorus dev` creates; `--reset` removes exactly these.
 const MADE: [&str; 10] = [
     "nats",
     "origin",
@@ -36,7 +36,7 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Creates it where it is missing, locks it, and clears it when asked.
+    /// Creates the directory if it is missing, locks it, and clears it if `reset`.
     pub(crate) fn open(path: &Path, reset: bool) -> Result<Self> {
         let made = fs::DirBuilder::new()
             .recursive(true)
@@ -87,7 +87,7 @@ impl DataDir {
         self.path.join(name)
     }
 
-    /// Where a program's log is kept.
+    /// The path of a program's log.
     pub(crate) fn log_file(&self, name: &str) -> PathBuf {
         self.path.join("logs").join(format!("{name}.log"))
     }
@@ -97,7 +97,7 @@ impl DataDir {
         private_file(&self.file(name), bytes)
     }
 
-    /// Tells scripts which processes run and where they listen.
+    /// Writes `pids.json` for scripts: process ids and URLs of the programs.
     pub(crate) fn write_pids(&self, children: &[Child]) -> Result<()> {
         let mut pids = serde_json::Map::new();
         pids.insert("chorus".to_owned(), json!(std::process::id()));
@@ -107,15 +107,15 @@ impl DataDir {
             urls.insert(child.part.key.to_owned(), json!(child.part.ready_url));
         }
         let text = json!({ "pids": pids, "urls": urls });
-        // Readers see the old file or the new one, never half of one.
+        // Readers see the old file or the new one, never an incomplete one.
         self.write("pids.json.new", text.to_string().as_bytes())?;
         fs::rename(self.file("pids.json.new"), self.file("pids.json"))
             .context("cannot write pids.json")
     }
 
-    /// Nothing runs any more.
+    /// Removes `pids.json`, after all programs have ended.
     pub(crate) fn forget_pids(&self) {
-        // It may never have been written.
+        // The file may never have been written.
         let _absent = fs::remove_file(self.file("pids.json"));
     }
 }

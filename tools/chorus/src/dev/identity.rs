@@ -1,4 +1,5 @@
-//! Keys and certificates, made once and kept: who signs tokens, and how the PoP and the gateway know each other.
+//! Keys and certificates, created once and kept: the secret for tokens, the password of NATS, and the certificates of PoP
+//! and gateway.
 
 use std::fs::File;
 use std::io::Read;
@@ -26,7 +27,7 @@ const FILES: [&str; 5] = [
     "tls/pop.key",
 ];
 
-/// What is secret.
+/// The secrets.
 pub(crate) struct Identity {
     /// The HS256 secret, base64url without padding.
     pub(crate) token_secret: String,
@@ -35,7 +36,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Reads what is kept and makes what is missing.
+    /// Reads the stored secrets and certificates, and creates missing ones.
     pub(crate) fn open(dir: &DataDir) -> Result<Self> {
         if !FILES.iter().all(|name| dir.file(name).is_file()) {
             make_certificates(dir)?;
@@ -66,7 +67,7 @@ fn random() -> Result<String> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// A certificate authority whose key is thrown away as soon as both ends have theirs.
+/// Creates the certificates of PoP and gateway with a new certificate authority, whose key is not stored.
 fn make_certificates(dir: &DataDir) -> Result<()> {
     let ca_key = KeyPair::generate().context("cannot make a key")?;
     let mut ca = named("Chorus dev CA", &[])?;

@@ -1,34 +1,34 @@
-//! Free ports for what runs behind the PoP.
+//! Free ports for nats-server and the origin.
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 
 use anyhow::{Context, Result};
 
-/// Below the range from which outgoing connections take theirs, so that none takes a port between the choice and
-/// the program's start.
+/// The first port to try. The ports are below the range of outgoing connections, so that none gets a chosen port before the
+/// program starts.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
-/// Ports of one process at the most.
+/// Ports of one process, at most.
 const PORTS_MAX: u16 = 8;
 
-/// The ports, held until [`Ports::release`] so that nobody else chooses them.
+/// The chosen ports, reserved until [`Ports::release`].
 pub(crate) struct Ports {
-    /// NATS clients.
+    /// For NATS clients.
     pub(crate) nats: u16,
-    /// NATS monitoring.
+    /// For NATS monitoring.
     pub(crate) nats_http: u16,
-    /// The origin's health and metrics.
+    /// For the origin's health and metrics.
     pub(crate) admin: u16,
-    /// The gateway's QUIC.
+    /// For the gateway's QUIC endpoint.
     pub(crate) gateway: u16,
-    held: (Vec<TcpListener>, UdpSocket),
+    reserved: (Vec<TcpListener>, UdpSocket),
 }
 
 impl Ports {
-    /// Chooses them.
+    /// Chooses and reserves free ports.
     pub(crate) fn choose() -> Result<Self> {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let tcp: Vec<TcpListener> = (0..3).map(|_| hold_tcp(ip)).collect::<Result<_>>()?;
+        let tcp: Vec<TcpListener> = (0..3).map(|_| reserve_tcp(ip)).collect::<Result<_>>()?;
         let udp = search(|port| UdpSocket::bind((ip, port)).ok()).context("no free UDP port")?;
         let port = |index: usize| -> Result<u16> { Ok(tcp[index].local_addr()?.port()) };
         Ok(Self {
@@ -36,24 +36,24 @@ impl Ports {
             nats_http: port(1)?,
             admin: port(2)?,
             gateway: udp.local_addr()?.port(),
-            held: (tcp, udp),
+            reserved: (tcp, udp),
         })
     }
 
-    /// Lets them go for the programs to take.
+    /// Frees the ports for the programs.
     pub(crate) fn release(self) {
-        drop(self.held);
+        drop(self.reserved);
     }
 }
 
-/// A free TCP port, held until this is dropped.
-pub(crate) fn hold_tcp(ip: IpAddr) -> Result<TcpListener> {
+/// Reserves a free TCP port until the listener is dropped.
+pub(crate) fn reserve_tcp(ip: IpAddr) -> Result<TcpListener> {
     search(|port| TcpListener::bind((ip, port)).ok())
         .with_context(|| format!("no free TCP port on {ip}"))
 }
 
-/// Tries each port once, from a place of this process's own: between the choice and the program's start nobody holds
-/// a port, and another `chorus dev` that starts then must not come by it.
+/// Tries each port once, starting at one that depends on the process id. Between the release and the program's start a port
+/// is not reserved, and another `chorus dev` that starts at this time should not try the same ports.
 fn search<T>(bind: impl Fn(u16) -> Option<T>) -> Option<T> {
     let places = u32::from(COUNT / PORTS_MAX);
     let start = (std::process::id() % places) as u16 * PORTS_MAX;

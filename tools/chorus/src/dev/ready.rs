@@ -1,4 +1,4 @@
-//! Waiting until a program says that it is ready.
+//! Waits until a program is ready.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::child::Child;
 
 const POLL: Duration = Duration::from_millis(25);
 
-/// Waits until it is ready; that it ended or takes too long is an error with the end of its log.
+/// Waits until the program is ready. If it ends or takes too long, the error has the end of its log.
 pub(crate) async fn wait(child: &mut Child) -> Result<()> {
     let rest = Rest::new(&child.part.ready_url).context("no address to ask")?;
     let deadline = Instant::now() + child.part.ready_max;
@@ -29,7 +29,7 @@ pub(crate) async fn wait(child: &mut Child) -> Result<()> {
             Ok(Ok(response)) => {
                 last = format!("it says {}: {}", response.status, response.text().trim())
             }
-            // Not listening yet.
+            // The program does not listen yet.
             Ok(Err(_)) => {}
             Err(_) => {}
         }

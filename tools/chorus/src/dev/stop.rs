@@ -1,4 +1,5 @@
-//! Stopping: the PoP first, so that viewers are told; the log last, so that nothing on its way is lost.
+//! Stops the programs: the PoP first, so that it closes its viewers; nats-server last, so that pending publications are
+//! stored.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use rustix::process::Signal;
 
 use super::child::Child;
 
-/// Stops one after the other, from the last started to the first.
+/// Stops the programs one after another, from the last started to the first.
 pub(crate) async fn in_order(children: &mut [Child]) {
     for child in children.iter_mut().rev() {
         if child.ended().is_some() {
@@ -26,7 +27,7 @@ pub(crate) async fn in_order(children: &mut [Child]) {
     }
 }
 
-/// Kills them all.
+/// Kills all programs.
 pub(crate) async fn at_once(children: &mut [Child]) {
     for child in children.iter_mut() {
         child.signal(Signal::KILL);

@@ -1,8 +1,8 @@
-//! Looking after what runs: each change of a program's readiness is said, and a nats-server that gave up writing is
-//! to be started again once there is room.
+//! Watches the running programs: prints each change of a program's readiness, and asks for a restart of a nats-server that
+//! has stopped writing, once there is free space.
 //!
-//! nats-server takes no more for a log after its first failed write, whatever becomes of the disk, until it is started
-//! again; its `/healthz` says so.
+//! After its first failed write nats-server stores no messages in a log until it is restarted, even if the disk has space
+//! again; its `/healthz` reports this.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,111 +18,111 @@ use super::child::Part;
 use super::dir::DataDir;
 
 const NATS: &str = "nats-server";
-/// From one look to the next.
-const LOOK: Duration = Duration::from_millis(500);
-/// How long a program may take to answer; one that is busy says nothing of itself.
-const ANSWER: Duration = Duration::from_secs(3);
-/// Free bytes from which nats-server is started again.
+/// Interval of the checks.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Timeout of a check; a program that does not answer in time counts as busy, not as unready.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// Free bytes from which nats-server is restarted.
 const ROOM_BYTES: u64 = 6 << 20;
-/// Written to see whether a write succeeds.
+/// Bytes that are written to check whether writing succeeds.
 const TRIAL_BYTES: usize = 64 << 10;
-/// From one start of nats-server to the next.
-const AGAIN: Duration = Duration::from_secs(5);
-/// How nats-server says that it gave up writing.
-const GAVE_UP: [&str; 3] = ["write error", "disabled", "not enabled"];
+/// Time between two restarts of nats-server, at least.
+const RESTART_INTERVAL: Duration = Duration::from_secs(5);
+/// Texts by which nats-server reports that it has stopped writing.
+const STOPPED_WRITING: [&str; 3] = ["write error", "disabled", "not enabled"];
 
-/// One of the programs.
+/// A watched program.
 struct Watched {
     name: &'static str,
     rest: Rest,
     target: &'static str,
-    /// Why it is not ready, as it was said.
-    said: Option<String>,
+    /// The reason that was printed last, while it is not ready.
+    reported: Option<String>,
 }
 
-/// What was seen last.
+/// The watched programs and the state of the last checks.
 pub(super) struct Watch {
     programs: Vec<Watched>,
     data: PathBuf,
     next: Instant,
-    again: Instant,
+    restart_after: Instant,
 }
 
 impl Watch {
-    /// Of these programs, all of which are ready.
+    /// Watches these programs, which are all ready.
     pub(super) fn new<'a>(dir: &DataDir, parts: impl Iterator<Item = &'a Part>) -> Self {
         let programs = parts.filter_map(|part| {
             Some(Watched {
                 name: part.name,
                 rest: Rest::new(&part.ready_url).ok()?,
                 target: part.watch_target,
-                said: None,
+                reported: None,
             })
         });
         Self {
             programs: programs.collect(),
             data: dir.path().to_owned(),
-            next: Instant::now() + LOOK,
-            again: Instant::now(),
+            next: Instant::now() + INTERVAL,
+            restart_after: Instant::now(),
         }
     }
 
-    /// Looks until the program of this index is to be started again.
+    /// Checks the programs until one must be restarted; returns its index.
     pub(super) async fn next_restart(&mut self) -> usize {
         loop {
             tokio::time::sleep_until(self.next).await;
-            self.next = Instant::now() + LOOK;
+            self.next = Instant::now() + INTERVAL;
             for index in 0..self.programs.len() {
-                let Some(why) = self.programs[index].look().await else {
+                let Some(why) = self.programs[index].check().await else {
                     continue;
                 };
-                let gave_up = self.programs[index].name == NATS
-                    && GAVE_UP.iter().any(|words| why.contains(words));
-                if gave_up && Instant::now() >= self.again && self.has_room() {
-                    self.again = Instant::now() + AGAIN;
+                let stopped_writing = self.programs[index].name == NATS
+                    && STOPPED_WRITING.iter().any(|words| why.contains(words));
+                if stopped_writing && Instant::now() >= self.restart_after && self.has_room() {
+                    self.restart_after = Instant::now() + RESTART_INTERVAL;
                     return index;
                 }
             }
         }
     }
 
-    /// Whether there is room on the data's disk and a write succeeds.
+    /// Whether the disk of the data has free space and a write succeeds.
     fn has_room(&self) -> bool {
         let free =
             statvfs(&self.data).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
         let trial = self.data.join("logs").join(".trial");
         let written = fs::write(&trial, vec![1; TRIAL_BYTES]);
-        // Absent where it could not be made.
+        // The file is absent if it could not be created.
         let _absent = fs::remove_file(&trial);
         free >= ROOM_BYTES && written.is_ok()
     }
 }
 
 impl Watched {
-    /// Asks it, says what changed, and tells why it is not ready.
-    async fn look(&mut self) -> Option<String> {
-        let answer = tokio::time::timeout(ANSWER, self.rest.get(self.target)).await;
+    /// Checks the program and prints a change; returns why it is not ready.
+    async fn check(&mut self) -> Option<String> {
+        let answer = tokio::time::timeout(ANSWER_MAX, self.rest.get(self.target)).await;
         let why = match answer {
             Ok(Ok(response)) if response.status == 200 => None,
             Ok(Ok(response)) => Some(words(&response.text())),
-            // It ended or starts: others say so.
+            // The program has ended or is starting, which is reported elsewhere.
             Ok(Err(_)) | Err(_) => return None,
         };
-        match (&why, &self.said) {
-            // Of several broken logs nats-server names now one, now another.
+        match (&why, &self.reported) {
+            // With several failed logs nats-server names a different one each time.
             (Some(_), Some(_)) if self.name == NATS => {}
-            (Some(why), said) if said.as_ref() != Some(why) => {
+            (Some(why), reported) if reported.as_ref() != Some(why) => {
                 say!("{} is not ready: {why}", self.name);
             }
             (None, Some(_)) => say!("{} is ready again", self.name),
             (Some(_) | None, _) => {}
         }
-        self.said.clone_from(&why);
+        self.reported.clone_from(&why);
         why
     }
 }
 
-/// nats-server answers in JSON, ours in plain words.
+/// The error in an answer: nats-server answers in JSON, our programs in plain text.
 fn words(body: &str) -> String {
     let json = serde_json::from_str::<Value>(body).ok();
     let error = json.as_ref().and_then(|json| json["error"].as_str());
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn the_reason_is_taken_from_json_and_from_plain_words() {
         let nats = r#"{"status":"unavailable","error":"JetStream stream write error: no space left on device"}"#;
-        assert!(GAVE_UP.iter().any(|gave_up| words(nats).contains(gave_up)));
+        assert!(STOPPED_WRITING.iter().any(|stopped_writing| words(nats).contains(stopped_writing)));
         assert_eq!(
             words("the disk of the log is full\n"),
             "the disk of the log is full"

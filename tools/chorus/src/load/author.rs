@@ -15,21 +15,21 @@ use tokio::time::Instant;
 use super::SETTLE_STOPPED_MAX;
 use super::tally::Tally;
 
-/// How long a receipt is waited for after the last post: a PoP says `unconfirmed` after 30 s.
+/// Time after the last post in which receipts are awaited; a PoP sends `unconfirmed` after 30 s.
 const RECEIPTS_MAX: Duration = Duration::from_secs(35);
 
-/// Which posts are whose: author `i` of `n` posts the numbers `i`, `i + n`, ….
+/// The posts of one author: author `i` of `n` posts the numbers `i`, `i + n`, ….
 #[derive(Clone, Copy)]
 pub(crate) struct Share {
     pub(crate) index: u64,
     pub(crate) authors: u64,
-    /// Comments a second of all authors together.
+    /// Comments per second of all authors together.
     pub(crate) rate: u64,
     pub(crate) posts_max: u64,
 }
 
 impl Share {
-    /// When a number is due, after the beginning.
+    /// The time from the start to the post with this number.
     fn due(&self, number: u64) -> Duration {
         Duration::from_micros(number * 1_000_000 / self.rate)
     }
@@ -39,7 +39,7 @@ impl Share {
 pub(crate) struct Author {
     client: Client,
     stream: StreamId,
-    waiting: HashMap<String, u64>,
+    pending: HashMap<String, u64>,
 }
 
 impl Author {
@@ -70,11 +70,11 @@ impl Author {
         Ok(Self {
             client,
             stream: stream.clone(),
-            waiting: HashMap::new(),
+            pending: HashMap::new(),
         })
     }
 
-    /// Posts its share when all are ready, or less when stopped, then waits for what is open.
+    /// Posts its share, or less when stopped, after all authors are ready; then waits for the receipts.
     pub(crate) async fn run(
         mut self,
         share: Share,
@@ -88,11 +88,11 @@ impl Author {
         while number < share.posts_max && !*stopped.borrow() {
             let due = begun + share.due(number);
             while let Some(event) = self.client.next_until(due).await {
-                self.take(event, &tally)?;
+                self.handle(event, &tally)?;
             }
             let key = tally.key(number);
             let client_id = ClientId::new(&key).context("a key that is none")?;
-            self.waiting.insert(key, number);
+            self.pending.insert(key, number);
             tally.post(number);
             self.client
                 .post(&self.stream, &client_id, &tally.content(number))
@@ -105,14 +105,14 @@ impl Author {
             } else {
                 RECEIPTS_MAX
             };
-        while !self.waiting.is_empty() {
+        while !self.pending.is_empty() {
             match self.client.next_until(deadline).await {
-                Some(event) => self.take(event, &tally)?,
+                Some(event) => self.handle(event, &tally)?,
                 None => {
-                    tally.failed(format!("{} posts without a receipt", self.waiting.len()));
+                    tally.failed(format!("{} posts without a receipt", self.pending.len()));
                     tally
                         .errors
-                        .fetch_add(self.waiting.len() as u64, Ordering::Relaxed);
+                        .fetch_add(self.pending.len() as u64, Ordering::Relaxed);
                     break;
                 }
             }
@@ -121,16 +121,16 @@ impl Author {
         Ok(())
     }
 
-    fn take(&mut self, event: Event, tally: &Tally) -> Result<()> {
+    fn handle(&mut self, event: Event, tally: &Tally) -> Result<()> {
         match event {
-            Event::Message(message) => self.take_message(*message, tally),
+            Event::Message(message) => self.handle_message(*message, tally),
             Event::Unreadable(why) => bail!("cannot be read: {why}"),
             Event::Closed(close) => bail!("an author's connection ended: {close:?}"),
         }
         Ok(())
     }
 
-    fn take_message(&mut self, message: ServerMessage, tally: &Tally) {
+    fn handle_message(&mut self, message: ServerMessage, tally: &Tally) {
         match message {
             ServerMessage::Receipt(receipt) => {
                 let counter = match receipt.status {
@@ -141,7 +141,7 @@ impl Author {
                     | ReceiptStatus::Held
                     | ReceiptStatus::Applied => return,
                 };
-                let Some(number) = self.waiting.remove(&receipt.client_id) else {
+                let Some(number) = self.pending.remove(&receipt.client_id) else {
                     return;
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
@@ -157,7 +157,7 @@ impl Author {
                 tally.failed(format!("{}: {}", refusal.code, refusal.message));
                 let ours = refusal
                     .client_id
-                    .and_then(|key| self.waiting.remove(&key))
+                    .and_then(|key| self.pending.remove(&key))
                     .is_some();
                 if ours && refusal.code == "unconfirmed" {
                     tally.unconfirmed.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What happened, counted by all tasks together.
+//! The counters of a load, shared by all tasks.
 
 use std::io;
 use std::process::ExitCode;
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::histogram::Histogram;
 use chorus_telemetry::{complain, print};
 
-/// What happened.
+/// The counters of a load.
 pub(crate) struct Tally {
     begun: Instant,
-    /// In the content and the keys of this run's comments: another run's are not mistaken for them.
+    /// A part of the content and the keys of this run's comments, which distinguishes them from those of other runs.
     run: String,
-    /// When each comment was posted, in microseconds since `begun`; 0 is not yet.
+    /// When each comment was posted, in microseconds since `begun`; 0: not posted yet.
     posted_us: Vec<AtomicU64>,
-    /// From posting to another viewer.
+    /// Time from the post to its delivery to a viewer.
     pub(crate) to_viewer: Histogram,
-    /// From posting to `durable`.
+    /// Time from the post to its receipt `durable`.
     pub(crate) to_durable: Histogram,
     pub(crate) watching: AtomicU64,
     pub(crate) broken: AtomicU64,
@@ -34,7 +34,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Of a run of at most `posts_max` comments.
+    /// Counters for a run of at most `posts_max` comments.
     pub(crate) fn new(posts_max: usize) -> Self {
         let zero = || AtomicU64::new(0);
         Self {
@@ -57,17 +57,17 @@ impl Tally {
         }
     }
 
-    /// What the comment of this number says.
+    /// The content of the comment with this number.
     pub(crate) fn content(&self, number: u64) -> String {
         format!("load {} #{number}", self.run)
     }
 
-    /// The idempotency key of the comment of this number.
+    /// The idempotency key of the comment with this number.
     pub(crate) fn key(&self, number: u64) -> String {
         format!("{}-{number}", self.run)
     }
 
-    /// The number of a comment of this run.
+    /// The number of a comment, by its content; `None` for a comment of another run.
     pub(crate) fn number(&self, content: &str) -> Option<u64> {
         content
             .strip_prefix("load ")?
@@ -77,7 +77,7 @@ impl Tally {
             .ok()
     }
 
-    /// A comment goes out now.
+    /// Counts a comment as posted now.
     pub(crate) fn post(&self, number: u64) {
         self.posted.fetch_add(1, Ordering::Relaxed);
         if let Some(at) = self.posted_us.get(number as usize) {
@@ -86,7 +86,7 @@ impl Tally {
         }
     }
 
-    /// How long ago a comment was posted.
+    /// The time since a comment was posted.
     pub(crate) fn since_post(&self, number: u64) -> Option<Duration> {
         let at = self.posted_us.get(number as usize)?.load(Ordering::Relaxed);
         (at != 0).then(|| {
@@ -96,7 +96,7 @@ impl Tally {
         })
     }
 
-    /// Remembers the first of the failures, for people.
+    /// Stores the first failure for the report.
     pub(crate) fn failed(&self, why: String) {
         if let Ok(mut failure) = self.failure.lock() {
             failure.get_or_insert(why);
@@ -108,7 +108,7 @@ impl Tally {
         failure.unwrap_or_else(|| "no reason was told".to_owned())
     }
 
-    /// How many viewers watch, and how many could not.
+    /// How many viewers have joined, and how many failed to.
     pub(crate) fn opened(&self) -> (u64, u64) {
         (
             self.watching.load(Ordering::Relaxed),
@@ -116,7 +116,7 @@ impl Tally {
         )
     }
 
-    /// Every durable comment came to every viewer.
+    /// Whether every post has an outcome and every viewer has seen every durable comment.
     pub(crate) fn complete(&self, viewers: u32) -> bool {
         let posted = self.posted.load(Ordering::Relaxed);
         let settled = self.durable.load(Ordering::Relaxed)
@@ -144,7 +144,7 @@ impl Tally {
         )
     }
 
-    /// The whole, for people.
+    /// Prints the report.
     pub(crate) fn report(&self, viewers: u32, took: Duration) -> io::Result<()> {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         print(format_args!(
@@ -170,7 +170,7 @@ deliveries            {} seen, {} missing, {} repeated",
         ))
     }
 
-    /// A failure when anything was lost, repeated or broken, or nothing was durable.
+    /// The exit code: failure when a comment was lost or repeated, a connection failed, or no comment was durable.
     pub(crate) fn verdict(&self, viewers: u32) -> ExitCode {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let faults = self.missing(viewers)
@@ -190,7 +190,7 @@ deliveries            {} seen, {} missing, {} repeated",
     }
 }
 
-/// Never the same twice: process ids come again, and keys are remembered for as long as the history.
+/// A unique name for a run. It has the time too, because process ids repeat and keys are remembered with the history.
 fn run_name() -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,16 +1,16 @@
-//! What the backhaul and the process tell the shard, as inputs of the session.
+//! Messages to the shard from the backhaul and from the process; most become inputs of the session.
 
 use chorus_protocol::session::Control;
 use chorus_protocol::{Millis, Outcome, StreamId};
 
-use super::brain::Brain;
 use super::engine::Engine;
+use super::logic::SessionLogic;
 use crate::component::{self, Input};
 use crate::link::ToShard;
 
-impl<B: Brain> Engine<B> {
-    /// Takes one message.
-    pub(super) fn told(&mut self, message: ToShard) {
+impl<L: SessionLogic> Engine<L> {
+    /// Handles one message.
+    pub(super) fn handle_message(&mut self, message: ToShard) {
         match message {
             ToShard::State { stream, state } => {
                 let topic = self.topics.handle(&stream);
@@ -74,8 +74,8 @@ impl<B: Brain> Engine<B> {
             }
             ToShard::Configured(config) => self.inputs.push(Input::Configured(config.to_vec())),
             ToShard::Swap { logic, done } => {
-                // What came before belongs to the old logic.
-                let swapped = self.brain.swap(logic, self.now);
+                // Inputs of this turn are handled by the new logic; outputs of earlier turns are applied already.
+                let swapped = self.logic.swap(logic, self.now);
                 if let Err(error) = &swapped {
                     tracing::warn!(shard = self.spec.shard, %error, "the new logic was not taken");
                 }
@@ -83,19 +83,19 @@ impl<B: Brain> Engine<B> {
                     tracing::debug!("nobody waits for the swap");
                 }
             }
-            ToShard::BackhaulLost => self.lost = true,
-            ToShard::Returned(handover) => self.returned(*handover),
+            ToShard::BackhaulLost => self.backhaul_lost = true,
+            ToShard::Returned(handover) => self.handle_returned(*handover),
             ToShard::Drain { until } => self.drain(until),
         }
     }
 
     fn drain(&mut self, until: Millis) {
         self.begin_drain(until);
-        self.go_on_draining();
+        self.continue_drain();
     }
 
     fn topic(&self, stream: &StreamId) -> Option<u32> {
-        // None: the session gave it up while this was on its way.
+        // None when the session unsubscribed while the message was in the channel.
         self.topics.handle(stream)
     }
 
@@ -108,7 +108,7 @@ impl<B: Brain> Engine<B> {
         }
     }
 
-    /// Tells the session how a publication came out.
+    /// Passes the outcome of a publication to the session.
     pub(super) fn published(&mut self, request: u64, outcome: Outcome) {
         let outcome = match outcome {
             Outcome::Stored { id, duplicate } => component::Outcome::Stored(component::Stored {

@@ -1,4 +1,4 @@
-//! What decides for a shard: the session component, or in tests and benches its core linked in.
+//! The session logic of a shard: the component under its supervisor, or in tests and benchmarks a native implementation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use chorus_protocol::Millis;
 
 use crate::component::{Input, Logic, Output, Stats, Supervisor, Verdict};
 
-/// Takes inputs in order, says what is to be done.
-pub trait Brain {
-    /// Empties `inputs` and appends to `outputs` what the host must carry out.
+/// Handles inputs in order and returns outputs for the shard to apply.
+pub trait SessionLogic {
+    /// Handles and empties `inputs`, and appends to `outputs` what the host must apply.
     fn handle(
         &mut self,
         now: Millis,
@@ -17,32 +17,32 @@ pub trait Brain {
         outputs: &mut Vec<Output>,
     ) -> Verdict;
 
-    /// Work that may wait until the outputs are carried out.
+    /// Work that can wait until the outputs are applied, such as a snapshot.
     fn settle(&mut self);
 
-    /// Replaces the logic under the open connections.
+    /// Replaces the logic; connections stay open and the state is kept.
     ///
     /// # Errors
-    /// Says why the old logic goes on.
+    /// Why the new logic was not installed; the old logic continues.
     fn swap(&mut self, logic: Arc<Logic>, now: Millis) -> Result<(), String>;
 
-    /// A clean one of the same logic, after a panic: this one's state is not to be trusted. It goes on counting from
-    /// `counted`, and takes no answer to what this one asked for.
+    /// A new, empty session of the same logic, after a panic, because the state of this one may be inconsistent. Its
+    /// counters continue from `counted`; it ignores answers to requests of this one.
     ///
     /// # Errors
-    /// Says why it does not start.
-    fn fresh(&self, counted: BTreeMap<String, u64>) -> Result<Self, String>
+    /// Why the logic does not start.
+    fn restarted(&self, counted: BTreeMap<String, u64>) -> Result<Self, String>
     where
         Self: Sized;
 
-    /// What the host of the logic counted.
+    /// Counters of the component host.
     fn stats(&self) -> Stats;
 
-    /// What the logic itself counted, by metric name.
+    /// Counters of the logic itself, by metric name.
     fn counted(&mut self) -> BTreeMap<String, u64>;
 }
 
-impl Brain for Supervisor {
+impl SessionLogic for Supervisor {
     fn handle(
         &mut self,
         now: Millis,
@@ -60,8 +60,8 @@ impl Brain for Supervisor {
         Self::swap(self, logic, now).map_err(|error| error.to_string())
     }
 
-    fn fresh(&self, counted: BTreeMap<String, u64>) -> Result<Self, String> {
-        Self::fresh(self, counted).map_err(|error| error.to_string())
+    fn restarted(&self, counted: BTreeMap<String, u64>) -> Result<Self, String> {
+        Self::restarted(self, counted).map_err(|error| error.to_string())
     }
 
     fn stats(&self) -> Stats {

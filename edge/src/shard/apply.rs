@@ -1,4 +1,4 @@
-//! Carrying out what the session decided.
+//! Applies the outputs of the session: frames, memberships, subscriptions, publications.
 
 use std::cell::OnceCell;
 
@@ -7,9 +7,9 @@ use chorus_protocol::codes::Reason;
 use chorus_protocol::session::ReplayRange;
 use chorus_protocol::{Millis, Outcome};
 
-use super::brain::Brain;
 use super::conn::{ConnId, DEFLATE, MSGPACK, Phase};
 use super::engine::Engine;
+use super::logic::SessionLogic;
 use super::outbox::{FrameRef, Outbox};
 use super::topics::{self, Membership};
 use crate::component::{self, Audience, Encoding, Input, Output};
@@ -18,23 +18,24 @@ use crate::metrics::ShardMetrics;
 use crate::ws::deflate::{self, Deflater};
 use crate::ws::frame::{self, Opcode};
 
-/// Messages for the backhaul that wait in the shard when its channel is full; further counts are dropped (the next
-/// count of viewers makes good, reactions are lost and counted), further subscriptions and replays too.
-const UP_WAITING_MAX: usize = 65_536;
-/// A send to one viewer is compressed only from here on, and only what is the same for many: a blob.
+/// Messages for the backhaul that are pending in the shard while the channel is full. At the bound further counts,
+/// subscriptions and replays are dropped and counted (`backhaul_full`): a later count corrects the number of viewers,
+/// reactions are lost.
+const PENDING_MAX: usize = 65_536;
+/// Bytes from which a blob is compressed in a send to one viewer. Only the blob is: it is the same for many viewers.
 const SHARED_BYTES_MIN: usize = 256;
 
-/// Bytes kept for the session.
+/// Bytes that the session had stored (`keep`), to be sent to many viewers.
 #[derive(Debug)]
 pub(super) struct Blob {
     data: Vec<u8>,
-    /// Its compressed form, made when the first viewer with compression needs it.
+    /// The compressed form, made for the first viewer with compression; `None` when it is not smaller.
     deflated: OnceCell<Option<Box<[u8]>>>,
 }
 
-impl<B: Brain> Engine<B> {
-    /// Does one thing that the session wants done.
-    pub(super) fn carry_out(&mut self, output: Output) {
+impl<L: SessionLogic> Engine<L> {
+    /// Applies one output.
+    pub(super) fn apply(&mut self, output: Output) {
         match output {
             Output::Send(send) => self.send(&send),
             Output::Broadcast(broadcast) => self.broadcast(&broadcast),
@@ -83,7 +84,7 @@ impl<B: Brain> Engine<B> {
     fn send(&mut self, send: &component::Send) {
         let id = ConnId(send.connection);
         let Some(conn) = self.wire.find(id).filter(|conn| conn.phase == Phase::Open) else {
-            // It went while the session decided.
+            // The connection was closed while the session handled the batch.
             return self.stale();
         };
         let opcode = opcode(conn.flags.has(MSGPACK));
@@ -106,8 +107,8 @@ impl<B: Brain> Engine<B> {
         let whole = blob.map_or(&[][..], |blob| &blob.data);
         let length = send.head.len() + whole.len() + send.tail.len();
         let patient = send.patient && blob.is_none() && self.pace.is_busy();
-        if patient && self.wire.can_hold(id.slot()) {
-            return self.wire.hold(id.slot(), self.turns, |into| {
+        if patient && self.wire.can_defer(id.slot()) {
+            return self.wire.defer(id.slot(), self.turns, |into| {
                 frame::write_header(opcode, false, length, into);
                 into.extend_from_slice(&send.head);
                 into.extend_from_slice(&send.tail);
@@ -156,9 +157,9 @@ impl<B: Brain> Engine<B> {
             self.wire.count(frame, members);
             for group in topics::groups(broadcast.audience, broadcast.encoding, deflate) {
                 for slot in topic.members(group) {
-                    self.wire.put(*slot as usize, frame);
-                    if self.wire.outbox.is_fresh() {
-                        // The batch was full and went; its frames with it.
+                    self.wire.push_counted(*slot as usize, frame);
+                    if self.wire.outbox.has_no_frames() {
+                        // The batch was full and was sent, so the frame is not in the outbox any more.
                         frame = build(&mut self.wire.outbox, &mut self.deflater, metrics, payload);
                     }
                 }
@@ -181,7 +182,7 @@ impl<B: Brain> Engine<B> {
         }
         let moderator = matches!(join.audience, Audience::Moderators);
         let group = topics::group(moderator, conn.flags.has(MSGPACK), conn.flags.has(DEFLATE));
-        // Joining again changes the audience: out of the old group first.
+        // A second join changes the audience, so the member leaves its old group first.
         let old = conn.memberships.remove(join.topic);
         let slot = id.slot() as u32;
         if let Some(old) = old {
@@ -216,15 +217,15 @@ impl<B: Brain> Engine<B> {
     }
 
     fn publish(&mut self, publish: component::Publish) {
-        let up = &self.spec.up;
-        let full = up.is_closed() || up.capacity() <= self.up_waiting.len();
+        let up = &self.spec.to_backhaul;
+        let full = up.is_closed() || up.capacity() <= self.pending.len();
         self.spec.metrics.backhaul_full.add(u64::from(full));
         if full {
-            // Certainly not stored: it has not left this process.
+            // Certainly not stored, since it has not left this process.
             let refused = Outcome::refused(Reason::Unavailable, Some(1_000));
             return self.published(publish.request, refused);
         }
-        self.up_waiting.push_back(ToBackhaul::Publish {
+        self.pending.push_back(ToBackhaul::Publish {
             shard: self.spec.shard,
             request: publish.request,
             event: publish.event,
@@ -240,7 +241,7 @@ impl<B: Brain> Engine<B> {
             return self.stale();
         };
         let of_user = |of: component::UserReactions| {
-            // The session's users are those of tokens that it checked.
+            // The session takes user ids from tokens that it verified; an invalid one is skipped.
             let user = of.user.parse().ok()?;
             let by = of.reactions.into_iter().collect();
             Some(UserReactions { user, by })
@@ -263,7 +264,7 @@ impl<B: Brain> Engine<B> {
         let range = rmp_serde::from_slice::<ReplayRange>(&replay.range);
         let (Some(stream), Ok(range)) = (stream, range) else {
             self.stale();
-            // An answer all the same: a gap is better than a viewer that waits for ever.
+            // Answered with a gap, because otherwise the viewer would wait forever.
             let gap = chorus_protocol::session::Replayed {
                 gap: true,
                 events: Vec::new(),
@@ -283,22 +284,22 @@ impl<B: Brain> Engine<B> {
         });
     }
 
-    /// Says something to the backhaul, in order, when the turn ends.
+    /// Queues a message for the backhaul; messages are sent in order at the end of the turn.
     pub(super) fn tell_backhaul(&mut self, message: ToBackhaul) {
-        if self.up_waiting.len() < UP_WAITING_MAX {
-            self.up_waiting.push_back(message);
+        if self.pending.len() < PENDING_MAX {
+            self.pending.push_back(message);
         } else {
             self.spec.metrics.backhaul_full.add(1);
         }
     }
 
-    /// Hands over what the turn has for the backhaul, all at once: it is woken once. What finds the channel full waits
-    /// for the next turn.
-    pub(super) fn send_up(&mut self) {
+    /// Sends the turn's messages to the backhaul, all at once, so that it is woken once. When the channel is full, the
+    /// remaining ones stay pending until the next turn.
+    pub(super) fn send_pending(&mut self) {
         use tokio::sync::mpsc::error::TrySendError;
-        while let Some(message) = self.up_waiting.pop_front() {
-            if let Err(TrySendError::Full(message)) = self.spec.up.try_send(message) {
-                self.up_waiting.push_front(message);
+        while let Some(message) = self.pending.pop_front() {
+            if let Err(TrySendError::Full(message)) = self.spec.to_backhaul.try_send(message) {
+                self.pending.push_front(message);
                 self.spec.metrics.backhaul_full.add(1);
                 break;
             }
@@ -306,7 +307,7 @@ impl<B: Brain> Engine<B> {
     }
 }
 
-/// A frame of this turn with this payload, compressed where it is wanted and pays.
+/// Builds a frame with this payload, compressed if `deflate` is set and that makes it smaller.
 fn build(
     outbox: &mut Outbox,
     deflater: &mut Deflater,

@@ -1,4 +1,4 @@
-//! A brain that does what viewers tell it.
+//! Session logic that does what viewers' messages say.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -7,21 +7,22 @@ use chorus_edge::component::{
     Audience, Broadcast, Close, Encoding, Input, Join, Keep, Leave, Logic, Outcome, Output,
     Publish, Send, Stats, Subscribe, Verdict,
 };
-use chorus_edge::shard::Brain;
+use chorus_edge::shard::SessionLogic;
 use chorus_protocol::Millis;
 
 /// The one topic.
 pub(crate) const TOPIC: u32 = 7;
 /// The one blob.
 pub(crate) const BLOB: u64 = 3;
-/// The stream that the topic is.
+/// The stream of the topic.
 pub(crate) const STREAM: &str = "demo";
 
-/// What the shard told the brain, for tests to look at.
+/// Notes of the inputs that the logic got, for assertions.
 pub(crate) type Heard = Arc<Mutex<Vec<String>>>;
 
-/// Everyone who opens joins the topic. `say X` goes to all, `me X` to the sender alone, `later X` too, patiently; `blob`
-/// sends head, blob and tail, `leave`, `close`, `post`, `panic` and `nonsense` do what they say, `reset` loses the state.
+/// Every connection joins the topic. `say X` broadcasts X, `me X` sends X to the sender, `later X` does so with `patient`;
+/// `blob` sends head, blob and tail; `leave`, `close`, `post` and `panic` cause these; `nonsense` has invalid outputs; `reset`
+/// returns [`Verdict::Reset`].
 #[derive(Default)]
 pub(crate) struct Puppet {
     pub(crate) heard: Heard,
@@ -137,7 +138,7 @@ impl Puppet {
                 outputs.push(send("", Some(1_234), ""));
                 outputs.push(send("still here", None, ""));
             }
-            ("panic", what) => panic!("the brain was told to: {what}"),
+            ("panic", what) => panic!("the logic was told to: {what}"),
             ("reset", _) => {
                 self.subscribed = false;
                 self.encodings.clear();
@@ -149,7 +150,7 @@ impl Puppet {
     }
 }
 
-impl Brain for Puppet {
+impl SessionLogic for Puppet {
     fn handle(&mut self, _: Millis, inputs: &mut Vec<Input>, outputs: &mut Vec<Output>) -> Verdict {
         let mut verdict = Verdict::Fine;
         for input in inputs.drain(..) {
@@ -210,7 +211,7 @@ impl Brain for Puppet {
         Err("a puppet stays a puppet".to_owned())
     }
 
-    fn fresh(&self, _: BTreeMap<String, u64>) -> Result<Self, String> {
+    fn restarted(&self, _: BTreeMap<String, u64>) -> Result<Self, String> {
         self.note("fresh".to_owned());
         Ok(Self::new(Arc::clone(&self.heard), self.blob.clone()))
     }

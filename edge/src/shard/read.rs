@@ -1,11 +1,11 @@
-//! Reading: from a socket's bytes to inputs of the session.
+//! Reads sockets: from received bytes to inputs of the session.
 
 use std::io::{self, Read, Write};
 
-use super::brain::Brain;
 use super::conn::{ConnId, DEFLATE, MSGPACK, PEER_ENDED, Phase, READ_AGAIN};
 use super::engine::{Engine, INPUTS_MAX};
-use super::lives::guard;
+use super::logic::SessionLogic;
+use super::restart::guard;
 use crate::component::{self, Input};
 use crate::tls::Progress;
 use crate::ws::code;
@@ -13,9 +13,9 @@ use crate::ws::deflate::Inflater;
 use crate::ws::frame::{self, Opcode};
 use crate::ws::reader::{Event, Rules};
 
-impl<B: Brain> Engine<B> {
-    /// Reads the sockets that were left with something to read.
-    pub(super) fn read_more(&mut self) {
+impl<L: SessionLogic> Engine<L> {
+    /// Reads the sockets that the last turn did not read to their end.
+    pub(super) fn read_remaining(&mut self) {
         for id in std::mem::take(&mut self.read_again) {
             if let Some(conn) = self.wire.find(id) {
                 conn.flags.clear(READ_AGAIN);
@@ -25,7 +25,7 @@ impl<B: Brain> Engine<B> {
         }
     }
 
-    /// Reads a socket once; `ended` when the peer's side of it has ended, which a read will find behind its bytes.
+    /// Reads a socket once. `ended`: the peer has shut down its side, so a read of 0 bytes follows the remaining ones.
     pub(super) fn readable(&mut self, slot: usize, ended: bool) {
         let Some(conn) = self.wire.conns.get_mut(slot) else {
             return;
@@ -35,11 +35,11 @@ impl<B: Brain> Engine<B> {
             conn.flags.set(PEER_ENDED);
         }
         if conn.flags.has(READ_AGAIN) {
-            // It is in the list already.
+            // It will be read in the next turn anyway.
             return;
         }
         if self.inputs.len() >= INPUTS_MAX {
-            return self.later(id);
+            return self.read_later(id);
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         let read = loop {
@@ -51,10 +51,10 @@ impl<B: Brain> Engine<B> {
         match read {
             Ok(0) => self.remove(id),
             Ok(count) => {
-                self.received(id, &mut buffer[..count]);
-                // A short read has emptied the socket; only an end may still be behind it.
+                self.handle_bytes(id, &mut buffer[..count]);
+                // A read shorter than the buffer has emptied the socket; only the end of the stream may follow.
                 if count == buffer.len() || ended {
-                    self.later(id);
+                    self.read_later(id);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -63,7 +63,7 @@ impl<B: Brain> Engine<B> {
         self.buffer = buffer;
     }
 
-    fn later(&mut self, id: ConnId) {
+    fn read_later(&mut self, id: ConnId) {
         if let Some(conn) = self.wire.find(id)
             && !conn.flags.has(READ_AGAIN)
         {
@@ -72,23 +72,23 @@ impl<B: Brain> Engine<B> {
         }
     }
 
-    /// Takes a socket's bytes.
-    fn received(&mut self, id: ConnId, bytes: &mut [u8]) {
+    /// Handles the bytes of one read.
+    fn handle_bytes(&mut self, id: ConnId, bytes: &mut [u8]) {
         let Some(conn) = self.wire.find(id) else {
             return;
         };
         if conn.phase == Phase::Closing {
-            // Nothing it says matters any more; we only wait for its end.
+            // Ignored: only the end of the connection is awaited.
             return;
         }
         if conn.tls.is_none() {
-            return self.plaintext(id, bytes);
+            return self.handle_plaintext(id, bytes);
         }
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         let goes_on = self.decrypt(id, bytes, &mut plain);
         if !plain.is_empty() {
-            self.plaintext(id, &mut plain);
+            self.handle_plaintext(id, &mut plain);
         }
         self.plain = plain;
         if !goes_on {
@@ -96,8 +96,8 @@ impl<B: Brain> Engine<B> {
         }
     }
 
-    /// Takes records; false when the peer sends no more. After a failure `plain` is empty, and what is to become of the
-    /// connection is done.
+    /// Decrypts TLS records into `plain`; `false` when the connection is to be removed. After a TLS error `plain` is empty
+    /// and the connection is closed already.
     fn decrypt(&mut self, id: ConnId, bytes: &mut [u8], plain: &mut Vec<u8>) -> bool {
         let Some(conn) = self.wire.find(id) else {
             return false;
@@ -110,8 +110,8 @@ impl<B: Brain> Engine<B> {
         let received = guard(metrics, || session.receive(bytes, plain, &mut out));
         match received {
             Ok(Ok(progress)) => {
-                // Handshake messages fit into an empty socket; a peer that does not read them is none of ours. Once data
-                // flows what is to be sent goes with the next record that is sealed, so this can overtake nothing.
+                // Handshake messages fit into an empty socket buffer; a peer that does not read them is removed. After the
+                // handshake TLS messages go out with the next sealed record, so these bytes overtake nothing.
                 let waits = conn.queue.is_some() || conn.flags.has(super::conn::IN_BATCH);
                 let written = out.is_empty()
                     || !waits && matches!(conn.socket.write(&out), Ok(count) if count == out.len());
@@ -131,19 +131,19 @@ impl<B: Brain> Engine<B> {
         }
     }
 
-    fn plaintext(&mut self, id: ConnId, bytes: &mut [u8]) {
+    fn handle_plaintext(&mut self, id: ConnId, bytes: &mut [u8]) {
         let Some(conn) = self.wire.find(id) else {
             return;
         };
         match conn.phase {
-            Phase::Opening => self.opening(id, bytes),
-            Phase::Open => self.frames(id, bytes),
+            Phase::Opening => self.read_opening(id, bytes),
+            Phase::Open => self.read_frames(id, bytes),
             Phase::Closing => {}
         }
     }
 
-    /// Takes frames of an open connection.
-    pub(super) fn frames(&mut self, id: ConnId, bytes: &mut [u8]) {
+    /// Reads WebSocket frames of an open connection.
+    pub(super) fn read_frames(&mut self, id: ConnId, bytes: &mut [u8]) {
         let second = self.second();
         let message_bytes_max = self.spec.message_bytes_max;
         let Some(conn) = self.wire.conns.get_mut(id.slot()) else {
@@ -171,14 +171,14 @@ impl<B: Brain> Engine<B> {
                 connection: id.0,
                 data: data.to_vec(),
             })),
-            // Only the newest ping of a read is answered (RFC 6455 section 5.5.3): a flood of pings costs no flood.
+            // Only the newest ping of a read is answered (RFC 6455 section 5.5.3), so many pings cost one pong.
             Event::Ping(data) => ping = Some(data.to_vec()),
             Event::Pong => {}
             Event::Close(code) => ended = Some(code.unwrap_or(code::NORMAL)),
         };
         let read = guard(metrics, || reader.read(&rules, inflater, bytes, &mut sink));
         let Ok(read) = read else {
-            // All connections share it, and it may be in the middle of a message.
+            // All connections share the inflater, and the panic may have left it in the middle of a message.
             self.inflater = Inflater::default();
             return self.close(id, code::INTERNAL, "internal error");
         };

@@ -1,8 +1,8 @@
-//! A shard outlives its panics. One while a connection's own bytes are read costs that connection; any other ends a life
-//! of the engine: its viewers get a 1001, and a new engine with a clean session goes on with the same listener, the same
-//! ways to and from the backhaul, and nothing else of the old one.
+//! Restarts a shard after a panic. A panic while a connection's own bytes are read closes this connection only. After any
+//! other panic the engine is replaced: its viewers are closed with 1001, and a new engine with an empty session continues
+//! with the same listener and the same channels to and from the backhaul; nothing else of the old engine is used.
 //!
-//! Posts that were in flight get no answer; their senders reconnect and send them again under the same key.
+//! Pending posts get no receipt; their senders reconnect and send them again under the same key.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -12,20 +12,21 @@ use std::time::{Duration, Instant};
 use mio::{Interest, Token};
 
 use super::StartError;
-use super::brain::Brain;
 use super::conn::{COUNTED, Conn, ConnId, Flags, IN_BATCH, Phase, WRITE_LATER};
 use super::ending::CLOSING;
-use super::engine::{Base, End, Engine, FIRST};
+use super::engine::{Base, Engine, FIRST, StopReason};
 use super::flush::Wire;
+use super::logic::SessionLogic;
 use crate::link::ToBackhaul;
 use crate::metrics::ShardMetrics;
 use crate::panics::{self, Panic, Restarts};
 use crate::ws::{code, frame};
 
-/// Rest before each life that follows too many panics, however they come about.
-const REST: Duration = Duration::from_millis(100);
+/// Pause before each restart that follows too many panics.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
-/// Does `work` on what one connection owns, or logs and counts that it panicked; then that connection must be removed.
+/// Runs `work` on the state of one connection. `Err`: it panicked, which is logged and counted; the caller must remove this
+/// connection.
 pub(super) fn guard<T>(metrics: &ShardMetrics, work: impl FnOnce() -> T) -> Result<T, ()> {
     panics::contained(work).map_err(|panic| {
         metrics.connection_panics.add(1);
@@ -33,22 +34,22 @@ pub(super) fn guard<T>(metrics: &ShardMetrics, work: impl FnOnce() -> T) -> Resu
     })
 }
 
-/// Runs a shard, one life after the other, until it is drained.
-pub(super) fn run<B: Brain>(base: Base, brain: B) -> Result<(), StartError> {
+/// Runs a shard until it is drained; restarts its engine after a panic or a loss of the backhaul.
+pub(super) fn run<L: SessionLogic>(base: Base, logic: L) -> Result<(), StartError> {
     panics::install();
     let shard = base.spec.shard;
     let pop = std::sync::Arc::clone(&base.spec.pop);
     pop.shard_began();
     let mut restarts = Restarts::default();
-    let mut engine = Engine::new(base, brain);
+    let mut engine = Engine::new(base, logic);
     let ended = loop {
         let pause = match panics::contained(|| engine.run()) {
-            Ok(Ok(End::Drained)) => break Ok(()),
+            Ok(Ok(StopReason::Drained)) => break Ok(()),
             Ok(Err(error)) => break Err(error),
-            Ok(Ok(End::Lost)) => Duration::ZERO,
+            Ok(Ok(StopReason::BackhaulLost)) => Duration::ZERO,
             Err(panic) => panicked(&engine.spec.metrics, shard, &panic, &mut restarts),
         };
-        engine = anew(engine, pause, &mut restarts);
+        engine = restart(engine, pause, &mut restarts);
     };
     pop.shard_ended();
     ended
@@ -61,19 +62,24 @@ fn panicked(metrics: &ShardMetrics, shard: u8, panic: &Panic, restarts: &mut Res
     pause
 }
 
-/// The next life: the same ends, a clean session, and the old life's viewers on their way out.
-fn anew<B: Brain>(engine: Engine<B>, mut pause: Duration, restarts: &mut Restarts) -> Engine<B> {
+/// Replaces the engine: the channels and the listener are kept, the session is new and empty, and the old engine's viewers
+/// are closed. Tries until a session starts.
+fn restart<L: SessionLogic>(
+    engine: Engine<L>,
+    mut pause: Duration,
+    restarts: &mut Restarts,
+) -> Engine<L> {
     let (base, old) = engine.into_base();
     loop {
         if !pause.is_zero() {
-            std::thread::sleep(REST);
+            std::thread::sleep(RESTART_PAUSE);
         }
         let counted = counted(&base.spec.metrics);
-        match panics::contained(|| old.fresh(counted)) {
-            Ok(Ok(brain)) => {
-                // The old one may be in any state: what it does when it is dropped is its own affair.
+        match panics::contained(|| old.restarted(counted)) {
+            Ok(Ok(logic)) => {
+                // The old session may be inconsistent, so a panic in its destructor is ignored.
                 let _ = panics::contained(|| drop(old));
-                let mut engine = Engine::new(base, brain);
+                let mut engine = Engine::new(base, logic);
                 let shard = engine.spec.shard;
                 engine.tell_backhaul(ToBackhaul::Restarted { shard });
                 engine.pause(pause);
@@ -85,32 +91,33 @@ fn anew<B: Brain>(engine: Engine<B>, mut pause: Duration, restarts: &mut Restart
                     error,
                     "the session does not start again"
                 );
-                pause = restarts.count(Instant::now()).max(REST);
+                pause = restarts.count(Instant::now()).max(RESTART_PAUSE);
             }
             Err(panic) => {
-                pause = panicked(&base.spec.metrics, base.spec.shard, &panic, restarts).max(REST);
+                pause = panicked(&base.spec.metrics, base.spec.shard, &panic, restarts)
+                    .max(RESTART_PAUSE);
             }
         }
     }
 }
 
-/// What the session had counted, as of the last second.
+/// The session's counters as of the last tick.
 fn counted(metrics: &ShardMetrics) -> BTreeMap<String, u64> {
     let logic = metrics.logic.lock().unwrap_or_else(PoisonError::into_inner);
     logic.1.clone()
 }
 
-impl<B: Brain> Engine<B> {
-    /// Takes apart what panicked: the ends are kept, the connections are counted out, all else is dropped.
-    fn into_base(self) -> (Base, B) {
+impl<L: SessionLogic> Engine<L> {
+    /// Splits an engine that stopped: channels and listener are kept, connections are counted out, all else is dropped.
+    fn into_base(self) -> (Base, L) {
         let Self {
             poll,
             bell,
-            down,
+            messages,
             spec,
             listener,
             mut wire,
-            brain,
+            logic,
             now,
             sequence,
             drain,
@@ -126,7 +133,7 @@ impl<B: Brain> Engine<B> {
         }
         metrics.connections.set(0);
         let leaving = panics::contained(|| wire.leaving()).unwrap_or_default();
-        // Those whose state cannot be relied on end here, without a word.
+        // Connections whose state may be inconsistent are closed here without a close frame.
         let _ = panics::contained(|| drop(wire));
         for _ in leaving.len()..sockets {
             spec.pop.socket_closed();
@@ -141,20 +148,20 @@ impl<B: Brain> Engine<B> {
         let base = Base {
             poll,
             bell,
-            down,
+            messages,
             spec,
             listener,
-            // The next life mints no id of a millisecond of the last one.
+            // The next session must not mint ids in a millisecond that this one used.
             now: now.plus(1),
             sequence,
             drain,
             leaving,
         };
-        (base, brain)
+        (base, logic)
     }
 
-    /// Takes over the connections of the life before, to end them as [`Engine::close`] does.
-    pub(super) fn see_off(&mut self, leaving: Vec<Conn>) {
+    /// Adds the connections of the engine before and closes them as [`Engine::close`] does.
+    pub(super) fn close_leaving(&mut self, leaving: Vec<Conn>) {
         let mut close = Vec::new();
         frame::write_close(code::GOING_AWAY, "reconnect", &mut close);
         let close: Rc<[u8]> = Rc::from(close);
@@ -178,27 +185,27 @@ impl<B: Brain> Engine<B> {
                 queue.blocked = false;
                 self.wire.queue_bytes += queue.bytes();
                 conn.flags.set(WRITE_LATER);
-                self.wire.outbox.later.push(slot as u32);
+                self.wire.outbox.to_write.push(slot as u32);
             }
             entry.insert(conn);
             if open {
                 self.wire.enqueue(slot, Rc::clone(&close), true);
             }
-            self.closings.push_back((self.turn + CLOSING, id));
+            self.closings.push_back((self.turn_start + CLOSING, id));
             self.closed_now.push(id);
         }
     }
 
-    /// Drops connections as they come for so long.
+    /// Drops new connections for this time; not at all when it is zero.
     fn pause(&mut self, pause: Duration) {
         if !pause.is_zero() {
-            self.paused_until = Some(self.turn + pause);
+            self.paused_until = Some(self.turn_start + pause);
             self.spec.pop.shard_paused();
             self.spec.metrics.shards_paused.set(1);
         }
     }
 
-    /// The pause is over.
+    /// Ends the pause: connections are accepted again.
     pub(super) fn resume(&mut self) {
         self.paused_until = None;
         self.accept_again = true;
@@ -206,8 +213,8 @@ impl<B: Brain> Engine<B> {
         self.spec.metrics.shards_paused.set(0);
     }
 
-    /// Drops what waits to be accepted: whoever it is tries again, and may come to another shard.
-    pub(super) fn turn_away(&mut self) {
+    /// Accepts and drops the pending connections: their peers reconnect, perhaps to another shard.
+    pub(super) fn drop_pending_accepts(&mut self) {
         while let Some(listener) = &self.listener
             && listener.accept().is_ok()
         {
@@ -217,11 +224,11 @@ impl<B: Brain> Engine<B> {
 }
 
 impl Wire {
-    /// The connections that can still be told something, after a panic. What the turn had for them goes first, so that
-    /// nothing is cut within a frame or a record.
+    /// The connections that can still get a close frame after a panic. The frames of the turn are sent first, so that no
+    /// frame or TLS record is cut.
     fn leaving(&mut self) -> Vec<Conn> {
         let flushed = panics::contained(|| {
-            self.release_due(u64::MAX);
+            self.send_due(u64::MAX);
             self.flush();
         });
         let conns = std::mem::take(&mut self.conns);
@@ -229,13 +236,13 @@ impl Wire {
             .into_iter()
             .map(|(_, conn)| conn)
             .filter(|conn| conn.phase != Phase::Opening)
-            // Whether they got their part of the batch is not known.
+            // It is not known how much of the batch these sockets accepted.
             .filter(|conn| flushed.is_ok() || !conn.flags.has(IN_BATCH))
             .map(|mut conn| {
                 if conn.phase == Phase::Open
                     && let Some(queue) = &mut conn.queue
                 {
-                    queue.keep_begun();
+                    queue.keep_partly_sent();
                 }
                 Conn {
                     flags: Flags::default(),
