@@ -53,14 +53,13 @@ impl Outlet {
 
     /// Hands a delivery over.
     pub(super) fn put(&self, stream: &StreamId, bytes: &Bytes) -> Result<(), TrySendError<()>> {
-        let put = match &self.own {
+        match &self.own {
             Some(own) => own.try_send(bytes.clone()).map_err(without),
             None => {
                 let delivery = (stream.clone(), bytes.clone());
                 self.quiet.try_send(delivery).map_err(without)
             }
-        };
-        put
+        }
     }
 
     /// The hold is gone.

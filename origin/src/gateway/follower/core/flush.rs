@@ -11,7 +11,8 @@ use super::attempt::Attempt;
 use super::catch_up::Found;
 use super::frame::encode;
 use super::{
-    Core, Heard, LINGER_MS, Out, PopProcess, REPAIR_EVENTS_MAX, Read, Reader, SUSPECT_MS, Standing,
+    Core, Heard, LINGER_MS, Out, PopProcess, REPAIR_EVENTS_MAX, Read, Reader, SUSPECT_MS, Stage,
+    Standing,
 };
 
 /// Reaction types in one datagram, so that it fits a packet.
@@ -27,8 +28,9 @@ impl Core {
                 self.counts.holes += u64::from(hole);
             }
             Some(_) | None => {
-                // Its region's log appeared or was made anew.
-                self.history_wanted = true;
+                // Its region's log appeared or was made anew. One that is away is looked for when it is known.
+                let standing = self.regions.get(&event.region);
+                self.history_wanted |= standing != Some(&Standing::Away);
                 let known = (event.epoch, event.seq);
                 let last = self.unfollowed.entry(event.region).or_insert(known);
                 if last.0 != known.0 || last.1 < known.1 {
@@ -109,14 +111,16 @@ impl Core {
         }
         self.look_at_suspects(now_ms);
         let new = self.forward(now_ms, out);
-        if self.started {
+        if self.is_started() {
             self.close_holes(now_ms, out);
         }
         let regions = &self.regions;
         let waits = |(region, totals): (&Region, &Attempt)| {
             totals.is_first() && regions.get(region) != Some(&Standing::Away)
         };
-        self.ready |= self.started && !self.totals_stale.iter().any(waits);
+        if self.stage == Stage::Read && !self.totals_stale.iter().any(waits) {
+            self.stage = Stage::Ready;
+        }
         self.flush_lanes(now_ms, &new, out);
         self.tell(now_ms, out);
         out.counts = std::mem::take(&mut self.counts);
