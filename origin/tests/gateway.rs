@@ -9,24 +9,10 @@ use std::time::Duration;
 use chorus_protocol::backhaul::{Datagram, Held, Publish, ToGateway};
 use chorus_protocol::session::ReplayRange;
 use chorus_protocol::{CommentId, Envelope, Millis, Offset, Outcome, Position, Region as Name};
-use common::pop::{Pop, reactions, record, stored};
+use common::pop::{Pop, fresh, pop, reactions, record, stored};
 use common::{Region, until};
 
 const SOON: Duration = Duration::from_secs(5);
-
-async fn pop(region: &Region, process: u64) -> Pop {
-    Pop::connect(region.directory.path(), region.gateway_port, process).await
-}
-
-async fn fresh(pop: &mut Pop, region: &Region) -> Box<chorus_protocol::backhaul::StreamState> {
-    match pop.hold(&region.stream(), None).await {
-        Held::Fresh(state) => {
-            pop.begin(&region.stream(), &state.at);
-            state
-        }
-        other @ (Held::Unknown | Held::Resumed | Held::Gap(_)) => panic!("{other:?}"),
-    }
-}
 
 #[tokio::test]
 async fn a_post_is_durable_delivered_and_in_the_history() {

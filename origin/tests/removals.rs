@@ -6,29 +6,14 @@ mod common;
 
 use std::time::Duration;
 
-use chorus_protocol::backhaul::Held;
 use chorus_protocol::codes::Reason;
 use chorus_protocol::event::AuthorRole;
 use chorus_protocol::session::ReplayRange;
 use chorus_protocol::{CommentId, Outcome, Position};
-use common::pop::{Pop, remove, stored};
+use common::pop::{Pop, fresh, pop, remove, stored};
 use common::{Region, until};
 
 const SOON: Duration = Duration::from_secs(5);
-
-async fn pop(region: &Region, process: u64) -> Pop {
-    Pop::connect(region.directory.path(), region.gateway_port, process).await
-}
-
-async fn fresh(pop: &mut Pop, region: &Region) -> Box<chorus_protocol::backhaul::StreamState> {
-    match pop.hold(&region.stream(), None).await {
-        Held::Fresh(state) => {
-            pop.begin(&region.stream(), &state.at);
-            state
-        }
-        other @ (Held::Unknown | Held::Resumed | Held::Gap(_)) => panic!("{other:?}"),
-    }
-}
 
 #[tokio::test]
 async fn a_comment_is_taken_away_by_its_author_or_a_moderator_and_by_nobody_else() {

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use chorus_protocol::backhaul::{
     self, Datagram, Held, Lane, Publish, Published, RefusedReactions, Request, Response,
-    RestRequest, RestResponse, ToGateway, ToPop, read_frame, split_frame, split_quiet, write_frame,
+    RestRequest, RestResponse, StreamState, ToGateway, ToPop, read_frame, split_frame, split_quiet,
+    write_frame,
 };
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
 use chorus_protocol::stream::Life;
@@ -86,6 +87,16 @@ pub async fn connect(
         .unwrap();
     let connection = connecting.await.map_err(|error| error.to_string())?;
     Ok((endpoint, connection))
+}
+
+/// Connects a PoP's process to a region.
+pub async fn pop(region: &super::Region, process: u64) -> Pop {
+    Pop::connect(region.directory.path(), region.gateway_port, process).await
+}
+
+/// Holds the region's stream for the first time; deliveries are taken from there.
+pub async fn fresh(pop: &mut Pop, region: &super::Region) -> Box<StreamState> {
+    pop.fresh(&region.stream()).await
 }
 
 pub struct LaneReader {
@@ -182,6 +193,15 @@ pub struct Pop {
 }
 
 impl Pop {
+    /// Holds a stream for the first time; deliveries are taken from there.
+    pub async fn fresh(&mut self, stream: &StreamId) -> Box<StreamState> {
+        let Held::Fresh(state) = self.hold(stream, None).await else {
+            panic!("not fresh")
+        };
+        self.begin(stream, &state.at);
+        state
+    }
+
     pub async fn connect(directory: &Path, port: u16, process: u64) -> Self {
         let (endpoint, connection) = connect(directory, port, true).await.unwrap();
         let (mut control, receive) = connection.open_bi().await.unwrap();

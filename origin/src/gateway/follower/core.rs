@@ -236,6 +236,16 @@ pub struct Out {
     pub end: bool,
 }
 
+/// How far a follower has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Starting,
+    /// The history was read.
+    Read,
+    /// So were reaction totals, or they could not be: lanes are answered.
+    Ready,
+}
+
 /// See the module.
 pub struct Core {
     stream: StreamId,
@@ -254,10 +264,7 @@ pub struct Core {
     suspects: BTreeMap<Region, u64>,
     suspect_at_ms: Option<u64>,
     idle_since_ms: Option<u64>,
-    /// The history was read.
-    started: bool,
-    /// So were reaction totals, or they could not be: lanes are answered.
-    ready: bool,
+    stage: Stage,
     history_wanted: bool,
     history: Attempt,
     /// Of regions that are not followed yet: the epoch and the last sequence heard.
@@ -294,8 +301,7 @@ impl Core {
             suspects: BTreeMap::new(),
             suspect_at_ms: None,
             idle_since_ms: Some(now_ms),
-            started: false,
-            ready: false,
+            stage: Stage::Starting,
             history_wanted: true,
             history: Attempt::default(),
             unfollowed: BTreeMap::new(),
@@ -313,7 +319,7 @@ impl Core {
     /// Whether the history is there: live events are better kept until then.
     #[must_use]
     pub fn is_started(&self) -> bool {
-        self.started
+        self.stage > Stage::Starting
     }
 
     /// Whether the stream has many events now.
@@ -363,7 +369,7 @@ impl Core {
         }
         self.newest = Newest::new(self.bounds.newest_max, past.comments, past.decisions);
         self.comment_count = past.comment_count;
-        self.started = true;
+        self.stage = self.stage.max(Stage::Read);
         // One that is known and yet not in the history is looked for again.
         self.history_wanted = self.regions.iter().any(|(region, standing)| {
             let Standing::Known { epoch } = standing else {
@@ -390,7 +396,7 @@ impl Core {
                 for (kind, total) in totals {
                     self.totals.note(region.clone(), kind, total);
                 }
-                if !self.ready {
+                if self.stage < Stage::Ready {
                     // It is in every state.
                     self.totals.settle();
                 }
@@ -413,3 +419,6 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use super::attempt::Attempt;
 use super::catch_up::{CatchUp, Found};
 use super::frame::{Frame, encode};
 use super::lane::{Behind, Fits, Lane, PENDING_MAX, Phase, Way};
-use super::{Answer, Core, LaneId, Out, Read, Reader, Snapshot, ToLane};
+use super::{Answer, Core, LaneId, Out, Read, Reader, Snapshot, Stage, ToLane};
 
 impl Core {
     /// A PoP holds the stream by a new lane; `have` is what it has already. Answered by [`ToLane::Answer`].
@@ -136,7 +136,7 @@ impl Core {
                 }
                 Phase::Undecided | Phase::Lagging => {}
             }
-            if self.ready {
+            if self.stage == Stage::Ready {
                 while self.progress(now_ms, *id, lane, out) {}
             }
             let due_ms = match &lane.phase {
