@@ -12,6 +12,8 @@ mod replies;
 mod resuming;
 mod settle;
 mod state;
+#[cfg(test)]
+mod updating;
 
 use chorus_protocol::Millis;
 use chorus_protocol::session::Control;

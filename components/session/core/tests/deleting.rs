@@ -17,4 +17,5 @@ cases!(
     who_may_not_ask_is_told,
     an_unanswered_deletion_is_unconfirmed,
     too_many_waiting_deletions_are_unavailable,
+    a_moderator_removes_and_nobody_else_may_moderate,
 );

@@ -105,7 +105,7 @@ impl Session {
     }
 
     /// Sends what the logs brought and what was shown since they were asked.
-    fn bring(
+    pub(super) fn bring(
         &mut self,
         topic: TopicId,
         range: (&Position, &Position),

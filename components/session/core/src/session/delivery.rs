@@ -93,7 +93,7 @@ impl Session {
 
     /// Carries out the decisions of a delivery that reaches `to`. `early` comments were pending before it: they are shown
     /// first, with a place before the decisions, so that who goes away in between hears of them when it comes back.
-    fn decide_all(
+    pub(super) fn decide_all(
         &mut self,
         topic: TopicId,
         region: &Region,

@@ -18,6 +18,7 @@ scenarios!("deleting":
     who_may_not_ask_is_told,
     an_unanswered_deletion_is_unconfirmed,
     too_many_waiting_deletions_are_unavailable,
+    a_moderator_removes_and_nobody_else_may_moderate,
 );
 
 fn delete(pop: &mut Pop<'_>, viewer: u64, comment: u64, client_id: Option<&str>) {
@@ -237,4 +238,33 @@ fn too_many_waiting_deletions_are_unavailable(pop: &mut Pop<'_>) {
     delete(pop, user, 2, None);
     assert!(pop.take(user).is_empty());
     assert_eq!(pop.published.len(), 2);
+}
+
+fn a_moderator_removes_and_nobody_else_may_moderate(pop: &mut Pop<'_>) {
+    let mut origin = studio(pop);
+    write(pop, &mut origin, 1..=2);
+    let moderator = watch(pop, &origin, Encoding::Json, Some(("mod", "moderator")));
+    let user = watch(pop, &origin, Encoding::MsgPack, Some(("ann", "user")));
+    let moderate = |action: &str, comment: &str| json!({"stream_id": "demo", "client_id": "m1", "action": action, "comment_id": comment});
+    pop.say(user, "moderate", &moderate("remove", "2"));
+    let (code, key, stream) = error(pop, user);
+    let told = (code.as_str(), key.as_deref(), stream.as_deref());
+    assert_eq!(told, ("forbidden", Some("m1"), Some("demo")));
+    pop.say(moderator, "moderate", &moderate("remove", "no id"));
+    let (code, key, _) = error(pop, moderator);
+    assert_eq!((code.as_str(), key.as_deref()), ("invalid_message", Some("m1")));
+    assert!(pop.published.is_empty());
+    pop.say(moderator, "moderate", &moderate("remove", "2"));
+    let publication = pop.publication();
+    assert_eq!((publication.kind.as_str(), publication.target), (kind::REMOVAL, Some(CommentId(2))));
+    let key = decision_key(&origin.info.stream_id, kind::REMOVAL, CommentId(2), "");
+    assert_eq!(publication.key, key, "the same decision as by `delete_comment`");
+    store(pop, &mut origin, &publication);
+    let told = pop.take(moderator);
+    let ServerMessage::Receipt(receipt) = &told[0] else {
+        panic!("no receipt: {told:?}");
+    };
+    let applied = (receipt.client_id.as_str(), receipt.status);
+    assert_eq!(applied, ("m1", ReceiptStatus::Applied));
+    assert_eq!(removed(pop, user), [(vec![2], "moderator".to_owned())]);
 }
