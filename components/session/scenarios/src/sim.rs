@@ -175,7 +175,6 @@ impl Evening<'_> {
             self.outcome.written += 1;
             let region = REGIONS[self.dice.below(2) as usize];
             let delivery = self.origin.write(region, id, "hi");
-            if id == 15523 { eprintln!("WRITTEN {region} {}", delivery.to); }
             self.written.insert(id, (region, delivery.to));
             self.send(region, &delivery);
             if self.dice.one_in(6) {
@@ -196,7 +195,6 @@ impl Evening<'_> {
         // Ids of decisions are none of the comments'.
         let id = (1 << 40) + self.outcome.removed;
         let delivery = self.origin.remove(region, id, target, reason);
-        if target == 15523 { eprintln!("REMOVAL {region} {}", delivery.to); }
         self.removals.push((region, delivery.to, target));
         self.send(region, &delivery);
     }
@@ -286,7 +284,6 @@ impl Evening<'_> {
         } else {
             self.origin.replay(&asked.range)
         };
-        eprintln!("ANSWER place {which} gap={} {:?}", replayed.gap, asked.range);
         place.pop.replay(asked.request, &replayed);
     }
 
@@ -295,7 +292,6 @@ impl Evening<'_> {
         let place = &mut self.places[place];
         if !place.pop.topics.is_empty() {
             place.coming.clear();
-            eprintln!("NEW STATE {:?}", self.origin.at());
             place.pop.state("demo", Some(self.origin.state()));
         }
     }
@@ -346,15 +342,6 @@ impl Evening<'_> {
 
     fn read(&mut self, viewer: usize, place: usize, connection: u64) {
         for message in self.places[place].pop.take(connection) {
-            if viewer == 6 {
-                let dbg = format!("{message:?}");
-                match &message {
-                    ServerMessage::Joined(j) => eprintln!("v6@{place} joined gap={} resume={:?} old={:?} removed has={} comments has={}", j.gap, Position::from_token(&j.resume), self.viewers[6].token.as_deref().map(Position::from_token), j.removed.iter().any(|i| i.0==15523), j.comments.iter().any(|c| c.id.0==15523)),
-                    ServerMessage::CommentsBatch{resume,comments,..} => eprintln!("v6@{place} batch {} resume={:?} has={}", comments.len(), Position::from_token(resume), comments.iter().any(|c| c.id.0==15523)),
-                    ServerMessage::CommentsRemoved{comment_ids,..} => eprintln!("v6 removed has={}", comment_ids.iter().any(|i| i.0==15523)),
-                    _ => drop(dbg),
-                }
-            }
             match message {
                 ServerMessage::Joined(joined) => {
                     let viewer = &mut self.viewers[viewer];

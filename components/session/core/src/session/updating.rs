@@ -130,7 +130,10 @@ impl Shard {
 
     fn carry_out(&mut self, out: Vec<Output>) {
         for output in out {
-            #[allow(clippy::wildcard_enum_match_arm, reason = "the others say nothing here")]
+            #[allow(
+                clippy::wildcard_enum_match_arm,
+                reason = "the others say nothing here"
+            )]
             match output {
                 Output::Send {
                     connection,
@@ -240,7 +243,10 @@ fn comments(message: &ServerMessage) -> Vec<(u64, bool)> {
         ServerMessage::CommentsBatch { comments, .. } => comments,
         other => panic!("no comments: {other:?}"),
     };
-    comments.iter().map(|it| (it.id.0, it.highlighted)).collect()
+    comments
+        .iter()
+        .map(|it| (it.id.0, it.highlighted))
+        .collect()
 }
 
 fn resume_of(message: &ServerMessage) -> &str {
@@ -287,10 +293,19 @@ fn a_pending_comment_is_shown_with_its_update() {
         shard.deliver(id, id - 1);
     }
     shard.take(1);
-    let pending = shard.session.streams.live(TOPIC).expect("live").pending.len();
+    let pending = shard
+        .session
+        .streams
+        .live(TOPIC)
+        .expect("live")
+        .pending
+        .len();
     assert!(pending > 0, "some wait");
     shard.update(101, 6, 7, HIGHLIGHT);
-    assert!(shard.take(1).is_empty(), "nothing is said of what is not shown");
+    assert!(
+        shard.take(1).is_empty(),
+        "nothing is said of what is not shown"
+    );
     shard.restart();
     shard.now += 2_000;
     shard.feed(Input::Timer);

@@ -252,13 +252,22 @@ fn a_moderator_removes_and_nobody_else_may_moderate(pop: &mut Pop<'_>) {
     assert_eq!(told, ("forbidden", Some("m1"), Some("demo")));
     pop.say(moderator, "moderate", &moderate("remove", "no id"));
     let (code, key, _) = error(pop, moderator);
-    assert_eq!((code.as_str(), key.as_deref()), ("invalid_message", Some("m1")));
+    assert_eq!(
+        (code.as_str(), key.as_deref()),
+        ("invalid_message", Some("m1"))
+    );
     assert!(pop.published.is_empty());
     pop.say(moderator, "moderate", &moderate("remove", "2"));
     let publication = pop.publication();
-    assert_eq!((publication.kind.as_str(), publication.target), (kind::REMOVAL, Some(CommentId(2))));
+    assert_eq!(
+        (publication.kind.as_str(), publication.target),
+        (kind::REMOVAL, Some(CommentId(2)))
+    );
     let key = decision_key(&origin.info.stream_id, kind::REMOVAL, CommentId(2), "");
-    assert_eq!(publication.key, key, "the same decision as by `delete_comment`");
+    assert_eq!(
+        publication.key, key,
+        "the same decision as by `delete_comment`"
+    );
     store(pop, &mut origin, &publication);
     let told = pop.take(moderator);
     let ServerMessage::Receipt(receipt) = &told[0] else {
