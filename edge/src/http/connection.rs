@@ -131,8 +131,7 @@ impl<S: Transport> Connection<S> {
         let body = self.body(&request).await?;
         self.place.waits(None);
         let answer = self.shared.answer(self.interface, &request, body).await;
-        mode.keep_alive =
-            request.keep_alive && !self.shared.is_ending() && !*self.ending.borrow();
+        mode.keep_alive = request.keep_alive && !self.shared.is_ending() && !*self.ending.borrow();
         Ok(answer)
     }
 

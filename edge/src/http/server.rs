@@ -218,7 +218,12 @@ impl Shared {
         self.pop.is_draining()
     }
 
-    pub(super) async fn answer(&self, interface: Interface, request: &Request, sent: Bytes) -> Answer {
+    pub(super) async fn answer(
+        &self,
+        interface: Interface,
+        request: &Request,
+        sent: Bytes,
+    ) -> Answer {
         let path = request.path.as_str();
         if interface == Interface::Public && (path == "/api" || path.starts_with("/api/")) {
             return api::answer(request, sent, &*self.rest, &self.origins).await;
@@ -236,7 +241,9 @@ impl Shared {
                 ErrorCode::Unavailable,
                 "no gateway, no lease, or going away",
             ),
-            "/metrics" if interface == Interface::Admin || self.public_metrics => self.metrics_text(),
+            "/metrics" if interface == Interface::Admin || self.public_metrics => {
+                self.metrics_text()
+            }
             path if interface == Interface::Public => self
                 .files
                 .answer(path, &request.headers)

@@ -15,7 +15,7 @@ use chorus_protocol::stream::{Settings, StreamStatus};
 use chorus_protocol::{CommentId, Encoding, Position};
 use serde::Serialize;
 
-pub(crate) use comment::{json_to_msgpack, write_comment};
+pub(crate) use comment::{json_to_msgpack, updated_json, write_comment};
 pub(crate) use receipt::ReceiptOut;
 
 /// `{"type": …, "payload": …}` around anything.

@@ -1,6 +1,7 @@
 //! The state machine of a shard: inputs are taken in order, then what they left to be done is settled.
 
 mod accounts;
+mod catching_up;
 mod commands;
 mod decisions;
 mod delivery;
@@ -11,6 +12,8 @@ mod replies;
 mod resuming;
 mod settle;
 mod state;
+#[cfg(test)]
+mod updating;
 
 use chorus_protocol::Millis;
 use chorus_protocol::session::Control;

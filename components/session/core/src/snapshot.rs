@@ -20,10 +20,10 @@ use crate::timers::Timer;
 use crate::users::Used;
 
 /// The form written here.
-const FORM: u32 = 4;
+const FORM: u32 = 5;
 /// The oldest form whose readers understand it. Those of form 1 forget which posts are durable, which the log knows, and
-/// those of form 2 what users have used of their limits, which the gateway knows; those of form 3 know of no removals:
-/// their viewers are told by the logs.
+/// those of form 2 what users have used of their limits, which the gateway knows; those of form 3 know of no removals
+/// and those of form 4 of no updates: their viewers are told by the logs.
 const READABLE_BY: u32 = 1;
 
 /// Why a snapshot cannot be taken over.

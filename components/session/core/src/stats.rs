@@ -67,8 +67,10 @@ stats! {
     comments_repeated,
     /// Comments taken away.
     comments_removed,
-    /// Removals of a stream forgotten because it has too many.
-    removals_forgotten,
+    /// Updates of comments taken in.
+    comments_updated,
+    /// Decisions of a stream forgotten because it has too many.
+    decisions_forgotten,
     /// Events of a kind that is not known here.
     events_unknown,
     /// Events and messages of the host that could not be read.

@@ -1,10 +1,14 @@
 //! What a shard knows of a stream.
 
 pub(crate) mod batch;
+mod counts;
+pub(crate) mod decided;
 pub(crate) mod live;
+pub(crate) mod missed;
 pub(crate) mod recent;
 pub(crate) mod removed;
 pub(crate) mod resume;
+pub(crate) mod updates;
 
 use chorus_protocol::{Millis, Position, StreamId};
 use serde::{Deserialize, Serialize};

@@ -136,7 +136,11 @@ mod tests {
     #[test]
     fn the_reason_is_taken_from_json_and_from_plain_words() {
         let nats = r#"{"status":"unavailable","error":"JetStream stream write error: no space left on device"}"#;
-        assert!(STOPPED_WRITING.iter().any(|stopped_writing| words(nats).contains(stopped_writing)));
+        assert!(
+            STOPPED_WRITING
+                .iter()
+                .any(|stopped_writing| words(nats).contains(stopped_writing))
+        );
         assert_eq!(
             words("the disk of the log is full\n"),
             "the disk of the log is full"

@@ -1,6 +1,7 @@
 //! Comments as viewers read them, written without a copy of their texts.
 
 use chorus_protocol::codec::{json, msgpack};
+use chorus_protocol::event::CommentUpdate;
 use chorus_protocol::{Comment, CommentView, Encoding};
 
 use super::id_text;
@@ -103,6 +104,17 @@ pub(crate) fn json_to_msgpack(json: &[u8]) -> Box<[u8]> {
     out.into_boxed_slice()
 }
 
+/// A comment's JSON after an update.
+pub(crate) fn updated_json(json: &[u8], update: CommentUpdate) -> Box<[u8]> {
+    let mut out = Vec::with_capacity(json.len() + 32);
+    // It was written by us.
+    if let Ok(mut comment) = serde_json::from_slice::<Comment>(json) {
+        update.apply(&mut comment);
+        let _ = super::encode(Encoding::Json, &comment, &mut out);
+    }
+    out.into_boxed_slice()
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use chorus_protocol::codec::encode;
@@ -180,6 +192,25 @@ pub(super) mod tests {
                 ..plain(1 << (size % 63))
             })
         })
+    }
+
+    #[test]
+    fn an_update_changes_what_it_speaks_of() {
+        let highlight = CommentUpdate {
+            highlighted: Some(true),
+            pinned: None,
+        };
+        for comment in all() {
+            let json = encoded(Encoding::Json, &comment);
+            let updated = updated_json(&json, highlight);
+            let read: Comment = serde_json::from_slice(&updated).expect("a comment");
+            let expected = Comment {
+                highlighted: true,
+                ..comment
+            };
+            assert_eq!(read, expected);
+            assert_eq!(updated_json(&updated, CommentUpdate::default()), updated);
+        }
     }
 
     #[test]

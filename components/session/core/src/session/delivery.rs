@@ -1,16 +1,13 @@
 //! What the logs say: new events, holes in them, and what fills the holes.
 
-use std::collections::BTreeMap;
-
-use chorus_protocol::server::ServerMessage;
 use chorus_protocol::session::{DeliveryView, EventView, ReplayRange};
-use chorus_protocol::{CommentId, Offset, Position, Region};
+use chorus_protocol::{Offset, Position, Region};
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 
 use super::Session;
-use crate::io::{Output, RequestId, TopicId};
-use crate::stream::live::Decided;
+use crate::io::{ConnectionId, Output, RequestId, TopicId};
+use crate::stream::decided::{Decided, Told};
 use crate::stream::resume::{Hole, REPLAY_MS_MAX, STASH_MAX};
 
 /// A `Replayed` without a copy of its texts.
@@ -82,7 +79,7 @@ impl Session {
                 epoch: delivery.epoch,
                 seq: delivery.to,
             };
-            self.remove(topic, &region, to, early, decided, out);
+            self.decide_all(topic, &region, to, early, decided, out);
         }
         self.streams.touch(topic);
         let Some(live) = self.streams.live(topic) else {
@@ -94,49 +91,54 @@ impl Session {
         }
     }
 
-    /// Carries out the removals of a delivery that reaches `to`. `early` comments were pending before it: they are shown
-    /// first, with a place before the removals, so that who goes away in between hears of them when it comes back.
-    fn remove(
+    /// Carries out the decisions of a delivery that reaches `to`. `early` comments were pending before it: they are shown
+    /// first, with a place before the decisions, so that who goes away in between hears of them when it comes back.
+    pub(super) fn decide_all(
         &mut self,
         topic: TopicId,
         region: &Region,
         to: Offset,
         early: usize,
-        mut decided: Vec<Decided>,
+        decided: Vec<Decided>,
         out: &mut Vec<Output>,
     ) {
         let Some(live) = self.streams.live_mut(topic) else {
             return;
         };
-        let early = live.remove(region, to.epoch, &mut decided, early, &mut self.stats);
-        self.flush_first(topic, early, out);
+        let log = (region, to.epoch);
+        let (early, told) = live.decide(log, decided, early, &mut self.stats);
+        if !told.is_empty() {
+            self.flush_first(topic, early, out);
+        }
         if let Some(live) = self.streams.live_mut(topic) {
             live.reach(region, to.epoch, to.seq);
         }
-        let mut by_reason: BTreeMap<String, Vec<CommentId>> = BTreeMap::new();
-        for Decided { id, reason, .. } in decided {
-            by_reason.entry(reason).or_default().push(id);
-        }
-        self.tell_all_removed(topic, by_reason, out);
+        self.tell_decided(topic, told, out);
     }
 
-    /// Tells every viewer of removals, by reason.
-    pub(crate) fn tell_all_removed(
+    /// Tells every viewer of decisions.
+    pub(crate) fn tell_decided(&self, topic: TopicId, told: Told, out: &mut Vec<Output>) {
+        if let Some(stream) = self.streams.get(topic) {
+            for message in told.messages(&stream.id) {
+                self.tell_all(topic, &message, out);
+            }
+        }
+    }
+
+    /// Tells some viewers of decisions.
+    pub(crate) fn tell_some(
         &self,
         topic: TopicId,
-        by_reason: BTreeMap<String, Vec<CommentId>>,
+        to: &[ConnectionId],
+        told: Told,
         out: &mut Vec<Output>,
     ) {
-        let Some(stream) = self.streams.get(topic) else {
+        let Some(stream) = self.streams.get(topic).filter(|_| !to.is_empty()) else {
             return;
         };
-        for (reason, comment_ids) in by_reason {
-            let message = ServerMessage::CommentsRemoved {
-                stream_id: stream.id.clone(),
-                comment_ids,
-                reason,
-            };
-            self.tell_all(topic, &message, out);
+        for message in told.messages(&stream.id) {
+            to.iter()
+                .for_each(|&connection| self.tell(connection, &message, out));
         }
     }
 
@@ -257,7 +259,7 @@ impl Session {
             if decided.is_empty() {
                 live.reach(&hole.region, hole.epoch, hole.to);
             } else {
-                self.remove(topic, &hole.region, end, early, decided, out);
+                self.decide_all(topic, &hole.region, end, early, decided, out);
             }
         } else {
             // It cannot be filled: what is behind it is shown only to who is told of the gap.

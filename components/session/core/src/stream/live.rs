@@ -3,22 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chorus_protocol::backhaul::StreamState;
-use chorus_protocol::codes::RemovalReason;
-use chorus_protocol::event::{RemovalRecord, kind};
 use chorus_protocol::limits::{Batching, Limits};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::EventView;
 use chorus_protocol::stream::{Life, Revision, StreamInfo};
-use chorus_protocol::subject::is_reaction_type;
-use chorus_protocol::{
-    CommentId, CommentView, Encoding, Envelope, Millis, Offset, Position, Region, UserId,
-};
+use chorus_protocol::{CommentView, Encoding, Envelope, Millis, Offset, Position, Region, UserId};
 use serde::{Deserialize, Serialize};
 
 use super::batch::window_ms;
+use super::decided::Decided;
 use super::recent::{Entry, Recent};
-use super::removed::{Removal, Removed};
+use super::removed::Removed;
 use super::resume::{Ahead, Hole, Job};
+use super::updates::Updates;
 use crate::encode::{comments_batch, token, write_comment};
 use crate::io::{Audience, BlobId, Output, RequestId, TopicId};
 use crate::rate::Meter;
@@ -26,8 +23,6 @@ use crate::stats::Stats;
 
 /// Bytes of a frame that cost the host about as much as the send itself: copying them into a socket.
 const SEND_BYTES: usize = 8 << 10;
-/// Reaction types of one stream at the most; others are not counted.
-const REACTION_TYPES_MAX: usize = 64;
 
 /// The newest comments as the host holds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +56,9 @@ pub(crate) struct Live {
     pub(crate) ids: BTreeSet<u64>,
     #[serde(default)]
     pub(crate) removed: Removed,
+    /// Since form 5.
+    #[serde(default)]
+    pub(crate) updates: Updates,
     #[serde(default)]
     pub(crate) flushed: Millis,
     #[serde(default)]
@@ -98,26 +96,6 @@ pub(crate) struct Live {
     pub(crate) holes: Vec<Hole>,
 }
 
-/// A removal as its event says it.
-#[derive(Debug)]
-pub(crate) struct Decided {
-    pub(crate) id: CommentId,
-    pub(crate) seq: u64,
-    pub(crate) reason: String,
-}
-
-impl Decided {
-    /// The removal of an event; `None` when it is none.
-    pub(crate) fn read(envelope: &Envelope<'_>, seq: u64) -> Option<Self> {
-        let id = envelope.removes()?;
-        let record = envelope.record_as();
-        // Whoever wrote it, the comment is not to be seen.
-        let record = record.unwrap_or_else(|| RemovalRecord::new(RemovalReason::Moderator));
-        let reason = record.reason;
-        Some(Self { id, seq, reason })
-    }
-}
-
 /// What a flush needs of its session.
 pub(crate) struct Flushing<'a> {
     pub(crate) topic: TopicId,
@@ -132,16 +110,17 @@ pub(crate) struct Flushing<'a> {
 }
 
 impl Live {
-    /// The stream as the host says it stands. Of what was known before (`None`: nothing) the removals still hold.
+    /// The stream as the host says it stands. Of what was known before (`None`: nothing) the decisions still hold.
     pub(crate) fn new(
         state: StreamState,
         before: Option<&mut Self>,
         now: Millis,
         stats: &mut Stats,
     ) -> Self {
-        let (removed, logs) = before.map_or_else(Default::default, |before| {
+        let (removed, updates, logs) = before.map_or_else(Default::default, |before| {
             let logs = std::mem::take(&mut before.recent.logs);
-            (std::mem::take(&mut before.removed), logs)
+            let removed = std::mem::take(&mut before.removed);
+            (removed, std::mem::take(&mut before.updates), logs)
         });
         let mut live = Self {
             info: state.info,
@@ -155,6 +134,7 @@ impl Live {
                 ..Recent::default()
             },
             removed,
+            updates,
             pending: Vec::new(),
             ids: BTreeSet::new(),
             flushed: Millis(0),
@@ -180,12 +160,8 @@ impl Live {
                 continue;
             };
             let log = live.recent.log(&event.region, event.epoch);
-            if let Some(id) = envelope.removes() {
-                // The state's count is without it.
-                let here = live.ids.remove(&id.0);
-                live.recent.entries.retain(|entry| entry.id != id);
-                let awaited = !here && live.comment_count > 0;
-                live.remember_removal(id, log, event.seq, awaited, stats);
+            if let Some(decided) = Decided::read(&envelope, event.seq) {
+                live.decide_at_once(decided, log, stats);
                 continue;
             }
             let Some(comment) = CommentView::read(&envelope) else {
@@ -197,14 +173,10 @@ impl Live {
                 // The state was made before its removal.
                 live.comment_count = live.comment_count.saturating_sub(1);
             } else if live.ids.insert(comment.id.0) {
-                let entry = Entry {
-                    id: comment.id,
-                    log,
-                    seq: event.seq,
-                    at: now,
-                    json: write_comment(&comment, Encoding::Json),
-                    msgpack: None,
-                };
+                let mut entry = Entry::new(&comment, (log, event.seq), now);
+                if let Some(update) = live.updates.of(comment.id) {
+                    entry.update(update);
+                }
                 live.recent.entries.push_back(entry);
             }
         }
@@ -222,6 +194,7 @@ impl Live {
         let entries = self.recent.entries.iter().chain(&self.pending);
         self.ids = entries.map(|entry| entry.id.0).collect();
         self.removed.restored();
+        self.updates.restored();
     }
 
     /// The stream itself, as it was said last.
@@ -262,8 +235,8 @@ impl Live {
         }
     }
 
-    /// Takes an event in for `members` by encoding; a removal goes to `decided`, to be carried out with all of the
-    /// delivery ([`Self::remove`]).
+    /// Takes an event in for `members` by encoding; a decision goes to `decided`, to be carried out with all of the
+    /// delivery ([`Self::decide`]).
     pub(crate) fn take(
         &mut self,
         region: &Region,
@@ -279,8 +252,7 @@ impl Live {
         };
         if !envelope.is_comment() {
             match Decided::read(&envelope, event.seq) {
-                Some(removal) => decided.push(removal),
-                None if envelope.kind == kind::REMOVAL => stats.deliveries_malformed += 1,
+                Some(known) => decided.push(known),
                 None => stats.events_unknown += 1,
             }
             return;
@@ -300,110 +272,21 @@ impl Live {
             return;
         }
         let log = self.recent.log(region, event.epoch);
-        self.pending.push(Entry {
-            id: comment.id,
-            log,
-            seq: event.seq,
-            at: now,
-            json: write_comment(&comment, Encoding::Json),
+        let mut entry = Entry::new(&comment, (log, event.seq), now);
+        if let Some(update) = self.updates.of(comment.id) {
+            entry.update(update);
+        } else if members[Encoding::MsgPack as usize] > 0 {
             // Cheaper now than from the JSON later, if it is wanted at all.
-            msgpack: (members[Encoding::MsgPack as usize] > 0)
-                .then(|| write_comment(&comment, Encoding::MsgPack)),
-        });
+            entry.msgpack = Some(write_comment(&comment, Encoding::MsgPack));
+        }
+        self.pending.push(entry);
         self.comments.add(now.0, 1);
         self.comment_count = self.comment_count.saturating_add(1);
     }
 
-    /// Carries out the removals of a log; `decided` keeps those that were not known. Of the first `early` pending comments
-    /// says how many are left.
-    pub(crate) fn remove(
-        &mut self,
-        region: &Region,
-        epoch: u64,
-        decided: &mut Vec<Decided>,
-        early: usize,
-        stats: &mut Stats,
-    ) -> usize {
-        let log = self.recent.log(region, epoch);
-        let mut here_any = false;
-        decided.retain(|removal| {
-            if self.removed.contains(removal.id) {
-                return false;
-            }
-            let here = self.ids.remove(&removal.id.0);
-            here_any |= here;
-            // Of a comment that overtakes nothing is counted yet: its own count makes up for this, unless there is nothing
-            // to take from.
-            let awaited = !here && self.comment_count > 0;
-            self.comment_count = self.comment_count.saturating_sub(1);
-            self.remember_removal(removal.id, log, removal.seq, awaited, stats);
-            stats.comments_removed += 1;
-            true
-        });
-        if !here_any {
-            return early;
-        }
-        let removed = &self.removed;
-        let stays = |entry: &Entry| !removed.contains(entry.id);
-        let early = self.pending.iter().take(early).filter(|entry| stays(entry));
-        let early = early.count();
-        self.pending.retain(stays);
-        self.recent.entries.retain(stays);
+    /// The host's copies of the newest are no longer what a viewer would get.
+    pub(crate) fn stale(&mut self) {
         self.kept.iter_mut().for_each(|kept| kept.fresh = false);
-        early
-    }
-
-    /// Takes in a removal that only the logs knew; says whether its comment was here.
-    pub(crate) fn learn_removal(
-        &mut self,
-        id: CommentId,
-        (region, epoch, seq): (Region, u64, u64),
-        stats: &mut Stats,
-    ) -> bool {
-        let log = self.recent.log(&region, epoch);
-        self.remember_removal(id, log, seq, false, stats);
-        let here = self.ids.remove(&id.0);
-        if here {
-            self.comment_count = self.comment_count.saturating_sub(1);
-            stats.comments_removed += 1;
-            self.pending.retain(|entry| entry.id != id);
-            self.recent.entries.retain(|entry| entry.id != id);
-            self.kept.iter_mut().for_each(|kept| kept.fresh = false);
-        }
-        here
-    }
-
-    fn remember_removal(
-        &mut self,
-        id: CommentId,
-        log: u16,
-        seq: u64,
-        awaited: bool,
-        stats: &mut Stats,
-    ) {
-        let removal = Removal {
-            id,
-            log,
-            seq,
-            awaited,
-        };
-        if let Some(oldest) = self.removed.insert(removal) {
-            stats.removals_forgotten += 1;
-            self.recent.forget(oldest.log, oldest.seq);
-        }
-    }
-
-    /// Forgets the comments that were shown: which of them were taken away in a part that is lost is not known.
-    pub(crate) fn forget_shown(&mut self) {
-        self.recent.entries.clear();
-        self.recent.floor.clone_from(&self.shown);
-        self.ids = self.pending.iter().map(|entry| entry.id.0).collect();
-        self.kept.iter_mut().for_each(|kept| kept.fresh = false);
-    }
-
-    /// The ids of the comments taken away after a place, rising.
-    pub(crate) fn removed_after(&self, from: &Position) -> BTreeSet<CommentId> {
-        self.removed.after(&self.recent.begins(from)).collect()
     }
 
     /// Nothing is missing up to here.
@@ -486,25 +369,7 @@ impl Live {
                 ids.remove(&id.0);
             },
         );
-        self.kept.iter_mut().for_each(|kept| kept.fresh = false);
-    }
-
-    /// Takes totals of the host.
-    pub(crate) fn count(&mut self, reactions: Vec<(String, u64)>, viewers: Option<u64>) {
-        for (kind, total) in reactions {
-            let known = self.reactions.get(&kind).copied();
-            if known == Some(total) || !is_reaction_type(&kind) {
-                continue;
-            }
-            if known.is_none() && self.reactions.len() >= REACTION_TYPES_MAX {
-                continue;
-            }
-            self.changed.insert(kind.clone());
-            self.reactions.insert(kind, total);
-        }
-        if let Some(viewers) = viewers {
-            self.viewers = viewers;
-        }
+        self.stale();
     }
 }
 

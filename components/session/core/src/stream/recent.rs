@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use chorus_protocol::{CommentId, Encoding, Millis, Offset, Position, Region};
+use chorus_protocol::event::CommentUpdate;
+use chorus_protocol::{CommentId, CommentView, Encoding, Millis, Offset, Position, Region};
 use serde::{Deserialize, Serialize};
 
-use crate::encode::json_to_msgpack;
+use crate::encode::{json_to_msgpack, updated_json, write_comment};
 
 /// Comments older than this are kept only for who joins, in milliseconds.
 pub(crate) const RECENT_MS: u64 = 60_000;
@@ -27,6 +28,24 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// A comment at its place: which log, and the sequence there.
+    pub(crate) fn new(comment: &CommentView<'_>, (log, seq): (u16, u64), at: Millis) -> Self {
+        Self {
+            id: comment.id,
+            log,
+            seq,
+            at,
+            json: write_comment(comment, Encoding::Json),
+            msgpack: None,
+        }
+    }
+
+    /// Changes the comment as viewers see it.
+    pub(crate) fn update(&mut self, update: CommentUpdate) {
+        self.json = updated_json(&self.json, update);
+        self.msgpack = None;
+    }
+
     /// Makes [`Self::encoded`] possible.
     pub(crate) fn prepare(&mut self, encoding: Encoding) {
         if encoding == Encoding::MsgPack && self.msgpack.is_none() {
@@ -56,7 +75,7 @@ pub(crate) struct Log {
 pub(crate) struct Recent {
     pub(crate) entries: VecDeque<Entry>,
     pub(crate) logs: Vec<Log>,
-    /// Everything shown after this is among the entries, and every removal among those remembered.
+    /// Everything shown after this is among the entries, and every decision among those remembered.
     pub(crate) floor: Position,
 }
 
@@ -158,6 +177,12 @@ impl Recent {
         let mut indices: Vec<usize> = (0..self.entries.len()).collect();
         indices.sort_by_key(|&i| self.entries.get(i).map(|entry| entry.id));
         indices.split_off(indices.len().saturating_sub(newest_max as usize))
+    }
+
+    /// The comments at some indices.
+    pub(crate) fn ids(&self, indices: &[usize]) -> impl Iterator<Item = CommentId> {
+        let entries = indices.iter().filter_map(|&i| self.entries.get(i));
+        entries.map(|entry| entry.id)
     }
 
     /// The comments at some indices, encoded.

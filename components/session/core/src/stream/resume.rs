@@ -1,6 +1,9 @@
 //! What a viewer that comes back has missed, and those that wait for the answer.
 
-use chorus_protocol::{Encoding, Millis, Offset, Position};
+use chorus_protocol::codec::encode;
+use chorus_protocol::event::CommentUpdate;
+use chorus_protocol::server::ServerMessage;
+use chorus_protocol::{CommentId, Encoding, Millis, Offset, Position, StreamId};
 use serde::{Deserialize, Serialize};
 
 use super::Waiter;
@@ -12,7 +15,9 @@ pub(crate) const AHEAD_MS_MAX: u64 = 2_000;
 /// How long a question to the logs may stay unanswered, in milliseconds.
 pub(crate) const REPLAY_MS_MAX: u64 = 10_000;
 /// Comments in one message that brings what was missed.
-pub(crate) const MISSED_BATCH_MAX: usize = 500;
+const MISSED_BATCH_MAX: usize = 500;
+// Not more than what one broadcast may hold by default.
+const _: () = assert!(MISSED_BATCH_MAX <= 500);
 
 /// How a resume is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,38 +97,65 @@ pub(crate) const STASH_MAX: usize = 1_000;
 
 /// What was missed, cut into messages.
 #[derive(Debug)]
-pub(crate) struct Missed {
+pub(crate) struct Pieces {
     /// The array for `joined`.
     pub(crate) first: Vec<u8>,
     /// Whether it is all.
     pub(crate) whole: bool,
-    /// The `comments_batch`es that follow.
+    /// The messages that follow: updates, then `comments_batch`es.
     pub(crate) rest: Vec<Vec<u8>>,
 }
 
-/// Cuts what was missed into messages: `first_max` comments for `joined`, the rest in batches. Only the last
-/// message says where the viewer is after it: one that goes away in between comes back to where it was.
-pub(crate) fn cut(
-    encoding: Encoding,
-    stream: &str,
-    comments: &[&[u8]],
-    first_max: usize,
-    before: &str,
-    after: &str,
-) -> Missed {
-    let (first, rest) = comments.split_at(first_max.min(comments.len()));
-    let last = rest.len().div_ceil(MISSED_BATCH_MAX);
-    Missed {
-        first: array(encoding, first.iter().copied()),
-        whole: rest.is_empty(),
-        rest: rest
-            .chunks(MISSED_BATCH_MAX)
-            .enumerate()
-            .map(|(i, chunk)| {
-                let resume = if i + 1 == last { after } else { before };
-                comments_batch(encoding, stream, chunk.iter().copied(), resume)
-            })
-            .collect(),
+/// How to cut what was missed into messages. Only the last one says where the viewer is after it: one that goes away in
+/// between comes back to where it was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut<'a> {
+    pub(crate) encoding: Encoding,
+    pub(crate) stream: &'a StreamId,
+    /// Of comments that the viewer has.
+    pub(crate) updated: &'a [(CommentId, CommentUpdate)],
+    /// Comments in `joined`.
+    pub(crate) first_max: usize,
+    pub(crate) before: &'a str,
+    pub(crate) after: &'a str,
+}
+
+impl Cut<'_> {
+    /// The messages of some comments; `says_place`: also when there is nothing behind `joined`.
+    pub(crate) fn of(&self, comments: &[&[u8]], says_place: bool) -> Pieces {
+        let batch = |comments: &[&[u8]], resume| {
+            let comments = comments.iter().copied();
+            comments_batch(self.encoding, self.stream.as_str(), comments, resume)
+        };
+        let (first, rest) = comments.split_at(self.first_max.min(comments.len()));
+        let mut messages: Vec<Vec<u8>> = self.updates().collect();
+        let mut chunks = rest.chunks(MISSED_BATCH_MAX).peekable();
+        if chunks.peek().is_none() && (says_place || !messages.is_empty()) {
+            messages.push(batch(&[], self.after));
+        }
+        while let Some(chunk) = chunks.next() {
+            let last = chunks.peek().is_none();
+            messages.push(batch(chunk, if last { self.after } else { self.before }));
+        }
+        Pieces {
+            first: array(self.encoding, first.iter().copied()),
+            whole: messages.is_empty(),
+            rest: messages,
+        }
+    }
+
+    fn updates(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.updated.iter().map(|&(comment_id, update)| {
+            let message = ServerMessage::CommentUpdated {
+                stream_id: self.stream.clone(),
+                comment_id,
+                update,
+            };
+            let mut data = Vec::new();
+            // Ids and flags can be written.
+            let _ = encode(self.encoding, &message, &mut data);
+            data
+        })
     }
 }
 

@@ -11,7 +11,8 @@ use super::attempt::Attempt;
 use super::catch_up::Found;
 use super::frame::encode;
 use super::{
-    Core, Heard, LINGER_MS, Out, PopProcess, REPAIR_EVENTS_MAX, Read, Reader, SUSPECT_MS, Standing,
+    Core, Heard, LINGER_MS, Out, PopProcess, REPAIR_EVENTS_MAX, Read, Reader, SUSPECT_MS, Stage,
+    Standing,
 };
 
 /// Reaction types in one datagram, so that it fits a packet.
@@ -110,14 +111,16 @@ impl Core {
         }
         self.look_at_suspects(now_ms);
         let new = self.forward(now_ms, out);
-        if self.started {
+        if self.is_started() {
             self.close_holes(now_ms, out);
         }
         let regions = &self.regions;
         let waits = |(region, totals): (&Region, &Attempt)| {
             totals.is_first() && regions.get(region) != Some(&Standing::Away)
         };
-        self.ready |= self.started && !self.totals_stale.iter().any(waits);
+        if self.stage == Stage::Read && !self.totals_stale.iter().any(waits) {
+            self.stage = Stage::Ready;
+        }
         self.flush_lanes(now_ms, &new, out);
         self.tell(now_ms, out);
         out.counts = std::mem::take(&mut self.counts);

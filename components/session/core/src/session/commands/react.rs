@@ -89,10 +89,8 @@ impl Session {
                 ));
             }
         }
-        let kinds = if identity.role == Role::Admin {
-            // The platform's own services: no limit holds them.
-            &mut live.taken
-        } else {
+        let held = identity.role != Role::Admin;
+        if held {
             let limits = &self.config.user;
             let users_max = self.config.values.limits.remembered_users_max;
             let now = self.now.0;
@@ -104,16 +102,9 @@ impl Session {
             }
             used.uses.charge_reactions(limits, now, count.into());
             used.reacted = Some(connection);
-            // Cloning an id copies no text.
-            live.taken_by.entry(identity.user.clone()).or_default()
-        };
-        self.stats.reactions_taken += u64::from(count);
-        match kinds.get_mut(kind) {
-            Some(taken) => *taken = taken.saturating_add(count.into()),
-            None => {
-                kinds.insert(kind.to_owned(), count.into());
-            }
         }
+        live.react(held.then_some(&identity.user), kind, count);
+        self.stats.reactions_taken += u64::from(count);
         self.streams.touch(topic);
         Ok(())
     }
