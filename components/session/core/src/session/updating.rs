@@ -1,4 +1,4 @@
-//! Updates of comments through a whole session. No kind of event makes one yet, so they are put in by hand.
+//! Updates of comments through a whole session, put in as decisions: what comes of each way they can take.
 
 use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::codec::decode_server;
@@ -288,7 +288,7 @@ fn members_hear_of_an_update_and_who_joins_sees_it() {
 
 #[test]
 fn a_pending_comment_is_shown_with_its_update() {
-    let mut shard = Shard::new(&[1], r#"{"window_ms_max":1000}"#);
+    let mut shard = Shard::new(&[1], r#"{"window_ms_max":100000}"#);
     for id in 2..=6 {
         shard.deliver(id, id - 1);
     }
