@@ -238,10 +238,12 @@ fn updated(comment: u64, update: CommentUpdate) -> ServerMessage {
 
 /// The comments of a `joined` or a batch: their ids, and whether each is highlighted.
 fn comments(message: &ServerMessage) -> Vec<(u64, bool)> {
-    let comments = match message {
-        ServerMessage::Joined(joined) => &joined.comments,
-        ServerMessage::CommentsBatch { comments, .. } => comments,
-        other => panic!("no comments: {other:?}"),
+    let comments = if let ServerMessage::Joined(joined) = message {
+        &joined.comments
+    } else if let ServerMessage::CommentsBatch { comments, .. } = message {
+        comments
+    } else {
+        panic!("no comments: {message:?}")
     };
     comments
         .iter()
@@ -250,10 +252,12 @@ fn comments(message: &ServerMessage) -> Vec<(u64, bool)> {
 }
 
 fn resume_of(message: &ServerMessage) -> &str {
-    match message {
-        ServerMessage::Joined(joined) => &joined.resume,
-        ServerMessage::CommentsBatch { resume, .. } => resume,
-        other => panic!("no place: {other:?}"),
+    if let ServerMessage::Joined(joined) = message {
+        &joined.resume
+    } else if let ServerMessage::CommentsBatch { resume, .. } = message {
+        resume
+    } else {
+        panic!("no place: {message:?}")
     }
 }
 
