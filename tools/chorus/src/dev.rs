@@ -1,4 +1,5 @@
-//! `chorus dev`: a real nats-server, an origin and a PoP as the real binaries, on one machine.
+//! `chorus dev`: a real nats-server, an origin and a PoP as the real binaries, on one machine; with `--regions` that many of
+//! each, joined into a supercluster.
 
 mod child;
 mod config;
@@ -7,6 +8,7 @@ mod find;
 mod identity;
 mod ports;
 mod ready;
+mod site;
 mod stop;
 mod watch;
 
@@ -24,6 +26,7 @@ use child::{Child, Part};
 use dir::DataDir;
 use find::House;
 use identity::Identity;
+use site::Site;
 use watch::Watch;
 
 /// Options of `chorus dev`.
@@ -32,6 +35,9 @@ pub(crate) struct Args {
     /// Where viewers connect: an address or a name, and a port; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: String,
+    /// How many regions, each with a nats-server, an origin and a PoP; the PoPs of the others listen at the ports behind.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(site::REGIONS_MAX)))]
+    regions: u8,
     /// Where everything is kept.
     #[arg(long, env = "CHORUS_DATA", default_value = ".chorus")]
     data: PathBuf,
@@ -57,7 +63,7 @@ pub(crate) struct Args {
     /// price of a sync for each.
     #[arg(long, value_enum, default_value_t = Sync::ServerDefault)]
     sync: Sync,
-    /// What to do when one of the three programs ends by itself.
+    /// What to do when one of the programs ends by itself.
     #[arg(long, value_enum, default_value_t = OnExit::Stop)]
     on_exit: OnExit,
     /// How long to wait before starting it again, with `--on-exit restart`.
@@ -119,31 +125,35 @@ async fn dev(args: Args) -> Result<ExitCode> {
     let parent = std::os::unix::process::parent_id();
     let house = House::find(args.app.as_deref())?;
     let nats_server = find::nats_server(args.nats_server.as_deref(), &house)?;
-    let (listen, listener) = free_listen(&args.listen)?;
+    let sites = Site::choose(args.regions, &args.listen)?;
     let dir = DataDir::open(&args.data, args.reset)?;
     let identity = Identity::open(&dir)?;
-    let ports = ports::Ports::choose()?;
     let plan = config::Plan {
         dir: &dir,
         house: &house,
         identity: &identity,
-        listen,
         shards: args.shards,
         sync: args.sync,
-        ports: &ports,
+        sites: &sites,
     };
-    config::write(&plan, &args.edge_set, &args.origin_set)?;
-
-    let parts = [
-        Part::nats(&dir, &nats_server, ports.nats_http),
-        Part::origin(&dir, &house, ports.admin),
-        Part::edge(&dir, &house, listen),
+    for site in &sites {
+        dir.prepare(site)?;
+        config::write(&plan, site, &args.edge_set, &args.origin_set)?;
+    }
+    // The nats-servers need each other to be ready, then the origins can begin, then the PoPs.
+    let waves = [
+        parts(&sites, |site| Part::nats(&dir, site, &nats_server)),
+        parts(&sites, |site| Part::origin(&dir, site, &house)),
+        parts(&sites, |site| Part::edge(&dir, site, &house)),
     ];
-    ports.release();
-    drop(listener);
+    let pops: Vec<(&str, SocketAddr)> = sites
+        .iter()
+        .map(|site| (site.region, site.listen))
+        .collect();
+    sites.into_iter().for_each(Site::release);
     let mut children: Vec<Child> = Vec::new();
     let started = tokio::select! {
-        result = start_all(&args, &dir, parts, &mut children) => result.map(|()| None),
+        result = start_all(&args, &dir, waves, &mut children) => result.map(|()| None),
         told = signals.told() => Ok(Some(told)),
         () = parent_gone(args.exit_with_parent, parent) => Ok(Some("the parent is gone")),
     };
@@ -154,8 +164,8 @@ async fn dev(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Ok(None) => {
-            print_how_to(listen, &dir, args.sync);
-            match command(&args.command, listen) {
+            print_how_to(&pops, &dir, args.sync);
+            match command(&args.command, &pops) {
                 Ok(mut ran) => {
                     serve(&args, &dir, parent, &mut signals, &mut children, &mut ran).await
                 }
@@ -174,25 +184,32 @@ async fn dev(args: Args) -> Result<ExitCode> {
     outcome
 }
 
+fn parts(sites: &[Site], part: impl Fn(&Site) -> Part) -> Vec<Part> {
+    sites.iter().map(part).collect()
+}
+
+/// Starts the programs of each wave at once, and waits until they are ready.
 async fn start_all(
     args: &Args,
     dir: &DataDir,
-    parts: [Part; 3],
+    waves: [Vec<Part>; 3],
     children: &mut Vec<Child>,
 ) -> Result<()> {
-    for part in parts {
+    for wave in waves {
         let begun = Instant::now();
-        children.push(Child::spawn(part, dir, args.verbose)?);
+        let first = children.len();
+        for part in wave {
+            children.push(Child::spawn(part, dir, args.verbose)?);
+        }
         dir.write_pids(children)?;
-        let Some(child) = children.last_mut() else {
-            continue;
-        };
-        ready::wait(child).await?;
-        say!(
-            "  {:<14} ready after {} ms",
-            child.part.name,
-            begun.elapsed().as_millis()
-        );
+        for child in &mut children[first..] {
+            ready::wait(child).await?;
+            say!(
+                "  {:<16} ready after {} ms",
+                child.part.name,
+                begun.elapsed().as_millis()
+            );
+        }
     }
     Ok(())
 }
@@ -226,7 +243,7 @@ async fn serve(
             }
             End::Died(index, how) => (index, how),
         };
-        let name = children[index].part.name;
+        let name = children[index].part.name.clone();
         complain!(
             "chorus: {name} ended by itself ({how})\n{}",
             children[index].log_tail()
@@ -256,7 +273,7 @@ async fn start_again(
 ) -> Result<()> {
     stop::in_order(&mut children[index..=index]).await;
     let part = children[index].part.clone();
-    let name = part.name;
+    let name = part.name.clone();
     children[index] = Child::spawn(part, dir, args.verbose)?;
     if let Err(error) = dir.write_pids(children) {
         // The file keeps the old process id; the programs go on.
@@ -267,13 +284,16 @@ async fn start_again(
 }
 
 /// Starts the command to run while all programs are up; `None` when there is none.
-fn command(words: &[OsString], listen: SocketAddr) -> Result<Option<tokio::process::Child>> {
+fn command(
+    words: &[OsString],
+    pops: &[(&str, SocketAddr)],
+) -> Result<Option<tokio::process::Child>> {
     let Some((program, args)) = words.split_first() else {
         return Ok(None);
     };
     let started = tokio::process::Command::new(program)
         .args(args)
-        .env("CHORUS_URL", format!("http://{}", reachable(listen)))
+        .env("CHORUS_URL", url(pops[0].1))
         .kill_on_drop(true)
         .spawn();
     started
@@ -378,8 +398,26 @@ fn invoked() -> String {
     }
 }
 
-fn print_how_to(listen: SocketAddr, dir: &DataDir, sync: Sync) {
-    let url = format!("http://{}", reachable(listen));
+fn url(listen: SocketAddr) -> String {
+    format!("http://{}", reachable(listen))
+}
+
+fn print_how_to(pops: &[(&str, SocketAddr)], dir: &DataDir, sync: Sync) {
+    let [(_, listen), others @ ..] = pops else {
+        return;
+    };
+    let url = url(*listen);
+    let regions = if others.is_empty() {
+        String::new()
+    } else {
+        let of = |(region, listen): &(&str, SocketAddr)| {
+            format!("\n  {region:<10}  http://{}/", reachable(*listen))
+        };
+        format!(
+            "\n  Each region has its own page; what is written in one is seen in all:{}\n",
+            pops.iter().map(of).collect::<String>()
+        )
+    };
     let chorus = invoked();
     let durable = match sync {
         Sync::ServerDefault => {
@@ -395,7 +433,7 @@ fn print_how_to(listen: SocketAddr, dir: &DataDir, sync: Sync) {
 Chorus is at {url}/
 
   Open it in two windows: both are on the stream `demo`.
-  A token     curl -s -X POST {url}/api/dev/token -H 'content-type: application/json' -d '{{\"username\":\"ada\"}}'
+{regions}  A token     curl -s -X POST {url}/api/dev/token -H 'content-type: application/json' -d '{{\"username\":\"ada\"}}'
   History     curl -s '{url}/api/streams/demo/comments?limit=20'
   Metrics     curl -s {url}/metrics
   Load        {chorus} load --url {url} --viewers 200 --rate 50

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -13,18 +12,22 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::dir::DataDir;
 use super::find::House;
+use super::site::Site;
 use crate::supervised;
 
 /// Bytes at the end of a log that are printed when its program ended by itself.
 const LOG_TAIL_BYTES: u64 = 4_096;
 
-/// One of the three programs and how to run it.
+/// What a nats-server is called.
+pub(crate) const NATS: &str = "nats-server";
+
+/// One of a region's three programs and how to run it.
 #[derive(Clone)]
 pub(crate) struct Part {
     /// Its name in `pids.json`.
-    pub(crate) key: &'static str,
+    pub(crate) key: String,
     /// Its name for people.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     program: PathBuf,
     args: Vec<String>,
     /// The URL at which readiness is checked.
@@ -41,13 +44,14 @@ pub(crate) struct Part {
 
 impl Part {
     /// The nats-server, which has the log.
-    pub(crate) fn nats(dir: &DataDir, program: &Path, http_port: u16) -> Self {
+    pub(crate) fn nats(dir: &DataDir, site: &Site, program: &Path) -> Self {
+        let config = text(&dir.file(&site.file("nats.conf")));
         Self {
-            key: "nats",
-            name: "nats-server",
+            key: site.name("nats"),
+            name: site.name(NATS),
             program: program.to_owned(),
-            args: vec!["--config".to_owned(), text(&dir.file("nats.conf"))],
-            ready_url: format!("http://127.0.0.1:{http_port}"),
+            args: vec!["--config".to_owned(), config],
+            ready_url: format!("http://127.0.0.1:{}", site.ports.nats_http),
             ready_target: "/healthz?js-server-only=true",
             watch_target: "/healthz",
             ready_max: Duration::from_secs(30),
@@ -56,13 +60,13 @@ impl Part {
     }
 
     /// The origin.
-    pub(crate) fn origin(dir: &DataDir, house: &House, admin_port: u16) -> Self {
+    pub(crate) fn origin(dir: &DataDir, site: &Site, house: &House) -> Self {
         Self {
-            key: "origin",
-            name: "chorus-origin",
+            key: site.name("origin"),
+            name: site.name("chorus-origin"),
             program: house.origin.clone(),
-            args: ours(&dir.file("origin.toml")),
-            ready_url: format!("http://127.0.0.1:{admin_port}"),
+            args: ours(&dir.file(&site.file("origin.toml"))),
+            ready_url: format!("http://127.0.0.1:{}", site.ports.admin),
             ready_target: "/readyz",
             watch_target: "/readyz",
             ready_max: Duration::from_secs(60),
@@ -71,13 +75,13 @@ impl Part {
     }
 
     /// The PoP. Its first start compiles the session component.
-    pub(crate) fn edge(dir: &DataDir, house: &House, listen: SocketAddr) -> Self {
-        let reachable = super::reachable(listen);
+    pub(crate) fn edge(dir: &DataDir, site: &Site, house: &House) -> Self {
+        let reachable = super::reachable(site.listen);
         Self {
-            key: "edge",
-            name: "chorus-edge",
+            key: site.name("edge"),
+            name: site.name("chorus-edge"),
             program: house.edge.clone(),
-            args: ours(&dir.file("edge.toml")),
+            args: ours(&dir.file(&site.file("edge.toml"))),
             ready_url: format!("http://{reachable}"),
             ready_target: "/readyz",
             watch_target: "/readyz",
@@ -125,7 +129,7 @@ impl Child {
         let log = if verbose {
             None
         } else {
-            let path = dir.log_file(part.name);
+            let path = dir.log_file(&part.name);
             let file = keep_old(&path)?;
             let same = file.try_clone().context("cannot open a log")?;
             command.stdout(file).stderr(same);

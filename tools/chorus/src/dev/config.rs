@@ -1,7 +1,5 @@
 //! The three programs' configurations.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context, Result, bail};
 use toml::{Table, Value};
 
@@ -9,10 +7,10 @@ use super::Sync;
 use super::dir::DataDir;
 use super::find::House;
 use super::identity::{GATEWAY_NAME, Identity, POP_NAME};
-use super::ports::Ports;
+use super::site::Site;
 
-/// The one region.
-const REGION: &str = "dev";
+/// Worker numbers of each of several regions.
+const WORKERS: i64 = 300;
 
 /// A developer's Ctrl-C does not wait for viewers as an operator's does.
 const DRAIN_S: i64 = 1;
@@ -22,27 +20,33 @@ pub(crate) struct Plan<'a> {
     pub(crate) dir: &'a DataDir,
     pub(crate) house: &'a House,
     pub(crate) identity: &'a Identity,
-    pub(crate) listen: SocketAddr,
     pub(crate) shards: Option<u8>,
     pub(crate) sync: Sync,
-    pub(crate) ports: &'a Ports,
+    /// Of all regions.
+    pub(crate) sites: &'a [Site],
 }
 
-/// Writes all three; the overrides win.
-pub(crate) fn write(plan: &Plan<'_>, edge_set: &[String], origin_set: &[String]) -> Result<()> {
+/// Writes all three of a region; the overrides win.
+pub(crate) fn write(
+    plan: &Plan<'_>,
+    site: &Site,
+    edge_set: &[String],
+    origin_set: &[String],
+) -> Result<()> {
     let dir = plan.dir;
-    dir.write("nats.conf", nats(plan).as_bytes())?;
-    let mut edge = edge(plan);
+    dir.write(&site.file("nats.conf"), nats(plan, site).as_bytes())?;
+    let mut edge = edge(plan, site);
     for assignment in edge_set {
         set(&mut edge, assignment).with_context(|| format!("--edge-set {assignment}"))?;
     }
-    dir.write("edge.toml", toml::to_string(&edge)?.as_bytes())?;
-    let mut origin = origin(plan);
+    dir.write(&site.file("edge.toml"), toml::to_string(&edge)?.as_bytes())?;
+    let mut origin = origin(plan, site);
     same_limits(&edge, &mut origin);
     for assignment in origin_set {
         set(&mut origin, assignment).with_context(|| format!("--origin-set {assignment}"))?;
     }
-    dir.write("origin.toml", toml::to_string(&origin)?.as_bytes())
+    let origin = toml::to_string(&origin)?;
+    dir.write(&site.file("origin.toml"), origin.as_bytes())
 }
 
 /// Limits of users that the PoP and the gateway both hold.
@@ -67,22 +71,44 @@ fn same_limits(edge: &Table, origin: &mut Table) {
 }
 
 /// Only this machine's user can use it: loopback, and a password in a file of mode 0600.
-fn nats(plan: &Plan<'_>) -> String {
-    let path = |name: &str| quoted(&plan.dir.file(name).display().to_string());
+fn nats(plan: &Plan<'_>, site: &Site) -> String {
+    let store = plan.dir.file(&site.file("nats")).display().to_string();
     let sync = match plan.sync {
         Sync::ServerDefault => "",
         Sync::Always => ", sync_interval: \"always\"",
     };
-    format!(
-        "server_name: \"chorus-dev\"\n\
+    let one = format!(
+        "server_name: \"chorus-{}\"\n\
          listen: \"127.0.0.1:{}\"\n\
          http: \"127.0.0.1:{}\"\n\
          jetstream {{ store_dir: {}{sync} }}\n\
          authorization {{ user: \"chorus\", password: {} }}\n",
-        plan.ports.nats,
-        plan.ports.nats_http,
-        path("nats"),
+        site.region,
+        site.ports.nats,
+        site.ports.nats_http,
+        quoted(&store),
         quoted(&plan.identity.nats_password),
+    );
+    if plan.sites.len() == 1 {
+        return one;
+    }
+    let login = format!("chorus:{}", plan.identity.nats_password);
+    let password = quoted(&plan.identity.nats_password);
+    let peers = format!("authorization {{ user: \"chorus\", password: {password} }}");
+    let gateways = plan.sites.iter().map(|other| {
+        let (region, port) = (other.region, other.ports.nats_gateway);
+        format!("    {{ name: \"{region}\", url: \"nats://{login}@127.0.0.1:{port}\" }}\n")
+    });
+    let gateways: String = gateways.collect();
+    let (region, cluster) = (site.region, site.ports.nats_cluster);
+    // One server with a route to itself: JetStream over regions needs a cluster in each.
+    format!(
+        "{one}\
+         cluster {{\n  name: \"{region}\"\n  listen: \"127.0.0.1:{cluster}\"\n  {peers}\n\
+         \x20 routes: [\"nats://{login}@127.0.0.1:{cluster}\"]\n}}\n\
+         gateway {{\n  name: \"{region}\"\n  listen: \"127.0.0.1:{}\"\n  {peers}\n\
+         \x20 gateways: [\n{gateways}  ]\n}}\n",
+        site.ports.nats_gateway,
     )
 }
 
@@ -90,41 +116,45 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-fn origin(plan: &Plan<'_>) -> Table {
+fn origin(plan: &Plan<'_>, site: &Site) -> Table {
     let nats_url = format!(
         "nats://chorus:{}@127.0.0.1:{}",
-        plan.identity.nats_password, plan.ports.nats
+        plan.identity.nats_password, site.ports.nats
     );
-    let file = |name: &str| plan.dir.file(name).display().to_string();
+    let shared = |name: &str| plan.dir.file(name).display().to_string();
+    let file = |name: &str| shared(&site.file(name));
     let sync = match plan.sync {
         Sync::ServerDefault => "server-default",
         Sync::Always => "always",
     };
+    let mut nats = table([
+        ("url", nats_url.into()),
+        ("replicas", 1.into()),
+        ("sync", sync.into()),
+        ("directory", file("nats").into()),
+    ]);
+    if plan.sites.len() > 1 {
+        let first = i64::try_from(site.index).unwrap_or_default() * WORKERS;
+        let workers = [first, first + WORKERS - 1].map(Value::from).to_vec();
+        nats.insert("workers".to_owned(), workers.into());
+        nats.insert("cluster".to_owned(), site.region.into());
+    }
     table([
-        ("region", REGION.into()),
+        ("region", site.region.into()),
         // The machine's other cores are the viewers'.
         ("threads", 1.into()),
         (
             "admin_listen",
-            format!("127.0.0.1:{}", plan.ports.admin).into(),
+            format!("127.0.0.1:{}", site.ports.admin).into(),
         ),
-        (
-            "nats",
-            table([
-                ("url", nats_url.into()),
-                ("replicas", 1.into()),
-                ("sync", sync.into()),
-                ("directory", file("nats").into()),
-            ])
-            .into(),
-        ),
+        ("nats", nats.into()),
         (
             "gateway",
             table([
-                ("listen", format!("127.0.0.1:{}", plan.ports.gateway).into()),
-                ("ca", file("tls/ca.pem").into()),
-                ("cert", file("tls/gateway.pem").into()),
-                ("key", file("tls/gateway.key").into()),
+                ("listen", format!("127.0.0.1:{}", site.ports.gateway).into()),
+                ("ca", shared("tls/ca.pem").into()),
+                ("cert", shared("tls/gateway.pem").into()),
+                ("key", shared("tls/gateway.key").into()),
             ])
             .into(),
         ),
@@ -144,14 +174,14 @@ fn origin(plan: &Plan<'_>) -> Table {
     ])
 }
 
-fn edge(plan: &Plan<'_>) -> Table {
-    let file = |name: &str| plan.dir.file(name).display().to_string();
+fn edge(plan: &Plan<'_>, site: &Site) -> Table {
+    let shared = |name: &str| plan.dir.file(name).display().to_string();
     let mut edge = table([
-        ("listen", plan.listen.to_string().into()),
-        ("pop", POP_NAME.into()),
-        ("region", REGION.into()),
+        ("listen", site.listen.to_string().into()),
+        ("pop", site.name(POP_NAME).into()),
+        ("region", site.region.into()),
         ("app", plan.house.app.display().to_string().into()),
-        ("state_dir", file("edge").into()),
+        ("state_dir", shared(&site.file("edge")).into()),
         ("drain_s", DRAIN_S.into()),
         // Who develops looks at them where the page is.
         ("public_metrics", true.into()),
@@ -160,12 +190,12 @@ fn edge(plan: &Plan<'_>) -> Table {
             table([
                 (
                     "gateways",
-                    Value::Array(vec![format!("127.0.0.1:{}", plan.ports.gateway).into()]),
+                    Value::Array(vec![format!("127.0.0.1:{}", site.ports.gateway).into()]),
                 ),
                 ("server_name", GATEWAY_NAME.into()),
-                ("ca", file("tls/ca.pem").into()),
-                ("cert", file("tls/pop.pem").into()),
-                ("key", file("tls/pop.key").into()),
+                ("ca", shared("tls/ca.pem").into()),
+                ("cert", shared("tls/pop.pem").into()),
+                ("key", shared("tls/pop.key").into()),
             ])
             .into(),
         ),

@@ -9,25 +9,29 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::child::Child;
+use super::site::Site;
 
 /// Marks a directory of `chorus dev`.
 const MARKER: &str = "chorus-dev.json";
 /// Locked as long as a `chorus dev` uses the directory.
 const LOCK: &str = "lock";
 /// All other entries that `chorus dev` creates; `--reset` removes exactly these.
-const MADE: [&str; 10] = [
+const MADE: [&str; 11] = [
     "nats",
     "origin",
     "edge",
     "tls",
     "logs",
+    "regions",
     "secret",
     "nats.conf",
     "origin.toml",
     "edge.toml",
     "pids.json",
 ];
-const DIRECTORIES: [&str; 5] = ["nats", "origin", "edge", "tls", "logs"];
+const DIRECTORIES: [&str; 2] = ["tls", "logs"];
+/// The directories of a region.
+const OF_A_REGION: [&str; 3] = ["nats", "origin", "edge"];
 
 /// The data directory, locked by this process.
 pub(crate) struct DataDir {
@@ -67,14 +71,17 @@ impl DataDir {
             }
         }
         for name in DIRECTORIES {
-            let directory = path.join(name);
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&directory)
-                .with_context(|| format!("cannot create {}", directory.display()))?;
+            private_directory(&path.join(name))?;
         }
         Ok(Self { path, _lock: lock })
+    }
+
+    /// Creates the directories of a region.
+    pub(crate) fn prepare(&self, site: &Site) -> Result<()> {
+        for name in OF_A_REGION {
+            private_directory(&self.file(&site.file(name)))?;
+        }
+        Ok(())
     }
 
     /// The directory itself, absolute.
@@ -103,8 +110,8 @@ impl DataDir {
         pids.insert("chorus".to_owned(), json!(std::process::id()));
         let mut urls = serde_json::Map::new();
         for child in children {
-            pids.insert(child.part.key.to_owned(), json!(child.pid));
-            urls.insert(child.part.key.to_owned(), json!(child.part.ready_url));
+            pids.insert(child.part.key.clone(), json!(child.pid));
+            urls.insert(child.part.key.clone(), json!(child.part.ready_url));
         }
         let text = json!({ "pids": pids, "urls": urls });
         // Readers see the old file or the new one, never an incomplete one.
@@ -148,6 +155,14 @@ fn remove(path: &Path) -> Result<()> {
         Err(_) => return Ok(()),
     };
     removed.with_context(|| format!("cannot remove {}", path.display()))
+}
+
+fn private_directory(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot create {}", path.display()))
 }
 
 fn private_file(path: &Path, bytes: &[u8]) -> Result<()> {

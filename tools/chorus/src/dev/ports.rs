@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 /// Ports of one process, at most.
-const PORTS_MAX: u16 = 8;
+const PORTS_MAX: u16 = 24;
 
 /// The chosen ports, reserved until [`Ports::release`].
 pub(crate) struct Ports {
@@ -21,6 +21,10 @@ pub(crate) struct Ports {
     pub(crate) admin: u16,
     /// For the gateway's QUIC endpoint.
     pub(crate) gateway: u16,
+    /// For nats-servers of the same cluster.
+    pub(crate) nats_cluster: u16,
+    /// For nats-servers of other regions.
+    pub(crate) nats_gateway: u16,
     reserved: (Vec<TcpListener>, UdpSocket),
 }
 
@@ -28,7 +32,7 @@ impl Ports {
     /// Chooses and reserves free ports.
     pub(crate) fn choose() -> Result<Self> {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let tcp: Vec<TcpListener> = (0..3).map(|_| reserve_tcp(ip)).collect::<Result<_>>()?;
+        let tcp: Vec<TcpListener> = (0..5).map(|_| reserve_tcp(ip)).collect::<Result<_>>()?;
         let udp = search(|port| UdpSocket::bind((ip, port)).ok()).context("no free UDP port")?;
         let port = |index: usize| -> Result<u16> { Ok(tcp[index].local_addr()?.port()) };
         Ok(Self {
@@ -36,6 +40,8 @@ impl Ports {
             nats_http: port(1)?,
             admin: port(2)?,
             gateway: udp.local_addr()?.port(),
+            nats_cluster: port(3)?,
+            nats_gateway: port(4)?,
             reserved: (tcp, udp),
         })
     }

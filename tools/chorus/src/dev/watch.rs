@@ -14,10 +14,9 @@ use rustix::fs::statvfs;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::child::Part;
+use super::child::{NATS, Part};
 use super::dir::DataDir;
 
-const NATS: &str = "nats-server";
 /// Interval of the checks.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Timeout of a check; a program that does not answer in time counts as busy, not as unready.
@@ -33,7 +32,7 @@ const STOPPED_WRITING: [&str; 3] = ["write error", "disabled", "not enabled"];
 
 /// A watched program.
 struct Watched {
-    name: &'static str,
+    name: String,
     rest: Rest,
     target: &'static str,
     /// The reason that was printed last, while it is not ready.
@@ -53,7 +52,7 @@ impl Watch {
     pub(super) fn new<'a>(dir: &DataDir, parts: impl Iterator<Item = &'a Part>) -> Self {
         let programs = parts.filter_map(|part| {
             Some(Watched {
-                name: part.name,
+                name: part.name.clone(),
                 rest: Rest::new(&part.ready_url).ok()?,
                 target: part.watch_target,
                 reported: None,
@@ -76,7 +75,7 @@ impl Watch {
                 let Some(why) = self.programs[index].check().await else {
                     continue;
                 };
-                let stopped_writing = self.programs[index].name == NATS
+                let stopped_writing = self.programs[index].name.starts_with(NATS)
                     && STOPPED_WRITING.iter().any(|words| why.contains(words));
                 if stopped_writing && Instant::now() >= self.restart_after && self.has_room() {
                     self.restart_after = Instant::now() + RESTART_INTERVAL;
@@ -110,7 +109,7 @@ impl Watched {
         };
         match (&why, &self.reported) {
             // With several failed logs nats-server names a different one each time.
-            (Some(_), Some(_)) if self.name == NATS => {}
+            (Some(_), Some(_)) if self.name.starts_with(NATS) => {}
             (Some(why), reported) if reported.as_ref() != Some(why) => {
                 say!("{} is not ready: {why}", self.name);
             }
