@@ -1,4 +1,5 @@
-//! The `chorus` command: a whole Chorus on one machine (`dev`) and load against any PoP (`load`).
+//! The `chorus` command: a whole Chorus on one machine (`dev`), load against any PoP (`load`), networks between namespaces
+//! (`wan`).
 
 // Both panic when nobody takes what is printed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -7,6 +8,8 @@ mod dev;
 mod histogram;
 mod load;
 mod supervised;
+#[cfg(target_os = "linux")]
+mod wan;
 
 use std::process::ExitCode;
 
@@ -27,6 +30,9 @@ enum Command {
     Dev(dev::Args),
     /// Put viewers and comments on a PoP and say how long a comment takes.
     Load(load::Args),
+    /// A network with real distances and faults between network namespaces of this machine.
+    #[cfg(target_os = "linux")]
+    Wan(wan::Args),
     /// Become another program that dies with its parent.
     #[command(hide = true)]
     Supervised(supervised::Args),
@@ -36,6 +42,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Dev(args) => dev::run(args),
         Command::Load(args) => load::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Wan(args) => wan::run(args),
         Command::Supervised(args) => supervised::run(&args),
     };
     let code = match result {
