@@ -1,7 +1,10 @@
-//! `chorus regions`: from one file of regions to the configuration of every server.
+//! `chorus regions`: from one file of regions to the configuration, certificates and permissions of every server.
 
 mod file;
+mod keys;
+mod logs;
 mod nats;
+mod roles;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +14,7 @@ use anyhow::{Context as _, Result};
 use chorus_telemetry::say;
 
 use file::Supercluster;
+use roles::Role;
 
 /// Options of `chorus regions`.
 #[derive(clap::Args)]
@@ -21,32 +25,67 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Write every node's nats-server configuration and every region's part of chorus-origin's.
+    /// Write what every machine of several regions needs, a directory for each.
+    ///
+    /// `NODE/nats.conf` is a nats-server's configuration, `REGION/ROLE.toml` the part of a chorus-origin's that is about
+    /// NATS. Certificates that are missing are made; none is ever replaced. Run it again after a change of the file.
     Render {
-        /// The file of regions, as `deploy/regions.toml`.
+        /// The file of regions.
+        #[arg(default_value = "deploy/regions.toml")]
         file: PathBuf,
-        /// Where to write: `NODE/nats.conf` and `REGION/origin.toml`.
-        #[arg(long)]
+        /// Where to write.
+        #[arg(long, default_value = ".chorus/regions")]
         out: PathBuf,
-        /// Only say what would change.
+        /// Only say what would change; the exit code is 1 when something would.
         #[arg(long)]
         check: bool,
+        /// Make no certificates: `ca.pem`, `roles.pem`, `node.*` and `ROLE.*` come from elsewhere.
+        #[arg(long)]
+        no_keys: bool,
     },
 }
 
 /// Runs one of the commands.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    match args.command {
-        Command::Render { file, out, check } => render(&file, &out, check),
+    let Command::Render {
+        file,
+        out,
+        check,
+        no_keys,
+    } = args.command;
+    let text =
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let supercluster = Supercluster::read(&text).with_context(|| format!("{}", file.display()))?;
+    let out = std::path::absolute(out).context("a path that cannot be made absolute")?;
+    let changed = write(&supercluster, &out, check)?;
+    let made = if check || no_keys {
+        0
+    } else {
+        keys::make(&supercluster, &out)?
+    };
+    for region in &supercluster.regions {
+        let logs = logs::of(&supercluster, region);
+        say!(
+            "{:<20} {} nodes, {} copies of {} logs, {} on each node",
+            region.name,
+            region.nodes.len(),
+            region.replicas(),
+            logs.len(),
+            logs::human(logs::node_bytes_max(&logs)),
+        );
     }
+    let verb = if check { "would change" } else { "changed" };
+    say!(
+        "{}: {changed} files {verb}, {made} certificates and keys made",
+        out.display()
+    );
+    Ok(ExitCode::from(u8::from(check && changed > 0)))
 }
 
-/// With `check` the exit code is 1 when something would change.
-fn render(file: &Path, out: &Path, check: bool) -> Result<ExitCode> {
-    let supercluster = read(file)?;
+/// Writes the files that differ and says which; their number.
+fn write(supercluster: &Supercluster, out: &Path, check: bool) -> Result<usize> {
     let mut changed = 0;
-    for (name, text) in files(&supercluster) {
-        let path = out.join(&name);
+    for (path, text) in files(supercluster, out) {
         let before = fs::read_to_string(&path).ok();
         if before.as_deref() == Some(&text) {
             continue;
@@ -59,38 +98,31 @@ fn render(file: &Path, out: &Path, check: bool) -> Result<ExitCode> {
         };
         say!("{} {verb}", path.display());
         if !check {
-            write(&path, &text)?;
+            let cannot = || format!("cannot write {}", path.display());
+            fs::create_dir_all(path.parent().unwrap_or(out)).with_context(cannot)?;
+            fs::write(&path, text).with_context(cannot)?;
         }
     }
-    let regions = supercluster.regions.len();
-    let nodes: usize = supercluster.regions.iter().map(|it| it.nodes.len()).sum();
-    say!("{regions} regions, {nodes} nodes, {changed} files to change");
-    Ok(ExitCode::from(u8::from(check && changed > 0)))
-}
-
-fn read(file: &Path) -> Result<Supercluster> {
-    let text =
-        fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Supercluster::read(&text).with_context(|| format!("{}", file.display()))
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    let cannot = || format!("cannot write {}", path.display());
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).with_context(cannot)?;
-    }
-    fs::write(path, text).with_context(cannot)
+    Ok(changed)
 }
 
 /// The files by their path, with what is in each.
-fn files(supercluster: &Supercluster) -> Vec<(String, String)> {
+fn files(supercluster: &Supercluster, out: &Path) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
     for region in &supercluster.regions {
-        let origin = nats::origin(supercluster, region);
-        files.push((format!("{}/origin.toml", region.name), origin));
+        let directory = out.join(region.name.as_str());
+        let installed = supercluster.directory.as_ref().unwrap_or(&directory);
+        for role in Role::ALL {
+            if !role.of_origin().is_empty() {
+                let text = nats::origin(supercluster, region, role, installed);
+                files.push((directory.join(format!("{}.toml", role.name())), text));
+            }
+        }
         for node in &region.nodes {
-            let server = nats::server(supercluster, region, node);
-            files.push((format!("{}/nats.conf", node.name), server));
+            let directory = out.join(&node.name);
+            let installed = supercluster.directory.as_ref().unwrap_or(&directory);
+            let text = nats::server(supercluster, region, node, installed);
+            files.push((directory.join("nats.conf"), text));
         }
     }
     files

@@ -1,18 +1,20 @@
 //! The file of regions: what it says and when it is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
+use chorus_protocol::{CommentId, Region as RegionName};
 use serde::Deserialize;
 
-/// Worker numbers have 10 bits.
-const WORKER_MAX: u16 = 1_023;
 /// Partitions of one region's log of events.
 const PARTITIONS_MAX: u16 = 64;
 const NAME_BYTES_MAX: usize = 32;
+/// Nodes of a region from which its logs have three copies.
+const NODES_OF_QUORUM: usize = 3;
 
-/// When a server syncs what it stores to disk.
+/// When a server syncs what it stores to disk; the words are those of the origin's `nats.sync`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Sync {
@@ -27,65 +29,79 @@ pub(crate) enum Sync {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Supercluster {
-    pub(crate) name: String,
     #[serde(default)]
     pub(crate) sync: Sync,
     #[serde(default = "one")]
     pub(crate) partitions: u16,
-    /// Without it servers talk in the clear.
-    pub(crate) tls: Option<Tls>,
+    /// Where each machine keeps its files; where they are rendered when absent.
+    pub(crate) directory: Option<PathBuf>,
+    /// Where each node stores its logs; `jetstream` in its directory when absent.
+    pub(crate) store: Option<PathBuf>,
     #[serde(default)]
-    pub(crate) events: Events,
+    pub(crate) logs: Logs,
     pub(crate) regions: Vec<Region>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Tls {
-    pub(crate) directory: PathBuf,
-}
-
-/// What a region's log of events must hold.
+/// What a region's logs must hold.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Events {
+pub(crate) struct Logs {
     /// Events a second.
-    pub(crate) per_s: u64,
-    /// Bytes of one in the log.
-    pub(crate) bytes: u64,
-    pub(crate) days: u64,
+    pub(crate) events_per_s: u64,
+    /// Bytes of one event in its log.
+    pub(crate) events_bytes: u64,
+    pub(crate) events_days: u64,
+    /// Bytes of the control log: the last word on each stream.
+    pub(crate) control_bytes: u64,
+    /// Bytes of the counters: one total for each stream and type.
+    pub(crate) reactions_bytes: u64,
+    /// Bytes of the dead letters of 30 days.
+    pub(crate) dead_bytes: u64,
 }
 
-impl Default for Events {
+impl Default for Logs {
     fn default() -> Self {
         Self {
-            per_s: 10_000,
-            bytes: 650,
-            days: 7,
+            events_per_s: 10_000,
+            events_bytes: 650,
+            events_days: 7,
+            control_bytes: 1_000_000_000,
+            reactions_bytes: 1_000_000_000,
+            dead_bytes: 1_000_000_000,
         }
     }
 }
 
-impl Events {
-    /// Bytes of one replica of a region's logs of events.
-    pub(crate) fn bytes_max(self) -> u64 {
-        self.per_s * self.bytes * self.days * 86_400
+impl Logs {
+    /// Bytes of one replica of a region's events; `None` when that is 0 or more than a log can have.
+    pub(crate) fn events_bytes_max(self) -> Option<u64> {
+        let a_day = self
+            .events_per_s
+            .checked_mul(86_400)?
+            .checked_mul(self.events_bytes)?;
+        let bytes = a_day.checked_mul(self.events_days)?;
+        // Room for the other logs in the server's limit, which is an i64, too.
+        (bytes > 0 && bytes < 1 << 62).then_some(bytes)
     }
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Region {
-    pub(crate) name: String,
+    pub(crate) name: RegionName,
     /// First and last.
     pub(crate) workers: [u16; 2],
     pub(crate) nodes: Vec<Node>,
 }
 
 impl Region {
-    /// Copies of each log: what a quorum of three needs, or one.
+    /// Copies of each log.
     pub(crate) fn replicas(&self) -> usize {
-        if self.nodes.len() >= 3 { 3 } else { 1 }
+        if self.nodes.len() >= NODES_OF_QUORUM {
+            NODES_OF_QUORUM
+        } else {
+            1
+        }
     }
 }
 
@@ -105,32 +121,38 @@ pub(crate) struct Node {
     pub(crate) gateway_port: u16,
     #[serde(default = "monitor_port")]
     pub(crate) monitor_port: u16,
-    #[serde(default = "store_dir")]
-    pub(crate) store_dir: PathBuf,
 }
 
-fn one() -> u16 {
+impl Node {
+    /// Where `/healthz` answers: never to other machines.
+    pub(crate) fn monitor(&self) -> String {
+        let loopback = self
+            .address
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback());
+        let host = if loopback { &self.address } else { "127.0.0.1" };
+        format!("{host}:{}", self.monitor_port)
+    }
+}
+
+const fn one() -> u16 {
     1
 }
 
-fn client_port() -> u16 {
+const fn client_port() -> u16 {
     4_222
 }
 
-fn route_port() -> u16 {
+const fn route_port() -> u16 {
     6_222
 }
 
-fn gateway_port() -> u16 {
+const fn gateway_port() -> u16 {
     7_222
 }
 
-fn monitor_port() -> u16 {
+const fn monitor_port() -> u16 {
     8_222
-}
-
-fn store_dir() -> PathBuf {
-    PathBuf::from("/var/lib/chorus/nats")
 }
 
 impl Supercluster {
@@ -142,39 +164,66 @@ impl Supercluster {
     }
 
     fn check(&self) -> Result<()> {
-        check_name("name", &self.name)?;
         ensure!(!self.regions.is_empty(), "there is no region");
         let partitions = self.partitions;
         ensure!(
             (1..=PARTITIONS_MAX).contains(&partitions),
             "partitions is {partitions}, must be 1 to {PARTITIONS_MAX}"
         );
-        let Events { per_s, bytes, days } = self.events;
-        let product = per_s.checked_mul(bytes).and_then(|it| it.checked_mul(days));
-        let fits = product.and_then(|it| it.checked_mul(86_400));
         ensure!(
-            fits.is_some_and(|bytes| bytes > 0 && i64::try_from(bytes).is_ok()),
-            "events: per_s × bytes × days must be above 0 and fit a log's size"
+            self.logs.events_bytes_max().is_some(),
+            "logs: events_per_s × events_bytes × events_days must be above 0 and below 4 EiB"
         );
+        let days = self.logs.events_days;
+        ensure!(days <= 365, "logs: events_days is {days}, must be 1 to 365");
+        let Logs {
+            control_bytes,
+            reactions_bytes,
+            dead_bytes,
+            ..
+        } = self.logs;
+        for (key, bytes) in [
+            ("control_bytes", control_bytes),
+            ("reactions_bytes", reactions_bytes),
+            ("dead_bytes", dead_bytes),
+        ] {
+            let within = (1_000_000..=1 << 50).contains(&bytes);
+            ensure!(within, "logs: {key} is {bytes}, must be 1,000,000 to 1 PiB");
+        }
+        for (key, path) in [("directory", &self.directory), ("store", &self.store)] {
+            let relative = path.as_ref().is_some_and(|path| path.is_relative());
+            ensure!(!relative, "{key} must be an absolute path");
+        }
+        self.check_names()?;
+        self.check_workers()
+    }
+
+    fn check_names(&self) -> Result<()> {
         let mut names: BTreeMap<&str, String> = BTreeMap::new();
         let mut listens: BTreeMap<(&str, u16), &str> = BTreeMap::new();
         for region in &self.regions {
-            let name = &region.name;
+            let name = region.name.as_str();
             let place = format!("the region `{name}`");
             check_name("region", name)?;
             unique(&mut names, name, &place)?;
-            let [first, last] = region.workers;
-            ensure!(
-                first <= last && last <= WORKER_MAX,
-                "{place}: workers are [{first}, {last}], must be first and last of 0 to {WORKER_MAX}"
-            );
             ensure!(!region.nodes.is_empty(), "{place} has no node");
+            let zones: BTreeSet<&str> = region.nodes.iter().map(|it| it.zone.as_str()).collect();
+            ensure!(
+                zones.len() >= region.replicas(),
+                "{place}: its nodes are in {} zones, but three copies of a log go to three: nats-server would refuse the logs",
+                zones.len()
+            );
             for node in &region.nodes {
                 let place = format!("the node `{}` of `{name}`", node.name);
                 check_name("node", &node.name)?;
                 check_name("zone", &node.zone).with_context(|| place.clone())?;
                 unique(&mut names, &node.name, &place)?;
-                ensure!(!node.address.is_empty(), "{place} has no address");
+                let address = &node.address;
+                let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+                ensure!(
+                    !address.is_empty() && address.chars().all(fits),
+                    "{place}: address `{address}` is no IPv4 address and no name"
+                );
                 let ports = [
                     node.client_port,
                     node.route_port,
@@ -182,41 +231,46 @@ impl Supercluster {
                     node.monitor_port,
                 ];
                 for port in ports {
-                    let before = listens.insert((&node.address, port), &node.name);
-                    ensure!(
-                        before.is_none(),
-                        "{place}: {}:{port} is taken by `{}`",
-                        node.address,
-                        before.unwrap_or_default()
-                    );
+                    if let Some(before) = listens.insert((address, port), &node.name) {
+                        anyhow::bail!("{place}: {address}:{port} is taken by `{before}`");
+                    }
                 }
             }
         }
-        self.check_workers()
+        ensure!(
+            !names.contains_key(super::keys::AUTHORITY),
+            "`{}` is the name of a directory of ours",
+            super::keys::AUTHORITY
+        );
+        Ok(())
     }
 
     fn check_workers(&self) -> Result<()> {
-        let mut blocks: Vec<(&Region, [u16; 2])> =
-            self.regions.iter().map(|it| (it, it.workers)).collect();
-        blocks.sort_by_key(|(_, workers)| *workers);
-        for pair in blocks.windows(2) {
-            let [(before, [_, last]), (after, [first, _])] = pair else {
-                continue;
-            };
+        let max = CommentId::WORKER_MAX;
+        for Region { name, workers, .. } in &self.regions {
+            let [first, last] = workers;
             ensure!(
-                last < first,
+                first <= last && *last <= max,
+                "the region `{name}`: workers are {workers:?}, must be first and last of 0 to {max}"
+            );
+        }
+        let mut blocks: Vec<&Region> = self.regions.iter().collect();
+        blocks.sort_by_key(|region| region.workers);
+        for pair in blocks.windows(2) {
+            ensure!(
+                pair[0].workers[1] < pair[1].workers[0],
                 "the worker blocks of `{}` and `{}` overlap: {:?} and {:?}",
-                before.name,
-                after.name,
-                before.workers,
-                after.workers
+                pair[0].name,
+                pair[1].name,
+                pair[0].workers,
+                pair[1].workers
             );
         }
         Ok(())
     }
 }
 
-/// A name must be good for subjects, logs and server names.
+/// A name must be good for subjects, logs, server names and directories.
 fn check_name(what: &str, name: &str) -> Result<()> {
     let fits = name
         .bytes()
@@ -229,12 +283,9 @@ fn check_name(what: &str, name: &str) -> Result<()> {
 }
 
 fn unique<'a>(names: &mut BTreeMap<&'a str, String>, name: &'a str, place: &str) -> Result<()> {
-    let before = names.insert(name, place.to_owned());
-    ensure!(
-        before.is_none(),
-        "{place} has a name that is taken by {}",
-        before.unwrap_or_default()
-    );
+    if let Some(before) = names.insert(name, place.to_owned()) {
+        anyhow::bail!("{place} has a name that is taken by {before}");
+    }
     Ok(())
 }
 
@@ -244,7 +295,7 @@ mod tests {
 
     fn regions(change: impl Fn(&str) -> String) -> Result<Supercluster> {
         let text = r#"
-            name = "test"
+            partitions = 1
             [[regions]]
             name = "eu"
             workers = [0, 9]
@@ -260,6 +311,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_by_its_name() {
         assert!(regions(str::to_owned).is_ok());
+        let three = "{ name = \"us-1\", address = \"h1\", zone = \"a\" }, { name = \"us-2\", address = \"h2\", zone = \"a\" }, \
+                     { name = \"us-3\", address = \"h3\", zone = \"b\" }";
+        let one = "{ name = \"us-1\", address = \"10.0.0.2\", zone = \"a\" }";
         for (from, to, said) in [
             ("name = \"us\"", "name = \"eu\"", "taken by the region `eu`"),
             ("us-1", "eu-1", "taken by the node `eu-1` of `eu`"),
@@ -275,25 +329,30 @@ mod tests {
             ),
             ("[0, 9]", "[9, 0]", "must be first and last of 0 to 1023"),
             ("10.0.0.2", "10.0.0.1", "10.0.0.1:4222 is taken by `eu-1`"),
+            ("10.0.0.2", "10.0.0.2:4222", "no IPv4 address and no name"),
             (
                 "name = \"us\"",
-                "name = \"US east\"",
-                "region `US east` must be",
+                "name = \"US-east\"",
+                "region `US-east` must be",
             ),
+            ("us-1", "authority", "a directory of ours"),
             (
                 "zone = \"a\"",
                 "zone = \"a\", rack = 3",
                 "unknown field `rack`",
             ),
+            (one, three, "`us`: its nodes are in 2 zones"),
+            ("partitions = 1", "partitions = 65", "must be 1 to 64"),
+            ("partitions = 1", "directory = \"x\"", "an absolute path"),
             (
-                "name = \"test\"",
-                "name = \"test\"\npartitions = 65",
-                "must be 1 to 64",
+                "partitions = 1",
+                "logs = { events_days = 0 }",
+                "must be above 0",
             ),
             (
-                "name = \"test\"",
-                "name = \"test\"\nevents = { days = 0 }",
-                "above 0",
+                "partitions = 1",
+                "logs = { dead_bytes = 1 }",
+                "dead_bytes is 1",
             ),
         ] {
             let refused = regions(|text| text.replace(from, to)).expect_err(said);
