@@ -144,7 +144,7 @@ pub struct Nats {
     pub events_days: u32,
     /// Bytes the control log may take; -1 is no bound. A full one takes no new stream.
     pub control_bytes_max: i64,
-    /// Bytes the log of reactions may take; -1 is no bound. A full one takes no new stream and type.
+    /// Bytes the log of reactions may take, the totals unchanged for longest of which go for new ones; -1 is no bound.
     pub reactions_bytes_max: i64,
     /// Bytes the log of dead letters may take, the oldest of which go for new ones; -1 is no bound.
     pub dead_bytes_max: i64,

@@ -230,8 +230,8 @@ impl Nats {
         let region = self.region();
         LogConfig {
             // Each message carries the running total, so the last of a subject is all there is to keep.
+            // When full, the totals that were not changed for longest go: a counter log cannot refuse the new.
             max_bytes: self.inner.config.reactions_bytes_max,
-            discard: DiscardPolicy::New,
             max_messages_per_subject: 1,
             allow_message_counter: true,
             duplicate_window: DUPLICATE_WINDOW,
