@@ -1,4 +1,4 @@
-//! `chorus wan`: a network between network namespaces, with delay, jitter, loss, reordering, duplication, rate and partitions.
+//! `chorus wan`: a network between network namespaces, with delay, jitter, loss, reordering, rate and partitions.
 
 mod control;
 mod device;
@@ -6,8 +6,10 @@ mod ends;
 mod file;
 mod forward;
 mod link;
+mod matrix;
 mod namespaces;
 mod network;
+mod probe;
 mod random;
 mod run;
 mod stats;
@@ -23,6 +25,7 @@ use chorus_telemetry::say;
 use control::{Answer, Request, ask};
 use ends::Ends;
 use link::Change;
+use stats::Stats;
 
 /// Names the run in the environment of commands that are started in it.
 const NAME_VARIABLE: &str = "CHORUS_WAN";
@@ -36,18 +39,20 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Make the hosts of a file as network namespaces, with a network between them; needs root.
+    /// Make the hosts of a file as network namespaces, with a network between them, until Ctrl-C; needs root.
     Run(run::Args),
-    /// Change links while the network runs.
+    /// Become a command in a host's network namespace; needs root.
+    Exec(Exec),
+    /// Measure every link: each host sends to each other, one way by one clock; needs root.
+    Probe(probe::Args),
+    /// Change links while the network runs: `chorus wan set eu us --loss 0.05`.
     Set(Set),
-    /// Cut links: nothing passes until `heal`.
+    /// Cut links, also for what is on its way: `chorus wan partition eu` cuts eu off from all others.
     Partition(Cut),
     /// Heal links that were cut; all of them when none is named.
     Heal(Heal),
     /// Print what became of each link's packets.
     Stats(Show),
-    /// Become a command in a host's network namespace; needs root.
-    Exec(Exec),
 }
 
 /// Which run.
@@ -67,57 +72,63 @@ impl Named {
     }
 }
 
-/// Ends are hosts, regions, or the beginning of hosts' names and `*`.
+/// Which links.
+#[derive(clap::Args)]
+struct Pair {
+    /// The other end; all hosts that END does not mean when absent.
+    other: Option<String>,
+    /// Only the direction from END to OTHER.
+    #[arg(long)]
+    one_way: bool,
+}
+
+impl Pair {
+    fn ends(self, from: String) -> Ends {
+        Ends {
+            from,
+            to: self.other,
+            one_way: self.one_way,
+        }
+    }
+}
+
 #[derive(clap::Args)]
 struct Set {
     #[command(flatten)]
     named: Named,
-    /// Both directions between two ends.
-    #[arg(long, num_args = 2, value_names = ["END", "END"], required_unless_present = "from", conflicts_with = "from")]
-    between: Vec<String>,
-    /// The direction from this end.
-    #[arg(long)]
-    from: Option<String>,
-    /// The direction to this end; to all others when absent.
-    #[arg(long, requires = "from")]
-    to: Option<String>,
+    /// A host, a region, or the beginning of hosts' names and `*`.
+    end: String,
+    #[command(flatten)]
+    pair: Pair,
     #[command(flatten)]
     change: Change,
 }
 
-/// Ends are hosts, regions, or the beginning of hosts' names and `*`.
 #[derive(clap::Args)]
 struct Cut {
     #[command(flatten)]
     named: Named,
-    /// One end.
+    /// A host, a region, or the beginning of hosts' names and `*`.
     end: String,
-    /// The other; all others when absent.
-    other: Option<String>,
-    /// Only from the first to the second.
-    #[arg(long)]
-    one_way: bool,
+    #[command(flatten)]
+    pair: Pair,
 }
 
-/// Ends are hosts, regions, or the beginning of hosts' names and `*`.
 #[derive(clap::Args)]
 struct Heal {
     #[command(flatten)]
     named: Named,
-    /// One end.
+    /// A host, a region, or the beginning of hosts' names and `*`.
     end: Option<String>,
-    /// The other; all others when absent.
-    other: Option<String>,
-    /// Only from the first to the second.
-    #[arg(long, requires = "end")]
-    one_way: bool,
+    #[command(flatten)]
+    pair: Pair,
 }
 
 #[derive(clap::Args)]
 struct Show {
     #[command(flatten)]
     named: Named,
-    /// As JSON.
+    /// As JSON, of all links.
     #[arg(long)]
     json: bool,
 }
@@ -128,7 +139,7 @@ struct Exec {
     named: Named,
     /// The host.
     host: String,
-    /// The command and its arguments.
+    /// The command and its arguments, behind `--`.
     #[arg(required = true, last = true)]
     command: Vec<OsString>,
 }
@@ -137,22 +148,33 @@ struct Exec {
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     match args.action {
         Action::Run(args) => run::run(&args),
-        Action::Set(set) => set.run(),
+        Action::Exec(exec) => exec.run(),
+        Action::Probe(args) => probe::run(&args),
+        Action::Set(set) => {
+            if set.change.is_empty() {
+                bail!("nothing to set: `--delay-ms`, `--loss` or another");
+            }
+            let (ends, change) = (set.pair.ends(set.end), set.change);
+            changed(&set.named, &Request::Set { ends, change }, "changed")
+        }
         Action::Partition(cut) => {
-            let ends = ends(cut.end, cut.other, cut.one_way);
+            let ends = cut.pair.ends(cut.end);
             changed(&cut.named, &Request::Partition { ends }, "cut")
         }
         Action::Heal(heal) => {
-            let ends = heal.end.map(|end| ends(end, heal.other, heal.one_way));
+            let ends = heal.end.map(|end| heal.pair.ends(end));
             changed(&heal.named, &Request::Heal { ends }, "healed")
         }
-        Action::Stats(show) => show.run(),
-        Action::Exec(exec) => exec.run(),
+        Action::Stats(show) => {
+            let stats = stats(&show.named.find()?)?;
+            if show.json {
+                say!("{}", serde_json::to_string_pretty(&stats)?);
+            } else {
+                say!("{}", stats.table().trim_end());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
     }
-}
-
-const fn ends(from: String, to: Option<String>, one_way: bool) -> Ends {
-    Ends { from, to, one_way }
 }
 
 fn changed(named: &Named, request: &Request, word: &str) -> Result<ExitCode> {
@@ -163,31 +185,10 @@ fn changed(named: &Named, request: &Request, word: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-impl Set {
-    fn run(self) -> Result<ExitCode> {
-        if self.change.is_empty() {
-            bail!("nothing to set: `--delay-ms`, `--loss` or another");
-        }
-        let ends = match (self.from, <[String; 2]>::try_from(self.between)) {
-            (Some(from), _) => ends(from, self.to, true),
-            (None, Ok([one, other])) => ends(one, Some(other), false),
-            (None, Err(_)) => bail!("`--between` wants two ends"),
-        };
-        let change = self.change;
-        changed(&self.named, &Request::Set { ends, change }, "changed")
-    }
-}
-
-impl Show {
-    fn run(&self) -> Result<ExitCode> {
-        if let Answer::Stats(stats) = ask(&self.named.find()?, &Request::Stats)? {
-            if self.json {
-                say!("{}", serde_json::to_string_pretty(&stats)?);
-            } else {
-                say!("{}", stats.table().trim_end());
-            }
-        }
-        Ok(ExitCode::SUCCESS)
+fn stats(run: &str) -> Result<Stats> {
+    match ask(run, &Request::Stats)? {
+        Answer::Stats(stats) => Ok(stats),
+        Answer::Changed(_) | Answer::Refused(_) => bail!("an answer to another question"),
     }
 }
 

@@ -15,7 +15,7 @@ use super::ends::Ends;
 use super::forward::Shared;
 use super::link::Change;
 use super::namespaces;
-use super::stats::Stats;
+use super::stats::{HostStats, Stats};
 
 /// Of a request.
 const LINE_BYTES_MAX: u64 = 65_536;
@@ -119,17 +119,17 @@ fn answer(request: &Request, shared: &Shared, devices: &[Device]) -> Answer {
         Request::Heal { ends } => network.cut(ends.as_ref(), false),
         Request::Stats => {
             let cpu = clock_gettime(ClockId::ProcessCPUTime);
-            let dropped = network
-                .hosts()
-                .iter()
-                .zip(devices)
-                .map(|(host, device)| (host.name.clone(), device.dropped().unwrap_or(0)))
-                .collect();
+            let hosts = network.hosts().iter().zip(devices);
+            let hosts = hosts.map(|(host, device)| HostStats {
+                name: host.name.clone(),
+                address: host.address,
+                dropped: device.dropped().unwrap_or(0),
+            });
             return Answer::Stats(Stats {
                 uptime_ms: shared.start.elapsed().as_millis() as u64,
                 cpu_ms: (cpu.tv_sec * 1_000 + cpu.tv_nsec / 1_000_000) as u64,
                 unroutable: network.unroutable(),
-                device_dropped: dropped,
+                hosts: hosts.collect(),
                 links: network.stats(),
             });
         }

@@ -5,7 +5,6 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -21,14 +20,6 @@ use super::units::{Mbit, Millis, Probability, QueueBytes};
 const HOSTS_MAX: usize = 64;
 /// Of a name, which is part of a namespace's.
 const NAME_BYTES_MAX: usize = 32;
-/// What IPv4 promises, and what the forwarder's buffer holds.
-const MTU: RangeInclusive<u32> = 576..=9_000;
-
-/// What a file asks for.
-pub(crate) struct Plan {
-    pub(crate) network: Network,
-    pub(crate) mtu: u32,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,8 +27,6 @@ struct File {
     /// Decides all losses, jitters and the like.
     #[serde(default = "one")]
     seed: u64,
-    #[serde(default = "ethernet")]
-    mtu: Spanned<u32>,
     /// A file of round trips between regions, relative to this one.
     regions: Option<Spanned<PathBuf>>,
     /// What holds for every link.
@@ -51,10 +40,6 @@ struct File {
 
 const fn one() -> u64 {
     1
-}
-
-fn ethernet() -> Spanned<u32> {
-    Spanned::new(0..0, 1_500)
 }
 
 #[derive(Deserialize)]
@@ -78,7 +63,6 @@ struct LinkRow {
     loss: Option<Probability>,
     reorder: Option<Probability>,
     reorder_ms: Option<Millis>,
-    duplicate: Option<Probability>,
     rate_mbit: Option<Mbit>,
     queue_bytes_max: Option<QueueBytes>,
 }
@@ -107,7 +91,6 @@ impl LinkRow {
             loss: self.loss,
             reorder: self.reorder,
             reorder_ms: self.reorder_ms,
-            duplicate: self.duplicate,
             rate_mbit: self.rate_mbit,
             queue_bytes_max: self.queue_bytes_max,
         }
@@ -128,7 +111,7 @@ struct Regions {
 ///
 /// # Errors
 /// What is wrong with it, with file, line and field.
-pub(crate) fn load(path: &Path) -> Result<Plan> {
+pub(crate) fn load(path: &Path) -> Result<Network> {
     let text = read(path)?;
     let regions = |relative: &Path| {
         let path = path.parent().unwrap_or(Path::new("")).join(relative);
@@ -148,18 +131,9 @@ fn parse(
     name: &str,
     text: &str,
     regions: impl FnOnce(&Path) -> Result<RoundTrips>,
-) -> Result<Plan> {
+) -> Result<Network> {
     let file: File = toml::from_str(text).with_context(|| name.to_owned())?;
     let at = |offset: usize| place(name, text, offset);
-    if !MTU.contains(file.mtu.get_ref()) {
-        bail!(
-            "{}: `mtu` is {}, not {} to {}",
-            at(file.mtu.span().start),
-            file.mtu.get_ref(),
-            MTU.start(),
-            MTU.end()
-        );
-    }
     let hosts = hosts(&file).map_err(|(offset, why)| anyhow::anyhow!("{}: {why}", at(offset)))?;
     let mut settings = Settings::default();
     settings.apply(&file.default);
@@ -176,10 +150,7 @@ fn parse(
             network.add_delay(host, access.duration());
         }
     }
-    Ok(Plan {
-        network,
-        mtu: *file.mtu.get_ref(),
-    })
+    Ok(network)
 }
 
 fn place(name: &str, text: &str, offset: usize) -> String {

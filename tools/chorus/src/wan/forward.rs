@@ -20,7 +20,7 @@ const READS_MAX: usize = 64;
 /// What a device says once it was removed, for which there would be no rest.
 const GONE: PollFlags = PollFlags::ERR.union(PollFlags::HUP).union(PollFlags::NVAL);
 /// The largest packet: the MTU is below.
-const PACKET_BYTES_MAX: usize = 16_384;
+const PACKET_BYTES_MAX: usize = 2_048;
 /// How long the end of a run may take to be noticed.
 const LOOK: Duration = Duration::from_millis(50);
 /// Above all programs under test: they are late when the network is.

@@ -34,9 +34,6 @@ pub(crate) struct Change {
     /// How long a reordered packet is held back, in ms.
     #[arg(long)]
     pub(crate) reorder_ms: Option<Millis>,
-    /// The share of packets that arrives twice.
-    #[arg(long)]
-    pub(crate) duplicate: Option<Probability>,
     /// The rate in Mbit/s.
     #[arg(long)]
     pub(crate) rate_mbit: Option<Mbit>,
@@ -53,7 +50,6 @@ impl Change {
             && self.loss.is_none()
             && self.reorder.is_none()
             && self.reorder_ms.is_none()
-            && self.duplicate.is_none()
             && self.rate_mbit.is_none()
             && self.queue_bytes_max.is_none()
     }
@@ -67,7 +63,6 @@ pub(crate) struct Settings {
     pub(crate) loss: f64,
     pub(crate) reorder: f64,
     pub(crate) reorder_by: Duration,
-    pub(crate) duplicate: f64,
     pub(crate) bytes_per_second: f64,
     pub(crate) queue_bytes_max: f64,
 }
@@ -80,7 +75,6 @@ impl Default for Settings {
             loss: 0.0,
             reorder: 0.0,
             reorder_by: Duration::from_millis(5),
-            duplicate: 0.0,
             bytes_per_second: 1_000.0 * 125_000.0,
             queue_bytes_max: 4_194_304.0,
         }
@@ -103,7 +97,6 @@ impl Settings {
             &mut self.reorder_by,
             change.reorder_ms.map(Millis::duration),
         );
-        set(&mut self.duplicate, change.duplicate.map(Probability::get));
         set(
             &mut self.bytes_per_second,
             change.rate_mbit.map(|rate| rate.get() * 125_000.0),
@@ -131,8 +124,6 @@ pub(crate) enum Dropped {
 pub(crate) struct Arrival {
     /// Since the network's start.
     pub(crate) due: Duration,
-    /// Whether it arrives twice.
-    pub(crate) twice: bool,
     /// Whether it is held back behind later ones.
     pub(crate) held_back: bool,
 }
@@ -169,7 +160,6 @@ impl Link {
     pub(crate) fn send(&mut self, now: Duration, bytes: usize) -> Result<Arrival, Dropped> {
         // Each packet takes the same numbers, so that changing one setting leaves the other decisions as they were.
         let lost = self.random.share() < self.settings.loss;
-        let twice = self.random.share() < self.settings.duplicate;
         let held_back = self.random.share() < self.settings.reorder;
         if self.cut {
             return Err(Dropped::Partition);
@@ -185,11 +175,7 @@ impl Link {
         } else {
             self.last_due = due;
         }
-        Ok(Arrival {
-            due,
-            twice,
-            held_back,
-        })
+        Ok(Arrival { due, held_back })
     }
 
     /// When the last byte has left, one packet after the other at the link's rate; `None` when the queue is full.

@@ -21,6 +21,8 @@ const NAMES: &str = "/run/netns";
 const RUNS: &str = "/run/chorus-wan";
 /// Packets that a host may send before the forwarder reads them: more than a TCP window at once.
 const DEVICE_QUEUE_PACKETS: u32 = 5_000;
+/// Ethernet's.
+const MTU: u32 = 1_500;
 /// A lock may be held for a moment by one who looks for leftovers.
 const LOCK_TRIES: u32 = 20;
 const LOCK_WAIT: Duration = Duration::from_millis(50);
@@ -71,11 +73,11 @@ impl Run {
     }
 
     /// Gives the host's device its address and routes everything over it.
-    pub(crate) fn set_up(&self, host: &str, address: Ipv4Addr, mtu: u32) -> Result<()> {
+    pub(crate) fn set_up(&self, host: &str, address: Ipv4Addr) -> Result<()> {
         let name = device::NAME;
         let batch = format!(
             "link set lo up\n\
-             link set {name} addrgenmode none mtu {mtu} txqueuelen {DEVICE_QUEUE_PACKETS}\n\
+             link set {name} addrgenmode none mtu {MTU} txqueuelen {DEVICE_QUEUE_PACKETS}\n\
              addr add {address}/32 dev {name}\n\
              link set {name} up\n\
              route add default dev {name} src {address}\n"

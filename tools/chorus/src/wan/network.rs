@@ -142,19 +142,16 @@ impl Network {
             Ok(arrival) => arrival,
             Err(why) => return counts.dropped(why),
         };
-        counts.duplicated += u64::from(arrival.twice);
         counts.held_back += u64::from(arrival.held_back);
-        for _ in 0..=u8::from(arrival.twice) {
-            self.entered += 1;
-            self.in_flight_bytes += packet.len();
-            self.in_flight.push(Reverse(InFlight {
-                due: arrival.due,
-                number: self.entered,
-                link: index,
-                sent_at: now,
-                packet: packet.into(),
-            }));
-        }
+        self.entered += 1;
+        self.in_flight_bytes += packet.len();
+        self.in_flight.push(Reverse(InFlight {
+            due: arrival.due,
+            number: self.entered,
+            link: index,
+            sent_at: now,
+            packet: packet.into(),
+        }));
     }
 
     /// When the next packet is due.
@@ -191,17 +188,14 @@ impl Network {
         }
     }
 
-    /// Every link that packets entered or that is cut.
+    /// Every link.
     pub(crate) fn stats(&self) -> Vec<LinkStats> {
         let name = |host: usize| self.hosts[host].name.as_str();
         self.links
             .iter()
             .zip(&self.counts)
             .enumerate()
-            .filter(|(index, (link, counts))| {
-                let (from, to) = (index / self.hosts.len(), index % self.hosts.len());
-                from != to && (link.cut || counts.sent > 0)
-            })
+            .filter(|(index, _)| index / self.hosts.len() != index % self.hosts.len())
             .map(|(index, (link, counts))| {
                 let (from, to) = (index / self.hosts.len(), index % self.hosts.len());
                 LinkStats::new(name(from), name(to), link, counts)

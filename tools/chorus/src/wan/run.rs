@@ -16,9 +16,11 @@ use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::device::Device;
-use super::file::{self, Plan};
+use super::file;
 use super::forward::{Forwarder, Shared};
+use super::matrix::Matrix;
 use super::namespaces::{self, Run};
+use super::network::Network;
 use super::{NAME_VARIABLE, control};
 use crate::supervised;
 
@@ -31,6 +33,7 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The network file.
+    #[arg(default_value = "deploy/wan/three-regions.toml")]
     file: PathBuf,
     /// What the run is called; the file's name when absent.
     #[arg(long)]
@@ -55,19 +58,22 @@ async fn wan(args: &Args) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let name = name(args)?;
-    let Plan { network, mtu } = file::load(&args.file)?;
+    let network = file::load(&args.file)?;
     if !geteuid().is_root() {
         bail!("`chorus wan run` makes network namespaces and devices: it must be root");
     }
     let run = Run::start(&name)?;
-    let devices = devices(&run, &network, mtu)?;
+    let devices = devices(&run, &network)?;
     let listener = listen(&name)?;
     let hosts = network.hosts().len();
+    let asked = asked(&network);
     let shared = Arc::new(Shared::new(network));
     let forwarder = Forwarder::start(Arc::clone(&shared), Arc::clone(&devices))?;
     let mut command = command(&args.command, &name)?;
     say!(
-        "{name}: a network of {hosts} hosts; `chorus wan exec HOST -- COMMAND` runs a command in one"
+        "{asked}\n\n{name}: a network of {hosts} hosts until Ctrl-C; elsewhere\n\
+         \x20 chorus wan probe                   measures every link\n\
+         \x20 chorus wan exec HOST -- COMMAND    runs a command in a host"
     );
 
     let end = tokio::select! {
@@ -100,16 +106,26 @@ fn name(args: &Args) -> Result<String> {
 }
 
 /// A namespace and a device for each host, in their order.
-fn devices(run: &Run, network: &super::network::Network, mtu: u32) -> Result<Arc<[Device]>> {
+fn devices(run: &Run, network: &Network) -> Result<Arc<[Device]>> {
     network
         .hosts()
         .iter()
         .map(|host| {
             let device = Device::open_in(&run.add(&host.name)?)?;
-            run.set_up(&host.name, host.address, mtu)?;
+            run.set_up(&host.name, host.address)?;
             Ok(device)
         })
         .collect()
+}
+
+/// The least delay of each link.
+fn asked(network: &Network) -> String {
+    let links = network.stats();
+    let mut matrix = Matrix::default();
+    for link in &links {
+        matrix.put(&link.from, &link.to, Some(link.delay_ms));
+    }
+    matrix.table("least one way, ms")
 }
 
 fn listen(name: &str) -> Result<UnixListener> {

@@ -1,6 +1,7 @@
 //! What is counted for each link, and how it is shown.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,6 @@ use crate::histogram::Histogram;
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) sent: u64,
-    pub(super) duplicated: u64,
     pub(super) held_back: u64,
     pub(super) undelivered: u64,
     delivered: u64,
@@ -55,7 +55,6 @@ pub(crate) struct LinkStats {
     pub(crate) dropped_loss: u64,
     pub(crate) dropped_queue: u64,
     pub(crate) dropped_partition: u64,
-    pub(crate) duplicated: u64,
     pub(crate) reordered: u64,
     /// Due, but not taken by the host's device.
     pub(crate) undelivered: u64,
@@ -84,13 +83,21 @@ impl LinkStats {
             dropped_loss: counts.dropped_loss,
             dropped_queue: counts.dropped_queue,
             dropped_partition: counts.dropped_partition,
-            duplicated: counts.duplicated,
             reordered: counts.held_back,
             undelivered: counts.undelivered,
             delay_p50_ms: percentile(50.0),
             delay_p99_ms: percentile(99.0),
         }
     }
+}
+
+/// A host.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HostStats {
+    pub(crate) name: String,
+    pub(crate) address: Ipv4Addr,
+    /// Packets that it sent faster than they were read from its device.
+    pub(crate) dropped: u64,
 }
 
 /// The whole network's.
@@ -101,8 +108,7 @@ pub(crate) struct Stats {
     pub(crate) cpu_ms: u64,
     /// Packets to an address that no host has.
     pub(crate) unroutable: u64,
-    /// Packets that a host sent faster than they were read from its device, by host.
-    pub(crate) device_dropped: Vec<(String, u64)>,
+    pub(crate) hosts: Vec<HostStats>,
     pub(crate) links: Vec<LinkStats>,
 }
 
@@ -115,14 +121,14 @@ impl Stats {
             self.cpu_ms as f64 / 1_000.0,
             self.unroutable
         );
-        for (host, dropped) in &self.device_dropped {
+        for HostStats { name, dropped, .. } in &self.hosts {
             if *dropped > 0 {
-                let _infallible = writeln!(text, "{host}: {dropped} dropped by its full device");
+                let _infallible = writeln!(text, "{name}: {dropped} dropped by its full device");
             }
         }
         let _infallible = writeln!(
             text,
-            "{:<27} {:>9} {:>9} {:>11} {:>7} {:>7} {:>9} {:>6} {:>9} {:>8} {:>8}",
+            "{:<27} {:>9} {:>9} {:>11} {:>7} {:>7} {:>9} {:>9} {:>8} {:>8}",
             "link",
             "sent",
             "delivered",
@@ -130,17 +136,20 @@ impl Stats {
             "loss",
             "queue",
             "partition",
-            "twice",
             "reordered",
             "p50 ms",
             "p99 ms"
         );
-        for link in &self.links {
+        for link in self
+            .links
+            .iter()
+            .filter(|link| link.partitioned || link.sent > 0)
+        {
             let ms = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.2}"));
             let cut = if link.partitioned { " (cut)" } else { "" };
             let _infallible = writeln!(
                 text,
-                "{:<27} {:>9} {:>9} {:>11} {:>7} {:>7} {:>9} {:>6} {:>9} {:>8} {:>8}",
+                "{:<27} {:>9} {:>9} {:>11} {:>7} {:>7} {:>9} {:>9} {:>8} {:>8}",
                 format!("{} -> {}{cut}", link.from, link.to),
                 link.sent,
                 link.delivered,
@@ -148,7 +157,6 @@ impl Stats {
                 link.dropped_loss,
                 link.dropped_queue,
                 link.dropped_partition,
-                link.duplicated,
                 link.reordered,
                 ms(link.delay_p50_ms),
                 ms(link.delay_p99_ms)
