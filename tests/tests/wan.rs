@@ -1,18 +1,14 @@
 //! `chorus wan`: real sockets in two namespaces, as far apart as its file says, and nothing left behind.
+#![cfg(target_os = "linux")]
 
-use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use chorus_tests::house;
-use rustix::process::{Pid, Signal, geteuid, kill_process};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use anyhow::{Context, Result};
+use chorus_tests::wan::{Wan, missing};
+use rustix::process::Signal;
 use serde_json::Value;
 
 const EU: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
@@ -30,121 +26,6 @@ address = "10.77.1.1"
 [hosts.us]
 address = "10.77.2.1"
 "#;
-
-/// Why these tests cannot run here.
-fn missing() -> Option<&'static str> {
-    if !geteuid().is_root() {
-        return Some("not root");
-    }
-    if !Path::new("/dev/net/tun").exists() {
-        return Some("no /dev/net/tun");
-    }
-    let ip = Command::new("ip").args(["netns", "list"]).output();
-    if !ip.is_ok_and(|output| output.status.success()) {
-        return Some("no `ip netns`");
-    }
-    None
-}
-
-/// A network that runs.
-struct Wan {
-    name: String,
-    file: String,
-    process: Child,
-}
-
-impl Wan {
-    fn start(test: &str) -> Result<Self> {
-        let name = format!("t-{test}-{}", std::process::id());
-        let directory = house::target()?.join("e2e");
-        fs::create_dir_all(&directory)?;
-        let file = directory.join(format!("{name}.toml"));
-        fs::write(&file, FILE)?;
-        let mut process = Command::new(house::binary("chorus")?)
-            .args(["wan", "run", "--name", &name])
-            .arg(&file)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let stdout = process.stdout.take().context("its output")?;
-        let file = file.display().to_string();
-        let wan = Self {
-            name,
-            file,
-            process,
-        };
-        for line in BufReader::new(stdout).lines() {
-            if line?.contains("a network of 2 hosts") {
-                return Ok(wan);
-            }
-        }
-        anyhow::bail!("it ended before it was ready")
-    }
-
-    fn command(&self, args: &[&str]) -> Result<Output> {
-        Ok(Command::new(house::binary("chorus")?)
-            .arg("wan")
-            .args(args)
-            .env("CHORUS_WAN", &self.name)
-            .output()?)
-    }
-
-    fn does(&self, args: &[&str]) -> Result<()> {
-        let output = self.command(args)?;
-        ensure!(output.status.success(), "{args:?}: {output:?}");
-        Ok(())
-    }
-
-    /// A number of the link from eu to us.
-    fn count(&self, key: &str) -> Result<u64> {
-        let output = self.command(&["stats", "--json"])?;
-        let stats: Value = serde_json::from_slice(&output.stdout)?;
-        let links = stats["links"].as_array().context("links")?;
-        let link = links.iter().find(|link| link["from"] == "eu");
-        link.and_then(|link| link[key].as_u64())
-            .context(key.to_owned())
-    }
-
-    /// Runs `inside` on a thread in a host's namespace: the sockets it makes are the host's.
-    fn within<T: Send + 'static>(
-        &self,
-        host: &str,
-        inside: impl FnOnce() -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let path = format!("/run/netns/chorus-wan.{}.{host}", self.name);
-        let run = move || {
-            let namespace = fs::File::open(&path).context(path)?;
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            inside()
-        };
-        thread::spawn(run)
-            .join()
-            .map_err(|_| anyhow::anyhow!("the thread in {host} panicked"))?
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.process.id())?).context("a pid")?;
-        Ok(kill_process(pid, signal)?)
-    }
-
-    fn namespaces(&self) -> Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir("/run/netns")? {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
-        }
-        names.retain(|name| name.starts_with(&format!("chorus-wan.{}.", self.name)));
-        Ok(names)
-    }
-}
-
-impl Drop for Wan {
-    fn drop(&mut self) {
-        // Once waited for, its id may be another's.
-        if matches!(self.process.try_wait(), Ok(None)) {
-            let _ended = self.signal(Signal::TERM);
-            let _ended = self.process.wait();
-        }
-    }
-}
 
 /// Sends one datagram and waits for its echo.
 fn round_trip(socket: &UdpSocket, mark: u32) -> Result<Option<Duration>> {
@@ -169,7 +50,7 @@ fn hosts_are_as_far_apart_and_as_cut_off_as_they_are_told() -> Result<()> {
         eprintln!("skipped: {why}");
         return Ok(());
     }
-    let wan = Wan::start("far")?;
+    let wan = Wan::start("far", FILE)?;
     let (udp, tcp) = wan.within("us", || {
         Ok((UdpSocket::bind((US, PORT))?, TcpListener::bind((US, PORT))?))
     })?;
@@ -262,7 +143,7 @@ fn a_seed_loses_the_same_datagrams_again() -> Result<()> {
         return Ok(());
     }
     let arrived = |test: &str| {
-        let wan = Wan::start(test)?;
+        let wan = Wan::start(test, FILE)?;
         wan.does(&["set", "eu", "us", "--loss", "0.3"])?;
         let arrived = numbers(&one_way(&wan, 300, 100)?);
         // Counted by the datagrams, not by the time.
@@ -282,7 +163,7 @@ fn jitter_keeps_the_order_reordering_does_not_and_a_rate_spaces() -> Result<()> 
         eprintln!("skipped: {why}");
         return Ok(());
     }
-    let wan = Wan::start("order")?;
+    let wan = Wan::start("order", FILE)?;
     let overtaken = |arrived: &[(u32, Instant)]| {
         assert_eq!(arrived.len(), 200);
         numbers(arrived)
@@ -329,7 +210,7 @@ fn a_probe_measures_each_direction_by_itself() -> Result<()> {
         eprintln!("skipped: {why}");
         return Ok(());
     }
-    let wan = Wan::start("probe")?;
+    let wan = Wan::start("probe", FILE)?;
     wan.does(&[
         "set",
         "us",
@@ -366,7 +247,7 @@ fn a_wrong_command_is_refused_by_name() -> Result<()> {
         eprintln!("skipped: {why}");
         return Ok(());
     }
-    let wan = Wan::start("wrong")?;
+    let wan = Wan::start("wrong", FILE)?;
     let cases: [(&[&str], &str); 5] = [
         (&["set", "eu", "mars", "--loss", "0"], "mars"),
         (&["set", "eu", "us", "--loss", "2"], "0 to 1"),
@@ -407,17 +288,17 @@ fn nothing_is_left_of_a_run_that_ended_nor_in_the_end_of_one_that_was_killed() -
         return Ok(());
     }
     for signal in [Signal::INT, Signal::TERM] {
-        let mut wan = Wan::start("ends")?;
+        let mut wan = Wan::start("ends", FILE)?;
         assert_eq!(wan.namespaces()?.len(), 2);
         wan.signal(signal)?;
         assert!(wan.process.wait()?.success());
         assert_eq!(wan.namespaces()?, Vec::<String>::new());
     }
-    let mut killed = Wan::start("killed")?;
+    let mut killed = Wan::start("killed", FILE)?;
     killed.signal(Signal::KILL)?;
     killed.process.wait()?;
     // Any later run clears what it left, also one of a test beside this.
-    let wan = Wan::start("later")?;
+    let wan = Wan::start("later", FILE)?;
     assert_eq!(killed.namespaces()?, Vec::<String>::new());
     assert_eq!(wan.namespaces()?.len(), 2);
     Ok(())

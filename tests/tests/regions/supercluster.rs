@@ -64,6 +64,21 @@ pub(crate) fn small(net: &str) -> Result<String> {
     Ok(text)
 }
 
+/// How a role of a region connects, with the certificates below `out`.
+fn role_of(out: &Path, region: &str, role: &str) -> ConnectOptions {
+    let own = out.join(region);
+    let (certificate, key) = (format!("{role}.pem"), format!("{role}.key"));
+    ConnectOptions::new()
+        .add_root_certificates(own.join("ca.pem"))
+        .add_client_certificate(own.join(certificate), own.join(key))
+        .custom_inbox_prefix(format!("_INBOX.{role}.{region}"))
+}
+
+/// How the operator of a region connects.
+pub(crate) fn operator(out: &Path, region: &str) -> ConnectOptions {
+    role_of(out, region, "operator")
+}
+
 impl Supercluster {
     /// Renders, starts and waits until what is published in one region arrives in each.
     pub(crate) async fn start() -> Result<Self> {
@@ -135,29 +150,16 @@ impl Supercluster {
         region: &str,
         role: &str,
     ) -> Result<(Client, mpsc::UnboundedReceiver<String>)> {
-        let own = self.out.join(region);
         let (tell, refused) = mpsc::unbounded_channel();
-        let options = ConnectOptions::new()
-            .add_root_certificates(own.join("ca.pem"))
-            .add_client_certificate(
-                own.join(format!("{role}.pem")),
-                own.join(format!("{role}.key")),
-            )
-            .custom_inbox_prefix(format!("_INBOX.{role}.{region}"))
-            .event_callback(move |event| {
-                if let Event::ServerError(error) = event {
-                    let _ended = tell.send(error.to_string());
-                }
-                std::future::ready(())
-            });
-        let client = self.dial(region, options).await?;
-        Ok((client, refused))
-    }
-
-    /// Connects to the nats-server of a region once it listens.
-    pub(crate) async fn dial(&self, region: &str, options: ConnectOptions) -> Result<Client> {
+        let options = role_of(&self.out, region, role).event_callback(move |event| {
+            if let Event::ServerError(error) = event {
+                let _ended = tell.send(error.to_string());
+            }
+            std::future::ready(())
+        });
         let url = format!("tls://{}:4222", self.address(region));
-        Ok(options.retry_on_initial_connect().connect(url).await?)
+        let client = options.retry_on_initial_connect().connect(url).await?;
+        Ok((client, refused))
     }
 
     /// The regions that a region's nats-server has gateways to and from.

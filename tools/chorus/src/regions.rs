@@ -34,7 +34,7 @@ enum Command {
         #[arg(default_value = "deploy/regions.toml")]
         file: PathBuf,
         /// Where to write.
-        #[arg(long, default_value = ".chorus/regions")]
+        #[arg(long, default_value = ".chorus-regions")]
         out: PathBuf,
         /// Only say what would change; the exit code is 1 when something would.
         #[arg(long)]
@@ -82,10 +82,22 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(check && changed > 0)))
 }
 
+/// Directories of servers that the file no longer names: they stay, and so do their logs.
+fn leftover(files: &[(PathBuf, String)], out: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(out).into_iter().flatten().flatten();
+    let confs = entries.map(|entry| entry.path().join("nats.conf"));
+    let named = |conf: &PathBuf| files.iter().any(|(path, _)| path == conf);
+    confs.filter(|conf| conf.exists() && !named(conf)).collect()
+}
+
 /// Writes the files that differ and says which; their number.
 fn write(supercluster: &Supercluster, out: &Path, check: bool) -> Result<usize> {
     let mut changed = 0;
-    for (path, text) in files(supercluster, out) {
+    let files = files(supercluster, out);
+    for conf in leftover(&files, out) {
+        say!("{} is of no node of the file; it stays", conf.display());
+    }
+    for (path, text) in files {
         let before = fs::read_to_string(&path).ok();
         if before.as_deref() == Some(&text) {
             continue;
