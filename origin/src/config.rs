@@ -115,6 +115,14 @@ pub struct Nats {
     pub url: String,
     /// A credentials file.
     pub credentials: Option<PathBuf>,
+    /// PEM: who signs the servers' certificates; the system's authorities when absent.
+    pub ca: Option<PathBuf>,
+    /// PEM: the certificate chain that says which user of NATS this is; goes with `key`.
+    pub cert: Option<PathBuf>,
+    /// PEM: its key.
+    pub key: Option<PathBuf>,
+    /// What the subjects of answers begin with: one that only this user may subscribe to.
+    pub inbox: Option<String>,
     /// Copies of every log, 1 to 5. One node refuses 3.
     pub replicas: usize,
     /// How the servers are configured to sync, for what operators are told at start.
@@ -134,6 +142,12 @@ pub struct Nats {
     /// Days the log of events keeps a message, 1 to 365.
     #[serde(alias = "comments_days")]
     pub events_days: u32,
+    /// Bytes the control log may take; -1 is no bound. A full one takes no new stream.
+    pub control_bytes_max: i64,
+    /// Bytes the log of reactions may take, the totals unchanged for longest of which go for new ones; -1 is no bound.
+    pub reactions_bytes_max: i64,
+    /// Bytes the log of dead letters may take, the oldest of which go for new ones; -1 is no bound.
+    pub dead_bytes_max: i64,
     /// The servers' store directory, where it is on this machine: posts are refused when its disk is full.
     pub directory: Option<PathBuf>,
 }
@@ -238,6 +252,10 @@ impl Default for Nats {
         Self {
             url: "nats://127.0.0.1:4222".to_owned(),
             credentials: None,
+            ca: None,
+            cert: None,
+            key: None,
+            inbox: None,
             replicas: 1,
             sync: Sync::default(),
             partitions: 1,
@@ -246,6 +264,9 @@ impl Default for Nats {
             cluster: None,
             events_bytes_max: -1,
             events_days: 7,
+            control_bytes_max: -1,
+            reactions_bytes_max: -1,
+            dead_bytes_max: -1,
             directory: None,
         }
     }
@@ -334,6 +355,9 @@ impl Config {
         }
         within("nats.replicas", self.nats.replicas as u64, 1, 5)?;
         within("nats.events_days", self.nats.events_days.into(), 1, 365)?;
+        if self.nats.cert.is_some() != self.nats.key.is_some() {
+            return Err("nats.cert and nats.key go together".to_owned());
+        }
         let partitions = self.nats.partitions.into();
         within("nats.partitions", partitions, 1, PARTITIONS_MAX)?;
         let [first, last] = self.nats.workers;

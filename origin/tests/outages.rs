@@ -299,7 +299,7 @@ async fn a_poisoned_message_goes_to_the_dead_letters_and_holds_nothing_up() {
     })
     .await;
     assert_eq!(region.metric("chorus_origin_dead_letters_total").await, 3.0);
-    let dead = context.get_stream("DEAD").await.unwrap();
+    let dead = context.get_stream("DEAD_dev").await.unwrap();
     assert_eq!(dead.get_info().await.unwrap().state.messages, 3);
     assert_eq!(pop.history(&demo).await.len(), 1);
 }

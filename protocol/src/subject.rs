@@ -2,6 +2,9 @@
 
 use crate::id::{Region, StreamId};
 
+/// Bytes of a bucket of leases: 1,024 keys of some 200 bytes take a twentieth of it.
+pub const LEASES_BYTES_MAX: u64 = 4 << 20;
+
 /// The log of a region's events of one partition: `EVENTS_<region>_<partition>`.
 #[must_use]
 pub fn events_log(region: &Region, partition: u16) -> String {
@@ -39,6 +42,37 @@ pub fn control_log(region: &Region) -> String {
 #[must_use]
 pub fn reactions_log(region: &Region) -> String {
     format!("REACTIONS_{region}")
+}
+
+/// A region's log of dead letters: `DEAD_<region>`.
+#[must_use]
+pub fn dead_log(region: &Region) -> String {
+    format!("DEAD_{region}")
+}
+
+/// Where a role puts what it cannot work on: `undone.<region>.<role>`. Not below `dead.`, which the log of the form before
+/// (`DEAD`, one for all regions) still has.
+#[must_use]
+pub fn dead(region: &Region, role: &str) -> String {
+    format!("undone.{region}.{role}")
+}
+
+/// The bucket of a region's leases of worker numbers: `WORKERS_<region>`.
+#[must_use]
+pub fn workers_bucket(region: &Region) -> String {
+    format!("WORKERS_{region}")
+}
+
+/// The bucket of a region's leases of rights: `RIGHTS_<region>`.
+#[must_use]
+pub fn rights_bucket(region: &Region) -> String {
+    format!("RIGHTS_{region}")
+}
+
+/// The log beneath a bucket: `KV_<bucket>`.
+#[must_use]
+pub fn bucket_log(bucket: &str) -> String {
+    format!("KV_{bucket}")
 }
 
 /// Where a stream's life is written: `control.<region>.<stream>.stream`.

@@ -10,6 +10,8 @@ pub mod house;
 pub mod jwt;
 pub mod pop;
 pub mod raw;
+#[cfg(target_os = "linux")]
+pub mod wan;
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The `chorus` command: a whole Chorus on one machine (`dev`) and load against any PoP (`load`).
+//! The `chorus` command: a whole Chorus on one machine (`dev`), load against any PoP (`load`), the configuration of several
+//! regions (`regions`), a network between namespaces (`wan`).
 
 // Both macros panic when standard output or error cannot be written.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -6,7 +7,10 @@
 mod dev;
 mod histogram;
 mod load;
+mod regions;
 mod supervised;
+#[cfg(target_os = "linux")]
+mod wan;
 
 use std::process::ExitCode;
 
@@ -27,6 +31,11 @@ enum Command {
     Dev(dev::Args),
     /// Put viewers and comments on a PoP and say how long a comment takes.
     Load(load::Args),
+    /// Write the configuration of every server of several regions.
+    Regions(regions::Args),
+    /// A network with real distances and faults between network namespaces of this machine.
+    #[cfg(target_os = "linux")]
+    Wan(wan::Args),
     /// Become another program that dies with its parent.
     #[command(hide = true)]
     Supervised(supervised::Args),
@@ -36,6 +45,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Dev(args) => dev::run(args),
         Command::Load(args) => load::run(args),
+        Command::Regions(args) => regions::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Wan(args) => wan::run(args),
         Command::Supervised(args) => supervised::run(&args),
     };
     let code = match result {

@@ -55,6 +55,15 @@ impl Nats {
                 .await
                 .map_err(LogError::refused)?;
         }
+        if let Some(ca) = &config.ca {
+            options = options.add_root_certificates(ca.clone());
+        }
+        if let (Some(cert), Some(key)) = (&config.cert, &config.key) {
+            options = options.add_client_certificate(cert.clone(), key.clone());
+        }
+        if let Some(inbox) = &config.inbox {
+            options = options.custom_inbox_prefix(inbox);
+        }
         let addresses: Vec<async_nats::ServerAddr> = config
             .url
             .split(',')

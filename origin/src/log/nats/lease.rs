@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use async_nats::jetstream::kv;
+use chorus_protocol::subject;
 
 use super::Nats;
-use crate::log::{Answer, Bucket, Leases, Leasing, LogError, RIGHT};
+use crate::log::{Answer, Bucket, Leases, Leasing, LogError, RIGHT, Regional as _};
 
 impl Leasing for Nats {
     fn workers(&self, term: Duration) -> Answer<'_, Leases> {
-        Box::pin(self.open_leases(self.workers_bucket(), term))
+        Box::pin(self.open_leases(subject::workers_bucket(self.region()), term))
     }
 
     fn rights(&self) -> Answer<'_, Leases> {
-        Box::pin(self.open_leases(self.rights_bucket(), RIGHT))
+        Box::pin(self.open_leases(subject::rights_bucket(self.region()), RIGHT))
     }
 }
 
@@ -43,7 +44,7 @@ impl Bucket for KeyValue {
             let bucket = &self.name;
             let found = self
                 .log
-                .last_of_subjects(&format!("KV_{bucket}"), &format!("$KV.{bucket}.w.*"))
+                .last_of_subjects(&subject::bucket_log(bucket), &format!("$KV.{bucket}.w.*"))
                 .await?;
             Ok(found
                 .into_iter()

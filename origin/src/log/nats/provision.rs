@@ -30,8 +30,10 @@ impl Provision for Nats {
             self.put(self.control()).await?;
             self.put(self.reactions()).await?;
             self.put(self.dead()).await?;
-            self.put_leases(self.workers_bucket(), workers).await?;
-            self.put_leases(self.rights_bucket(), RIGHT).await
+            self.put_leases(subject::workers_bucket(self.region()), workers)
+                .await?;
+            self.put_leases(subject::rights_bucket(self.region()), RIGHT)
+                .await
         })
     }
 
@@ -140,6 +142,7 @@ impl Nats {
             history: 1,
             // The bucket forgets later than the holder stops, so that clocks may differ a little.
             max_age: lease + lease / 2,
+            max_bytes: subject::LEASES_BYTES_MAX as i64,
             storage: StorageType::File,
             num_replicas: self.inner.config.replicas,
             placement: self.placement(),
@@ -151,14 +154,6 @@ impl Nats {
             .await
             .map(|_| ())
             .map_err(LogError::refused)
-    }
-
-    pub(super) fn workers_bucket(&self) -> String {
-        format!("WORKERS_{}", self.region())
-    }
-
-    pub(super) fn rights_bucket(&self) -> String {
-        format!("RIGHTS_{}", self.region())
     }
 
     async fn put_durable(&self, partition: u16) -> Result<(), LogError> {
@@ -216,6 +211,9 @@ impl Nats {
     fn control(&self) -> LogConfig {
         let region = self.region();
         LogConfig {
+            max_bytes: self.inner.config.control_bytes_max,
+            // The oldest word on a stream is not given up for a new one.
+            discard: DiscardPolicy::New,
             max_messages_per_subject: 1,
             allow_message_ttl: true,
             republish: Some(live()),
@@ -230,6 +228,8 @@ impl Nats {
         let region = self.region();
         LogConfig {
             // Each message carries the running total, so the last of a subject is all there is to keep.
+            // When full, the totals that were not changed for longest go: a counter log cannot refuse the new.
+            max_bytes: self.inner.config.reactions_bytes_max,
             max_messages_per_subject: 1,
             allow_message_counter: true,
             duplicate_window: DUPLICATE_WINDOW,
@@ -242,10 +242,12 @@ impl Nats {
     }
 
     fn dead(&self) -> LogConfig {
+        let region = self.region();
         LogConfig {
+            max_bytes: self.inner.config.dead_bytes_max,
             max_age: DAY * DEAD_DAYS,
             duplicate_window: DUPLICATE_WINDOW,
-            ..self.base("DEAD".to_owned(), vec!["dead.>".to_owned()])
+            ..self.base(subject::dead_log(region), vec![subject::dead(region, "*")])
         }
     }
 }
