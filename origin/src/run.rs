@@ -172,7 +172,7 @@ fn disks(config: &Config) -> Vec<Disk> {
 }
 
 async fn provision(log: &dyn Log, store: &dyn Store, workers: Duration) -> Result<(), ChangeError> {
-    let mut said = false;
+    let mut said = String::new();
     loop {
         let made = match log.provision(workers).await {
             Ok(()) => break,
@@ -186,10 +186,13 @@ async fn provision(log: &dyn Log, store: &dyn Store, workers: Duration) -> Resul
             Err(error @ (ChangeError::Behind { .. } | ChangeError::Log(LogError::Conflict(_)))) => {
                 return Err(error);
             }
-            Err(error) if !std::mem::replace(&mut said, true) => {
-                tracing::warn!(%error, "the logs cannot be provisioned yet");
+            Err(error) => {
+                let why = error.to_string();
+                if why != said {
+                    tracing::warn!(error = why, "the logs cannot be provisioned yet");
+                    said = why;
+                }
             }
-            Err(_) => {}
         }
         tokio::time::sleep(PROVISION_RETRY).await;
     }

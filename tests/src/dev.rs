@@ -224,6 +224,28 @@ impl Dev {
             .to_owned())
     }
 
+    /// The URL of another region's PoP, with `--regions`.
+    ///
+    /// # Errors
+    /// When there is no such region.
+    pub fn url_in(&self, region: &str) -> Result<String> {
+        let told = self.pids()?;
+        let url = told["urls"][format!("edge-{region}")].as_str();
+        Ok(url.context("no such region in pids.json")?.to_owned())
+    }
+
+    /// Sends a signal to the nats-server of another region.
+    ///
+    /// # Errors
+    /// When its process does not exist.
+    pub fn signal_nats_in(&self, region: &str, signal: Signal) -> Result<()> {
+        let told = self.pids()?;
+        let pid = told["pids"][format!("nats-{region}")].as_i64();
+        let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        kill_process(pid.context("no such region in pids.json")?, signal)
+            .with_context(|| format!("cannot signal nats-server in {region}"))
+    }
+
     fn pids(&self) -> Result<Value> {
         let text = fs::read(self.data().join("pids.json")).context("no pids.json")?;
         Ok(serde_json::from_slice(&text)?)

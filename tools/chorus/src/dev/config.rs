@@ -104,6 +104,7 @@ fn nats(plan: &Plan<'_>, site: &Site) -> String {
     // One server with a route to itself: JetStream over regions needs a cluster in each.
     format!(
         "{one}\
+         server_tags: [\"region:{region}\"]\n\
          cluster {{\n  name: \"{region}\"\n  listen: \"127.0.0.1:{cluster}\"\n  {peers}\n\
          \x20 routes: [\"nats://{login}@127.0.0.1:{cluster}\"]\n}}\n\
          gateway {{\n  name: \"{region}\"\n  listen: \"127.0.0.1:{}\"\n  {peers}\n\
@@ -138,6 +139,9 @@ fn origin(plan: &Plan<'_>, site: &Site) -> Table {
         let workers = [first, first + WORKERS - 1].map(Value::from).to_vec();
         nats.insert("workers".to_owned(), workers.into());
         nats.insert("cluster".to_owned(), site.region.into());
+        let others = plan.sites.iter().filter(|it| it.region != site.region);
+        let peers: Vec<Value> = others.map(|it| it.region.into()).collect();
+        nats.insert("peers".to_owned(), peers.into());
     }
     table([
         ("region", site.region.into()),

@@ -1,0 +1,118 @@
+//! Three regions on one machine, each with a nats-server, an origin and a PoP: what is written in one is seen in all, and a
+//! region that is away costs the others nothing.
+
+use anyhow::{Context, Result};
+use chorus_client::protocol::server::ReceiptStatus;
+use chorus_client::protocol::{CommentId, StreamId};
+use chorus_client::{Endpoint, Options, Rest, Viewer};
+use chorus_tests::dev::Dev;
+use chorus_tests::{SOON, eventually, history};
+use rustix::process::Signal;
+use serde_json::json;
+
+/// The PoPs of the three regions.
+fn urls(dev: &Dev) -> Result<[String; 3]> {
+    Ok([dev.url(), dev.url_in("us")?, dev.url_in("ap")?])
+}
+
+async fn join(url: &str, stream: &StreamId, options: &Options) -> Result<Viewer> {
+    let endpoint = Endpoint::parse(url)?;
+    // A stream that was just made reaches the other regions a moment later.
+    eventually("the join", SOON, || async {
+        let mut viewer = Viewer::connect(&endpoint, stream, options).await.ok()?;
+        viewer.join_and_wait(None, SOON).await.ok()?;
+        Some(viewer)
+    })
+    .await
+}
+
+async fn sees(viewer: &mut Viewer, id: CommentId) -> Result<()> {
+    let shown = |viewer: &Viewer| viewer.seen.comments.contains_key(&id);
+    Ok(viewer.wait("the comment", SOON * 2, shown).await?)
+}
+
+async fn moderate(viewer: &mut Viewer, action: &str, id: CommentId) -> Result<()> {
+    let key = viewer.moderate(action, id).await?;
+    let applied = |viewer: &Viewer| viewer.receipt(&key, ReceiptStatus::Applied).is_some();
+    Ok(viewer.wait("`applied`", SOON, applied).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catches_up() -> Result<()>
+{
+    let dev = Dev::start(&[
+        "--regions",
+        "3",
+        "--on-exit",
+        "restart",
+        "--restart-delay-ms",
+        "4000",
+    ])?;
+    let urls = urls(&dev)?;
+    let host = dev.token("host-of-three", "user").await?;
+    let rest = dev.rest()?.token(&host);
+    let title = json!({"title": "Three"});
+    let made = rest.post("/api/streams", &title).await?.json()?;
+    let stream = StreamId::new(made["stream_id"].as_str().context("a stream")?)?;
+    let token = dev.token("mod-of-three", "moderator").await?;
+    let options = Options::default().token(token);
+    let mut viewers = Vec::new();
+    for url in &urls {
+        viewers.push(join(url, &stream, &options).await?);
+    }
+
+    // A comment of each region, in every region; ids and order are the same everywhere.
+    let mut ids = Vec::new();
+    for (number, region) in ["eu", "us", "ap"].iter().enumerate() {
+        let text = format!("from {region}");
+        ids.push(viewers[number].post_durable(&text, SOON).await?);
+    }
+    for viewer in &mut viewers {
+        for id in &ids {
+            sees(viewer, *id).await?;
+        }
+    }
+    // A decision of one region about a comment of another.
+    moderate(&mut viewers[1], "highlight", ids[0]).await?;
+    moderate(&mut viewers[2], "remove", ids[1]).await?;
+    for viewer in &mut viewers {
+        let decided = |viewer: &Viewer| {
+            let of = viewer.seen.comments.get(&ids[0]);
+            of.is_some_and(|of| of.highlighted) && viewer.seen.removed.contains_key(&ids[1])
+        };
+        viewer.wait("both decisions", SOON, decided).await?;
+    }
+    for url in &urls {
+        let rest = Rest::new(url)?;
+        let part = history::whole(&rest, &stream).await?;
+        let shown: Vec<(CommentId, bool)> =
+            part.iter().map(|(id, it)| (*id, it.highlighted)).collect();
+        assert_eq!(shown, [(ids[0], true), (ids[2], false)], "{url}");
+    }
+
+    // Who goes from one region to another misses nothing.
+    let resume = viewers[0].resume.clone().context("a resume")?;
+    let moved = viewers.remove(0);
+    drop(moved);
+    let missed = viewers[0].post_durable("while on the way", SOON).await?;
+    let mut back = Viewer::connect(&Endpoint::parse(&urls[2])?, &stream, &options).await?;
+    let joined = back.join_and_wait(Some(&resume), SOON).await?;
+    assert!(!joined.gap);
+    sees(&mut back, missed).await?;
+    assert!(!back.seen.comments.contains_key(&ids[0]), "it had seen it");
+
+    // A region's log is killed: the others go on, its viewers keep their connections, and hear what they missed.
+    dev.signal_nats_in("us", Signal::KILL)?;
+    let meanwhile = back.post_durable("while us is away", SOON).await?;
+    let fresh = join(&urls[0], &stream, &options).await?;
+    assert!(fresh.seen.comments.contains_key(&meanwhile));
+    sees(&mut viewers[1], meanwhile).await?;
+    sees(&mut viewers[0], meanwhile).await?;
+    let again = viewers[0].post_durable("us is back", SOON * 3).await?;
+    for viewer in viewers.iter_mut().chain([&mut back]) {
+        sees(viewer, again).await?;
+        assert_eq!((viewer.seen.repeats, viewer.seen.unsorted), (0, 0));
+        assert_eq!(viewer.unreadable, Vec::<String>::new());
+    }
+    Ok(())
+}
