@@ -99,14 +99,7 @@ impl Follow for Nats {
     }
 
     fn settle(&self) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let flushed = self.inner.client.flush();
-            match tokio::time::timeout(std::time::Duration::from_secs(3), flushed).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(LogError::away(error)),
-                Err(_) => Err(LogError::Away("no connection".to_owned())),
-            }
-        })
+        Box::pin(self.inner.replies.round_trip())
     }
 }
 

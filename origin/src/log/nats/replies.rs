@@ -60,6 +60,20 @@ impl Replies {
 
     /// Sends a request and opens its answer.
     pub(super) async fn ask(&self, subject: String, payload: Bytes) -> Result<Answer, LogError> {
+        let (inbox, answer) = self.open();
+        let sent = self.client.publish_with_reply(subject, inbox, payload);
+        in_time(sent).await?;
+        Ok(answer)
+    }
+
+    /// Sends a message to itself and waits for it: the server has seen all that was sent before.
+    pub(super) async fn round_trip(&self) -> Result<(), LogError> {
+        let (inbox, mut answer) = self.open();
+        in_time(self.client.publish(inbox, Bytes::new())).await?;
+        answer.next().await.map(|_| ())
+    }
+
+    fn open(&self) -> (String, Answer) {
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = mpsc::channel(ANSWER_MESSAGES_MAX);
         lock(&self.waiting).insert(token, sender);
@@ -68,13 +82,17 @@ impl Replies {
             receiver,
             waiting: Arc::clone(&self.waiting),
         };
-        let reply = format!("{}.{token}", self.prefix);
-        let sent = self.client.publish_with_reply(subject, reply, payload);
-        match tokio::time::timeout(ANSWER_TIMEOUT, sent).await {
-            Ok(Ok(())) => Ok(answer),
-            Ok(Err(error)) => Err(LogError::away(error)),
-            Err(_) => Err(LogError::Away("no connection".to_owned())),
-        }
+        (format!("{}.{token}", self.prefix), answer)
+    }
+}
+
+async fn in_time(
+    sent: impl Future<Output = Result<(), async_nats::PublishError>>,
+) -> Result<(), LogError> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, sent).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(LogError::away(error)),
+        Err(_) => Err(LogError::Away("no connection".to_owned())),
     }
 }
 
