@@ -19,7 +19,7 @@ use crate::clock;
 use crate::health::Condition;
 use crate::log::{Consumed, Entry, Lease, Leases, Log, LogError};
 use crate::metrics::Metrics;
-use crate::store::{Batch, Store, StoreError, StreamRow};
+use crate::store::{Batch, StoreError, Stores, StreamRow};
 
 /// Events of one transaction.
 const ROWS_MAX: usize = 1_000;
@@ -53,7 +53,7 @@ pub struct Persist {
     /// The log.
     pub log: Log,
     /// The record.
-    pub store: Arc<dyn Store>,
+    pub stores: Stores,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// Set while it writes or waits for its turn.
@@ -121,7 +121,8 @@ impl Persist {
         let region = self.log.region().clone();
         let epoch = self.log.look_at(&region).await?.epoch;
         let mut consumer = self.log.consume_events().await?;
-        let mut at = self.store.position(region.clone()).await?;
+        let positions = self.stores.comments.positions().await?;
+        let mut at = positions.get(region.as_str()).copied();
         at = self.catch_up(at, epoch, consumer.past).await?;
         let mut handed_out = consumer.handed_out;
         loop {
@@ -214,12 +215,12 @@ impl Persist {
             }
         }
         let batch = Batch {
-            region: self.log.region().clone(),
+            log: self.log.region().as_str().to_owned(),
             from,
             to,
             rows: good,
         };
-        let written = self.store.write(batch).await?;
+        let written = self.stores.comments.write(batch).await?;
         self.metrics.health.end(Condition::StoreWrites);
         self.metrics.persist_rows.inc_by(written.new);
         self.metrics.persist_repeats.inc_by(written.repeats);
@@ -254,7 +255,8 @@ impl Persist {
                     info: life.info,
                     seq: life.seq,
                 };
-                self.store.write_stream(row).await.map_err(Stop::Streams)?;
+                let written = self.stores.streams.write(row).await;
+                written.map_err(Stop::Streams)?;
             }
             // Only what failed here is proved here.
             if self.streams_failed.swap(false, Ordering::Relaxed) {

@@ -74,7 +74,7 @@ async fn a_disk_is_read_only_or_full_for_as_long_as_it_is() {
     let disk = Disk {
         condition: Condition::LogDisk,
         whose: "the log",
-        directory: mounted.path().to_owned(),
+        directories: vec![mounted.path().to_owned()],
         free_bytes_min: 256 << 10,
     };
     let watch = tokio::spawn(health::watch(vec![disk], Arc::clone(&metrics)));
