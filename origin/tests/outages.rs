@@ -7,6 +7,8 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use chorus_origin::config;
+use chorus_origin::store::{Page, Stores};
 use chorus_protocol::backhaul::Held;
 use chorus_protocol::{CommentId, Outcome};
 use common::pop::{Pop, Post, stored};
@@ -235,14 +237,18 @@ async fn persist_killed_midway_writes_every_comment_once() {
     region.start_origin(&["persist"]);
     region.start_origin(&["persist"]);
     let path = region.directory.path().join("store/chorus.db");
+    let store = config::Store {
+        url: Some(format!("sqlite://{}", path.display())),
+        ..config::Store::default()
+    };
     let rows = async || {
-        let store = chorus_origin::store::open(&format!("sqlite://{}", path.display())).unwrap();
-        let page = chorus_origin::store::Page {
+        let stores = Stores::open(&store).await.unwrap();
+        let page = Page {
             limit: 5_000,
             ..Default::default()
         };
-        let slice = store.comments(demo.clone(), page).await.unwrap();
-        (slice.comments.len(), slice.comment_count)
+        let slice = stores.comments.page(demo.clone(), page).await.unwrap();
+        (slice.comments.len(), slice.count.comments)
     };
     until("all in the store", SOON, async || {
         rows().await == (2_000, 2_000)

@@ -1,11 +1,11 @@
 //! Partitions of a region's events, their shared epoch, and the blocks of worker numbers.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use chorus_origin::log::{Log, LogError};
 use chorus_origin::persist::{ChangeError, change_partitions};
-use chorus_origin::store::{self, Batch, Store};
+use chorus_origin::store::memory::Memory;
+use chorus_origin::store::{Batch, Comments, position_key};
 use chorus_protocol::Offset;
 
 use super::{Place, WORKERS, config, one, provisioned, publish, stored, stream, with_peers};
@@ -77,24 +77,22 @@ pub(super) async fn the_epoch_stays_until_a_log_is_made_anew(place: &dyn Place) 
     assert_eq!(other.epoch(other.region()), Some(anew));
 }
 
-async fn write(store: &dyn Store, log: &dyn Log, partition: u16, seq: u64) {
-    let region = log.region().position_key(partition);
+async fn write(store: &Memory, log: &dyn Log, partition: u16, seq: u64) {
+    let key = position_key(log.region(), partition);
     let batch = Batch {
-        from: store.position(region.clone()).await.unwrap(),
+        from: store.positions().await.unwrap().get(&key).copied(),
         to: Offset {
             epoch: log.epoch(log.region()).unwrap(),
             seq,
         },
-        region,
+        log: key,
         rows: Vec::new(),
     };
-    store.write(batch).await.unwrap();
+    Comments::write(store, batch).await.unwrap();
 }
 
 pub(super) async fn another_number_is_refused_until_the_store_holds_all(place: &dyn Place) {
-    let directory = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}/x.db", directory.path().display());
-    let store: Arc<dyn Store> = store::open(&url).unwrap();
+    let store = Memory::default();
     let old = one(place, partitions(2)).await;
     let epoch = old.epoch(old.region()).unwrap();
     for i in 0..20 {
@@ -113,9 +111,9 @@ pub(super) async fn another_number_is_refused_until_the_store_holds_all(place: &
         "{refused:?}"
     );
     let parts = old.look_at(old.region()).await.unwrap().parts;
-    write(&*store, &*old, 0, parts[0].last_seq).await;
-    write(&*store, &*old, 1, parts[1].last_seq - 1).await;
-    let behind = change_partitions(&*log, &*store, 2).await;
+    write(&store, &*old, 0, parts[0].last_seq).await;
+    write(&store, &*old, 1, parts[1].last_seq - 1).await;
+    let behind = change_partitions(&*log, &store, 2).await;
     assert!(
         matches!(
             behind,
@@ -130,9 +128,9 @@ pub(super) async fn another_number_is_refused_until_the_store_holds_all(place: &
     stored(&*old, &stream("s0"), 99, b"goes on").await;
     let parts = old.look_at(old.region()).await.unwrap().parts;
     for (partition, part) in (0..).zip(&parts) {
-        write(&*store, &*old, partition, part.last_seq).await;
+        write(&store, &*old, partition, part.last_seq).await;
     }
-    change_partitions(&*log, &*store, 2).await.unwrap();
+    change_partitions(&*log, &store, 2).await.unwrap();
     provisioned(&*log).await;
     let known = log.regions().remove(log.region()).unwrap();
     assert_eq!(known.partitions(), 5);
@@ -144,7 +142,7 @@ pub(super) async fn another_number_is_refused_until_the_store_holds_all(place: &
     // Back to a number that was there before is another epoch again.
     let log = place.join("eu", partitions(2)).await;
     assert!(log.provision(WORKERS).await.is_err());
-    change_partitions(&*log, &*store, 5).await.unwrap();
+    change_partitions(&*log, &store, 5).await.unwrap();
     provisioned(&*log).await;
     assert!(log.epoch(log.region()).unwrap() > known.epoch);
 }

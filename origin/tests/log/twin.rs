@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use chorus_origin::history::History;
 use chorus_origin::log::memory::{Cut, LiveFault};
 use chorus_origin::log::{self, Ack, Log};
-use chorus_origin::store::{self, Page};
+use chorus_origin::store::Page;
+use chorus_origin::store::memory::Memory;
 use chorus_protocol::{Position, Region, StreamId};
 
 use super::common::until;
@@ -59,9 +60,7 @@ async fn a_peer_that_is_away_costs_no_history_and_is_left_out_of_its_position() 
         us,
         demo,
     } = start().await;
-    let directory = tempfile::tempdir().unwrap();
-    let store = store::open(&format!("sqlite://{}/x.db", directory.path().display())).unwrap();
-    let history = History::new(Arc::clone(&eu), store);
+    let history = History::new(Arc::clone(&eu), Arc::new(Memory::default()));
     stored(&*us, &demo, 1, b"far").await;
     let page = Page {
         limit: 10,
