@@ -11,21 +11,10 @@ use chorus_origin::config;
 use chorus_origin::store::{Page, Stores};
 use chorus_protocol::backhaul::Held;
 use chorus_protocol::{CommentId, Outcome};
-use common::pop::{Pop, Post, stored};
+use common::pop::{Pop, Post, fresh, pop, stored};
 use common::{Region, until};
 
 const SOON: Duration = Duration::from_secs(20);
-
-async fn pop(region: &Region, process: u64) -> Pop {
-    Pop::connect(region.directory.path(), region.gateway_port, process).await
-}
-
-async fn follow(pop: &mut Pop, region: &Region) {
-    let Held::Fresh(state) = pop.hold(&region.stream(), None).await else {
-        panic!("not fresh")
-    };
-    pop.begin(&region.stream(), &state.at);
-}
 
 /// Posts as the PoP does: what came out unknown is sent again under the same key until it is known.
 struct Poster {
@@ -108,7 +97,7 @@ async fn nats_killed_during_posts_loses_nothing_and_needs_no_restart() {
     let mut region = Region::start().await;
     let demo = region.stream();
     let mut reader = pop(&region, 2).await;
-    follow(&mut reader, &region).await;
+    fresh(&mut reader, &region).await;
     let mut poster = Poster::new(pop(&region, 1).await);
     for _ in 0..3 {
         // Killed with many on their way to the log and from it.
@@ -181,7 +170,7 @@ async fn everything_killed_and_started_again_keeps_what_was_durable() {
     let demo = region.stream();
     let mut poster = Poster::new(pop(&region, 1).await);
     let mut reader = pop(&region, 2).await;
-    follow(&mut reader, &region).await;
+    fresh(&mut reader, &region).await;
     for _ in 0..10 {
         poster.post(&region, 50).await;
         poster.settle(Duration::from_millis(20)).await;
@@ -315,7 +304,7 @@ async fn comments_that_do_not_come_back_live_are_asked_for() {
     let region = Region::start().await;
     let demo = region.stream();
     let mut author = pop(&region, 1).await;
-    follow(&mut author, &region).await;
+    fresh(&mut author, &region).await;
     // The stream is followed once its first comment is seen.
     let first = author.comment(&demo, "ada", "c0");
     assert_eq!(author.post(&first).await, stored(first.comment.id));

@@ -9,7 +9,7 @@ use super::{start, token};
 #[tokio::test]
 async fn what_is_not_there_is_said_as_a_problem() {
     let (_region, pop) = start().await;
-    let (token, _) = token(&pop, "Ada").await;
+    let (token, _) = pop.sign_in("Ada").await;
     for (method, target, body, code) in [
         ("GET", "/api/nothing", "", ErrorCode::NotFound),
         ("GET", "/api/streams/", "", ErrorCode::StreamNotFound),
