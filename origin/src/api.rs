@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::history::History;
 use crate::log::{Call, Log, LogError};
 use crate::metrics::Metrics;
-use crate::store::{StoreError, Stores, StreamRow, Streams};
+use crate::store::{StoreError, Stores, Streams};
 
 /// Calls answered at once; one more is answered 503.
 const CALLS_MAX: usize = 256;
@@ -208,13 +208,7 @@ impl Api {
         };
         loop {
             match self.log.create_life(&info).await {
-                Ok(Some(seq)) => {
-                    let row = StreamRow { info, seq };
-                    if let Err(error) = self.streams.write(row).await {
-                        tracing::debug!(%error, "persist writes the demo stream later");
-                    }
-                    return;
-                }
+                Ok(Some(seq)) => return self.keep(&info, seq).await,
                 Ok(None) => return,
                 Err(error) => tracing::warn!(%error, "the demo stream is not there yet"),
             }

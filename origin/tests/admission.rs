@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chorus_protocol::backhaul::{Held, Publish};
+use chorus_protocol::backhaul::Publish;
 use chorus_protocol::{Outcome, StreamId};
 use common::pop::{Pop, reactions, stored};
 use common::{Region, until};
-use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;

@@ -161,7 +161,7 @@ impl Api {
     }
 
     /// So that lists show it at once; where it fails `persist` writes it from the log.
-    async fn keep(&self, info: &StreamInfo, seq: u64) {
+    pub(super) async fn keep(&self, info: &StreamInfo, seq: u64) {
         let row = StreamRow {
             info: info.clone(),
             seq,

@@ -13,7 +13,7 @@ mod provision;
 mod stored;
 mod world;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use chorus_protocol::Region;
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use self::world::{State, World};
 use super::{Link, Log, LogError, Regional, Registry};
 use crate::config;
+use crate::lock::lock;
 use crate::metrics::Metrics;
 
 /// How a region is cut off from the others; within itself it goes on.
@@ -128,7 +129,7 @@ impl Cluster {
     }
 
     fn lock(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

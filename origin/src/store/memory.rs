@@ -4,7 +4,7 @@
 //! to end after any of them. A table's row is changed as a whole and compared before it is, as a wide-column store can.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 
 use chorus_protocol::event::kind;
 use chorus_protocol::stream::StreamInfo;
@@ -14,6 +14,7 @@ use super::{
     Answer, Author, Batch, Comments, Count, Page, Positions, Row, Slice, StoreError, StreamPage,
     StreamRow, Streams, Written, failed,
 };
+use crate::lock::lock;
 
 /// The store. What is written is gone with it.
 #[derive(Debug, Default)]
@@ -55,13 +56,13 @@ struct Decision {
 impl Memory {
     /// Lets writing go on for so many steps, `None`: for good. The next one fails, and all after it.
     pub fn stop_after(&self, steps: Option<usize>) {
-        self.lock().steps_left = steps;
+        lock(&self.0).steps_left = steps;
     }
 
     /// One step of a batch, and before it a turn of the others.
     async fn step<T>(&self, change: impl FnOnce(&mut Tables) -> T) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
-        let mut tables = self.lock();
+        let mut tables = lock(&self.0);
         if let Some(left) = &mut tables.steps_left {
             *left = left.checked_sub(1).ok_or_else(|| failed("stopped"))?;
         }
@@ -70,7 +71,7 @@ impl Memory {
 
     async fn write_batch(&self, batch: Batch) -> Result<Written, StoreError> {
         let stands = |tables: &Tables| tables.positions.get(&batch.log).copied() == batch.from;
-        if !stands(&self.lock()) {
+        if !stands(&lock(&self.0)) {
             return Err(StoreError::Fenced);
         }
         let mut written = Written::default();
@@ -145,12 +146,6 @@ impl Memory {
                 Ok(first)
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Tables> {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -283,15 +278,15 @@ impl Comments for Memory {
     }
 
     fn positions(&self) -> Answer<'_, Positions> {
-        Box::pin(async { Ok(self.lock().positions.clone()) })
+        Box::pin(async { Ok(lock(&self.0).positions.clone()) })
     }
 
     fn page(&self, stream: StreamId, page: Page) -> Answer<'_, Slice> {
-        Box::pin(async move { Ok(self.lock().page(&stream, &page)) })
+        Box::pin(async move { Ok(lock(&self.0).page(&stream, &page)) })
     }
 
     fn author(&self, stream: StreamId, comment: CommentId) -> Answer<'_, Option<Author>> {
-        Box::pin(async move { Ok(self.lock().author(&stream, comment)) })
+        Box::pin(async move { Ok(lock(&self.0).author(&stream, comment)) })
     }
 }
 
@@ -311,13 +306,13 @@ impl Streams for Memory {
 
     fn read(&self, stream: StreamId) -> Answer<'_, Option<StreamInfo>> {
         Box::pin(async move {
-            let tables = self.lock();
+            let tables = lock(&self.0);
             Ok(tables.streams.get(&stream).map(|row| row.info.clone()))
         })
     }
 
     fn list(&self, page: StreamPage) -> Answer<'_, Vec<StreamInfo>> {
-        Box::pin(async move { Ok(self.lock().list(&page)) })
+        Box::pin(async move { Ok(lock(&self.0).list(&page)) })
     }
 }
 

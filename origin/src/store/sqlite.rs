@@ -20,6 +20,7 @@ use super::{
     Answer, Author, Batch, Comments, Page, Positions, Slice, StoreError, StreamPage, StreamRow,
     Streams, Written, failed,
 };
+use crate::lock::lock;
 
 /// Threads that read.
 const READERS: usize = 2;
@@ -124,10 +125,7 @@ fn work(
         .name(name.to_owned())
         .spawn(move || {
             loop {
-                let job = jobs
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .recv();
+                let job = lock(&jobs).recv();
                 match job {
                     Ok(job) => job(&mut connection),
                     Err(mpsc::RecvError) => return,

@@ -4,7 +4,7 @@ use chorus_protocol::backhaul::{RestRequest, RestResponse};
 use chorus_protocol::codes::ErrorCode;
 use serde_json::json;
 
-use super::{start, token};
+use super::start;
 
 #[tokio::test]
 async fn what_is_not_there_is_said_as_a_problem() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Memory;
+use crate::log::lease::kept;
 use crate::log::{Answer, Bucket, Leases, Leasing, LogError, RIGHT, Regional as _};
 
 pub(super) const WORKERS: &str = "workers";
@@ -13,7 +14,6 @@ pub(super) const RIGHTS: &str = "rights";
 
 /// A bucket's keys.
 pub(super) struct Keys {
-    /// The bucket forgets later than the holder stops, so that clocks may differ a little.
     age: Duration,
     revision: u64,
     keys: BTreeMap<String, (u64, String, Instant)>,
@@ -22,7 +22,7 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn new(lease: Duration) -> Self {
         Self {
-            age: lease + lease / 2,
+            age: kept(lease),
             revision: 0,
             keys: BTreeMap::new(),
         }

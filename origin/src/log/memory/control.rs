@@ -1,7 +1,5 @@
 //! The control logs, and calls between the roles.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use chorus_protocol::stream::Life;
 use chorus_protocol::{Region, StreamId, subject};
@@ -10,12 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::Memory;
 use super::live::feed;
 use super::stored::{Message, Put};
+use crate::log::calls::CALL_TIMEOUT;
 use crate::log::control::{lives_of, read_lives};
 use crate::log::read::PAGE_EVENTS_MAX;
 use crate::log::{Answer, Call, Calling, Calls, Control, LogError, Regional as _};
 
-/// The longest wait for an answer to a call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer carried, as by a server with its default.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 

@@ -23,7 +23,7 @@ impl Publish for Memory {
         mut waiter: Waiter,
     ) -> BoxFuture<'a, ()> {
         let own = self.region();
-        let partition = subject::partition(stream, self.registry().partitions());
+        let partition = self.registry().own_partition(stream);
         waiter.tag.partition = partition;
         let message = Message {
             subject: subject::event(own, partition, stream),
@@ -51,7 +51,7 @@ impl Publish for Memory {
         mut waiter: Waiter,
     ) -> BoxFuture<'a, ()> {
         let own = self.region();
-        let partition = subject::partition(stream, self.registry().partitions());
+        let partition = self.registry().own_partition(stream);
         waiter.tag.partition = partition;
         let mut world = self.world();
         let now = world.now();
@@ -137,12 +137,6 @@ impl Memory {
             Ok(Put::Refused) | Err(_) => Ack::Unknown,
         }
     }
-
-    fn events_of(&self, region: &Region, stream: &StreamId) -> Result<(String, String), LogError> {
-        let partition = self.registry().partition(region, stream)?;
-        let log = subject::events_log(region, partition);
-        Ok((log, subject::event(region, partition, stream)))
-    }
 }
 
 impl Read for Memory {
@@ -155,7 +149,7 @@ impl Read for Memory {
     ) -> Answer<'a, Vec<Event>> {
         Box::pin(async move {
             let epoch = known_epoch(self, region)?;
-            let (log, subject) = self.events_of(region, stream)?;
+            let (log, subject) = self.registry().events_of(region, stream)?;
             self.at(region, |state| {
                 let found = state.log(&log)?.from(&subject, from);
                 Ok(page(region, epoch, found, max))
@@ -190,7 +184,7 @@ impl Read for Memory {
         Box::pin(async move {
             let mut last = BTreeMap::new();
             for stream in streams {
-                let (log, subject) = self.events_of(region, stream)?;
+                let (log, subject) = self.registry().events_of(region, stream)?;
                 let seq = self.at(region, |state| {
                     let found = state.log(&log)?.last_of(&subject).pop();
                     Ok(found.map(|(seq, _)| seq))

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::Memory;
 use super::events::total;
 use super::world::Repeated;
+use crate::log::follow::read_reaction;
 use crate::log::{
     Answer, Feed, Follow, Live, LiveEvents, LiveReactions, Lives, PresenceReport, PresenceReports,
     Regional as _,
@@ -36,9 +37,7 @@ impl Follow for Memory {
 
     fn follow_reactions<'a>(&'a self, stream: &'a StreamId) -> Answer<'a, LiveReactions> {
         self.follow(format!("live.reaction.*.{stream}.*"), |message| {
-            let mut parts = message.subject.split('.').skip(2);
-            let region = parts.next()?.parse().ok()?;
-            let kind = parts.nth(1)?.to_owned();
+            let (region, kind) = read_reaction(&message.subject)?;
             Some((region, kind, total(&message.payload)?))
         })
     }
@@ -56,13 +55,7 @@ impl Follow for Memory {
     fn follow_presence<'a>(&'a self, stream: Option<&'a StreamId>) -> Answer<'a, PresenceReports> {
         let stream = stream.map_or("*", StreamId::as_str);
         self.follow(format!("presence.*.*.{stream}"), |message| {
-            let mut parts = message.subject.splitn(4, '.').skip(1);
-            let (region, gateway, stream) = (parts.next()?, parts.next()?, parts.next()?);
-            Some(PresenceReport {
-                gateway: format!("{region}.{gateway}"),
-                stream: stream.parse().ok()?,
-                viewers: std::str::from_utf8(&message.payload).ok()?.parse().ok()?,
-            })
+            PresenceReport::read(&message.subject, &message.payload)
         })
     }
 

@@ -77,12 +77,8 @@ impl Provision for Memory {
     fn leaders(&self) -> Answer<'_, ()> {
         let own = self.region();
         Box::pin(self.at(own, move |state| {
-            let events = (0..self.registry().partitions())
-                .map(|partition| subject::events_log(own, partition));
-            let others = [subject::control_log(own), subject::reactions_log(own)];
-            events
-                .chain(others)
-                .try_for_each(|log| state.log(&log).map(|_| ()))
+            let mut logs = self.registry().logs();
+            logs.try_for_each(|log| state.log(&log).map(|_| ()))
         }))
     }
 }

@@ -1,15 +1,12 @@
 //! One log: messages under subjects, repeats known by their ids.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::log::Part;
-
-/// Repeats of a message id are recognised for this long, as by the real logs.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
+use crate::log::publish::DUPLICATE_WINDOW;
 
 #[derive(Clone)]
 pub(super) struct Message {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::Message;
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
+use crate::lock::lock;
 use crate::log::LogError;
 
 /// Messages of one answer waiting for the one who asked. The server sends at most a batch's worth.
@@ -122,10 +123,4 @@ impl Drop for Answer {
 
 pub(super) fn token(subject: &str) -> Option<u64> {
     subject.rsplit('.').next()?.parse().ok()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
