@@ -142,7 +142,7 @@ async fn serve(
     let outcome = tokio::select! {
         _ = stop.wait_for(|stop| *stop) => Ok(()),
         // Another origin laid the region out anew, or took its worker numbers.
-        ended = &mut upkeep => Err(ended.map_or_else(Into::into, |error| error)),
+        ended = &mut upkeep => Err(ended.unwrap_or_else(Into::into)),
         // A role ends by itself only by a bug: the process must not go on half.
         Some(ended) = tasks.join_next() => Err(match ended {
             Ok(()) => anyhow::anyhow!("a role ended by itself"),
@@ -223,9 +223,8 @@ async fn keep_provisioned(
         if let Some(found) = found.filter(|found| *found != wanted) {
             return LogError::Partitions { found, wanted }.into();
         }
-        match tokio::time::timeout(LAYOUT, link.changed()).await {
-            Ok(Err(_)) => std::future::pending().await,
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(_)) = tokio::time::timeout(LAYOUT, link.changed()).await {
+            std::future::pending().await
         }
         let now = *link.borrow_and_update();
         if now.connected && now.generation != generation {

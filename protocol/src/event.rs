@@ -25,6 +25,8 @@ pub mod kind {
     pub const COMMENT: &str = "comment";
     /// A comment is taken away: [`super::RemovalRecord`].
     pub const REMOVAL: &str = "removal";
+    /// A comment is to be shown otherwise: [`super::CommentUpdate`].
+    pub const UPDATE: &str = "update";
 }
 
 /// An event of a region's log.
@@ -280,6 +282,9 @@ impl<'a> Envelope<'a> {
                 let reason = record.reason;
                 Some(Decision::Removal { target, reason })
             }
+            kind::UPDATE => self
+                .record_as()
+                .map(|update| Decision::Update { target, update }),
             _ => None,
         }
     }
@@ -489,6 +494,29 @@ mod tests {
             first.then(update(Some(false), None)),
             update(Some(false), None)
         );
+    }
+
+    #[test]
+    fn an_update_says_what_changes_and_nothing_else() {
+        let target = CommentId(3);
+        let ours = Envelope {
+            kind: kind::UPDATE,
+            target: Some(target),
+            ..envelope()
+        };
+        let update = CommentUpdate {
+            highlighted: Some(false),
+            pinned: None,
+        };
+        let body = ours.write_record(&update);
+        let read = Envelope::read(&body).expect("is read");
+        assert_eq!(read.decision(), Some(Decision::Update { target, update }));
+        // Fields of tomorrow are passed over; what is none of an update decides nothing.
+        let body = ours.write_record(&serde_json::json!({"highlighted": false, "glow": 3}));
+        let read = Envelope::read(&body).expect("is read");
+        assert_eq!(read.decision(), Some(Decision::Update { target, update }));
+        let body = ours.write_record(&3);
+        assert_eq!(Envelope::read(&body).expect("is read").decision(), None);
     }
 
     #[test]

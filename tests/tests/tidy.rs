@@ -9,12 +9,6 @@ use chorus_tests::house;
 
 /// Lines of code in a file, comments and empty lines apart; longer ones are split by responsibility.
 const LINES_MAX: usize = 450;
-/// Files that may be longer, each with its reason.
-const LONGER: [(&str, &str); 1] = [(
-    "components/session/core/src/session/resuming.rs",
-    "one viewer's way from a resume token to live, each step handing on to the next",
-)];
-
 /// The directories with source of ours.
 const SOURCES: [&str; 12] = [
     "protocol",
@@ -318,15 +312,8 @@ fn files_are_short_enough_to_read() -> Result<()> {
             .lines()
             .filter(|line| !line.trim().is_empty())
             .count();
-        let longer = LONGER.iter().any(|(path, _)| *path == source.path);
-        if lines > LINES_MAX && !longer {
+        if lines > LINES_MAX {
             found.push(format!("{} has {lines} lines of {LINES_MAX}", source.path));
-        }
-        if longer && lines <= LINES_MAX {
-            found.push(format!(
-                "{} is short enough: take it from the list",
-                source.path
-            ));
         }
     }
     nothing_wrong(&found);

@@ -235,6 +235,26 @@ impl Viewer {
         Ok(client_id)
     }
 
+    /// Decides about a comment as a moderator, and gives the key under which its receipt comes.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn moderate(
+        &mut self,
+        action: &str,
+        comment: CommentId,
+    ) -> Result<ClientId, SendError> {
+        let client_id = self.next_key()?;
+        let message = ClientMessage::Moderate {
+            stream_id: self.stream.clone(),
+            client_id: client_id.clone(),
+            action: action.to_owned(),
+            comment_id: Some(comment),
+        };
+        self.client.send(&message).await?;
+        Ok(client_id)
+    }
+
     fn next_key(&mut self) -> Result<ClientId, SendError> {
         self.keys_used += 1;
         let key = format!("{}-{}", self.keys, self.keys_used);

@@ -93,6 +93,9 @@ pub(crate) struct Topics {
 impl Topics {
     /// Adds a topic; returns the stream to subscribe to, if it is a stream's topic.
     pub(crate) fn open(&mut self, handle: u32, name: &str) -> Option<StreamId> {
+        if let Some(followed) = self.by_handle.get(&handle) {
+            return followed.stream.clone();
+        }
         let stream = name
             .strip_prefix("stream:")
             .and_then(|id| StreamId::new(id).ok());

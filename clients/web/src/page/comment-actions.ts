@@ -52,6 +52,17 @@ export const COMMENT_ACTIONS: readonly CommentAction[] = [
     unconfirmed: "not confirmed: it may or may not have been deleted",
     why: { ...WHY, forbidden: "only its author and the moderators may delete it" },
   },
+  {
+    name: "highlight",
+    symbol: (comment) => (comment.highlighted ? "★" : "☆"),
+    label: (comment) => (comment.highlighted ? "End the highlight" : "Highlight comment"),
+    asks: null,
+    may: (_, userId, role) => moderates(userId, role),
+    run: (stream, comment) => stream.moderate(comment.highlighted ? "unhighlight" : "highlight", { comment_id: comment.id }),
+    failed: "not changed",
+    unconfirmed: "not confirmed: the highlight may or may not have changed",
+    why: { ...WHY, forbidden: "only moderators highlight comments" },
+  },
 ];
 
 /** Why it failed, in words. */

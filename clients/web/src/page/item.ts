@@ -115,7 +115,9 @@ function head(username: string, comment: Comment | null, post: OwnPost | null): 
   name.title = username;
   const line = el("div", { className: "head" }, name);
   for (const badge of comment?.badges ?? []) line.append(el("span", { className: "badge", text: badge }));
-  if (comment?.pinned) line.append(el("span", { className: "badge", text: "pinned" }));
+  for (const mark of ["pinned", "highlighted"] as const) {
+    if (comment?.[mark]) line.append(el("span", { className: "badge", text: mark }));
+  }
   line.append(time);
   return line;
 }

@@ -69,16 +69,21 @@ async function writeBurst(streamId, texts) {
   socket.close();
 }
 
-/** A page of a stream; `name` signs in. Faults of the page go into `problems`. */
-export async function open(browser, streamId, { name, problems, context = {}, ready = true } = {}) {
+/** A page of a stream; `name` signs in, with a `role` by a token that has it. Faults of the page go into `problems`. */
+export async function open(browser, streamId, { name, role, problems, context = {}, ready = true } = {}) {
   const own = await browser.newContext(context);
+  if (role) {
+    const username = `${name}-${run}`;
+    const session = JSON.stringify({ username, token: await devToken(username, role) });
+    await own.addInitScript((kept) => sessionStorage.setItem("chorus.session", kept), session);
+  }
   const page = await own.newPage();
   page.setDefaultTimeout(WAIT_MS);
   page.on("pageerror", (error) => problems?.push(`${name ?? streamId}: ${error}`));
   page.on("console", (message) => message.type() === "error" && problems?.push(`${name ?? streamId}: ${message.text()}`));
   await page.goto(`${base}/?stream=${streamId}`);
   if (ready) await page.locator("#live[data-status=live]").waitFor();
-  if (name) {
+  if (name && !role) {
     await page.fill("#name", `${name}-${run}`);
     await page.press("#name", "Enter");
     await page.locator("#text").waitFor();

@@ -48,6 +48,23 @@ test("the author and the moderators may, nobody else", () => {
   assert.equal(remove.may(mine, "u2", "somebody-new"), false);
 });
 
+test("moderators highlight by one press, and end it by another", async () => {
+  const highlight = named("highlight");
+  const mine = comment(7, "mine", "u1");
+  assert.equal(highlight.may(mine, "u1", "user"), false, "not even its author");
+  assert.equal(highlight.may(mine, "u2", "broadcaster"), true);
+  assert.equal(highlight.asks, null);
+  const done: string[] = [];
+  const stream = {
+    deleteComment: () => Promise.reject(new Error("not this")),
+    moderate: (action: string, fields: Record<string, unknown>) => (done.push(`${action} ${fields["comment_id"]}`), Promise.resolve()),
+  };
+  await highlight.run(stream, mine);
+  await highlight.run(stream, { ...mine, highlighted: true });
+  assert.deepEqual(done, ["highlight 7", "unhighlight 7"]);
+  assert.notEqual(highlight.symbol(mine), highlight.symbol({ ...mine, highlighted: true }));
+});
+
 test("the first press asks, the second takes it away, once", async () => {
   const { made, asked } = begun();
   made.press("7");

@@ -177,7 +177,7 @@ pub enum Output {
         /// Viewers as they are now, when that changed.
         viewers: Option<u64>,
     },
-    /// Follow a topic.
+    /// Follow a topic; of one that is followed, say again how it stands.
     Subscribe {
         /// Its handle.
         topic: TopicId,

@@ -16,6 +16,7 @@ cases!(
     a_moderator_deletes_and_hears_that_it_is_applied,
     who_may_not_ask_is_told,
     a_moderator_removes_and_nobody_else_may_moderate,
+    a_moderator_highlights_and_all_viewers_see_it,
     an_unanswered_deletion_is_unconfirmed,
     too_many_waiting_deletions_are_unavailable,
 );

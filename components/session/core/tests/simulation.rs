@@ -25,6 +25,7 @@ fn every_viewer_sees_every_comment_once_or_is_told() {
         total.closed += outcome.closed;
         total.removed += outcome.removed;
         total.told += outcome.told;
+        total.lost += outcome.lost;
     }
     println!("{total:?}");
     if seeds.end - seeds.start > 20 {
@@ -37,7 +38,10 @@ fn every_viewer_sees_every_comment_once_or_is_told() {
             "{total:?}"
         );
         assert!(
-            total.gaps > 10 && total.closed > 10 && total.gaps * 3 < total.resumes,
+            total.gaps > 10
+                && total.closed > 10
+                && total.lost > 10
+                && total.gaps * 3 < total.resumes,
             "{total:?}"
         );
     }

@@ -75,6 +75,8 @@ pub struct Pop<'a> {
     pub reacted: BTreeMap<UserId, u64>,
     /// Topics given up.
     pub given_up: Vec<u32>,
+    /// Followed topics whose state was asked for again.
+    pub lost: Vec<u32>,
     /// `Broadcast`s carried out.
     pub broadcasts: u64,
     /// `Keep`s carried out.
@@ -110,6 +112,7 @@ impl<'a> Pop<'a> {
             counts: Vec::new(),
             reacted: BTreeMap::new(),
             given_up: Vec::new(),
+            lost: Vec::new(),
             broadcasts: 0,
             keeps: 0,
             joins: Vec::new(),
@@ -250,10 +253,10 @@ impl<'a> Pop<'a> {
                     .push((topic, all.into_iter().collect(), viewers));
             }
             Output::Subscribe { topic, name } => {
-                assert!(
-                    self.topics.insert(topic, name).is_none(),
-                    "a topic's number is used once"
-                );
+                if let Some(before) = self.topics.insert(topic, name.clone()) {
+                    assert_eq!(before, name, "a topic's number is used once");
+                    self.lost.push(topic);
+                }
             }
             Output::Unsubscribe(topic) => {
                 assert!(

@@ -62,6 +62,8 @@ pub struct Outcome {
     pub asked: u64,
     /// Viewers closed with 1001.
     pub closed: u64,
+    /// Times a part was lost to a session for good.
+    pub lost: u64,
 }
 
 struct Viewer {
@@ -158,7 +160,8 @@ impl Evening<'_> {
             0..35 => self.write(),
             35..60 => self.deliver(place),
             60..72 => self.pass(),
-            72..80 => self.answer(place),
+            72..78 => self.answer(place),
+            78..80 => self.state_asked(place),
             80..92 => self.come_or_go(viewer, place),
             92..95 => self.places[place].pop.restart(),
             95 if self.dice.one_in(6) => self.new_state(place),
@@ -290,9 +293,18 @@ impl Evening<'_> {
     /// The host lost its place and tells how the stream stands now.
     fn new_state(&mut self, place: usize) {
         let place = &mut self.places[place];
+        place.pop.lost.clear();
         if !place.pop.topics.is_empty() {
             place.coming.clear();
             place.pop.state("demo", Some(self.origin.state()));
+        }
+    }
+
+    /// A session that lost a part is told how the stream stands.
+    fn state_asked(&mut self, place: usize) {
+        if !self.places[place].pop.lost.is_empty() {
+            self.outcome.lost += 1;
+            self.new_state(place);
         }
     }
 
@@ -390,6 +402,7 @@ impl Evening<'_> {
                 }
             }
             for place in 0..self.places.len() {
+                self.state_asked(place);
                 self.deliver_all(place);
                 let place = &mut self.places[place];
                 place.asked.extend(place.pop.asked.drain(..));

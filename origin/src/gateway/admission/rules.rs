@@ -7,7 +7,7 @@ use chorus_protocol::{CommentId, UserId};
 use crate::store::Author;
 
 /// Every kind that may be published.
-const RULES: [Rule; 2] = [
+const RULES: [Rule; 3] = [
     Rule {
         kind: kind::COMMENT,
         role_min: AuthorRole::User,
@@ -21,6 +21,16 @@ const RULES: [Rule; 2] = [
         target: Some(Target {
             its_author_may: true,
             done_when_removed: true,
+        }),
+        to_ended: true,
+        counted: false,
+    },
+    Rule {
+        kind: kind::UPDATE,
+        role_min: AuthorRole::Moderator,
+        target: Some(Target {
+            its_author_may: false,
+            done_when_removed: false,
         }),
         to_ended: true,
         counted: false,
@@ -127,16 +137,7 @@ mod tests {
 
     #[test]
     fn what_moderators_alone_may_do_is_refused_before_any_look_up() {
-        let rule = Rule {
-            kind: "applause",
-            role_min: AuthorRole::Moderator,
-            target: Some(Target {
-                its_author_may: false,
-                done_when_removed: false,
-            }),
-            to_ended: true,
-            counted: false,
-        };
+        let rule = Rule::of(kind::UPDATE).expect("has a row");
         let by = "ada".parse().expect("a user");
         let forbidden = Err(Not::Allowed(Reason::Forbidden));
         assert_eq!(rule.check_role(AuthorRole::User), forbidden);

@@ -110,14 +110,12 @@ impl Nats {
         let found = match self.inner.context.get_stream(log).await {
             Ok(found) => found,
             Err(error) => {
-                return match error.kind() {
-                    GetStreamErrorKind::JetStream(error)
-                        if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-                    {
-                        Ok(None)
-                    }
-                    _ => Err(LogError::away(error)),
-                };
+                if let GetStreamErrorKind::JetStream(error) = error.kind()
+                    && error.error_code() == ErrorCode::STREAM_NOT_FOUND
+                {
+                    return Ok(None);
+                }
+                return Err(LogError::away(error));
             }
         };
         Ok(Some(found.cached_info().clone()))

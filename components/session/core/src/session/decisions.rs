@@ -3,7 +3,7 @@
 //! What viewers see changes when the log delivers the decision, see `delivery.rs`.
 
 use chorus_protocol::codes::{ErrorCode, Reason, RemovalReason};
-use chorus_protocol::event::{RemovalRecord, decision_key, kind};
+use chorus_protocol::event::{CommentUpdate, RemovalRecord, decision_key, kind};
 use chorus_protocol::server::ReceiptStatus;
 use chorus_protocol::{ClientId, CommentId, Envelope, Outcome, StreamId};
 
@@ -21,8 +21,8 @@ pub(super) struct Action {
     name: &'static str,
     /// The kind of its event.
     kind: &'static str,
-    /// What tells it from other decisions of its kind, see [`decision_key`].
-    what: &'static str,
+    /// Whoever asks for it asks for the same; else each key of a user is a decision of its own.
+    once: bool,
     /// The event's body around the record; the envelope says who decides.
     body: fn(&Envelope<'_>) -> Vec<u8>,
     words: Words,
@@ -38,13 +38,13 @@ struct Words {
 }
 
 /// The actions of `moderate`.
-const ACTIONS: &[&Action] = &[&REMOVE];
+const ACTIONS: &[&Action] = &[&REMOVE, &HIGHLIGHT, &UNHIGHLIGHT];
 
 /// The comment is taken away, for everybody and for good.
 pub(super) const REMOVE: Action = Action {
     name: "remove",
     kind: kind::REMOVAL,
-    what: "",
+    once: true,
     body: |envelope| {
         envelope.write_record(&RemovalRecord::new(if envelope.role.moderates() {
             RemovalReason::Moderator
@@ -57,6 +57,35 @@ pub(super) const REMOVE: Action = Action {
         done: "taken away",
     },
 };
+
+const HIGHLIGHT: Action = Action {
+    name: "highlight",
+    kind: kind::UPDATE,
+    once: false,
+    body: |envelope| envelope.write_record(&highlighted(true)),
+    words: Words {
+        act: "highlight comments",
+        done: "highlighted",
+    },
+};
+
+const UNHIGHLIGHT: Action = Action {
+    name: "unhighlight",
+    kind: kind::UPDATE,
+    once: false,
+    body: |envelope| envelope.write_record(&highlighted(false)),
+    words: Words {
+        act: "end a comment's highlight",
+        done: "without its highlight",
+    },
+};
+
+fn highlighted(highlighted: bool) -> CommentUpdate {
+    CommentUpdate {
+        highlighted: Some(highlighted),
+        ..CommentUpdate::default()
+    }
+}
 
 /// Of an action that a neighbouring version asked for.
 const OTHER_WORDS: Words = Words {
@@ -132,13 +161,17 @@ impl Session {
         }
         let id = self.posts.mint(now, self.config.values.shard);
         let id = id.ok_or(unavailable)?;
+        let what = match &asked.client_id {
+            Some(client_id) if !action.once => format!("{}\n{client_id}", identity.user),
+            _ => String::new(),
+        };
         let envelope = Envelope {
             id,
             kind: action.kind,
             stream: stream.as_str(),
             author: identity.user.as_str(),
             role,
-            key: decision_key(stream, action.kind, asked.comment, action.what),
+            key: decision_key(stream, action.kind, asked.comment, &what),
             target: Some(asked.comment),
             record: b"",
         };

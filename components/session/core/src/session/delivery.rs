@@ -26,6 +26,9 @@ impl Session {
         let (members, Some(live)) = (stream.members, stream.live.as_mut()) else {
             return;
         };
+        if live.lost {
+            return;
+        }
         let Some((delivery, region)) = DeliveryView::read(data)
             .ok()
             .and_then(|d| live.region(d.region).map(|region| (d, region)))
@@ -262,15 +265,11 @@ impl Session {
                 self.decide_all(topic, &hole.region, end, early, decided, out);
             }
         } else {
-            // It cannot be filled: what is behind it is shown only to who is told of the gap.
+            // It cannot be filled, and what was decided in it about comments of any log is not known here.
             self.stats.holes_lost += 1;
             self.flush_stream(topic, out);
-            self.close_shown(topic, out);
-            if let Some(live) = self.streams.live_mut(topic) {
-                live.forget_shown();
-                live.recent.floor.advance(&hole.region, end);
-                live.reach(&hole.region, hole.epoch, hole.to);
-            }
+            self.state_lost(topic, out);
+            return;
         }
         self.streams.touch(topic);
         for data in hole.stash {

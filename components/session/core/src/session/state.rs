@@ -1,8 +1,8 @@
 //! How a stream begins and ends here, who becomes a member of it and who ceases to be one.
 
-use chorus_protocol::Encoding;
 use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::codes::{CloseCode, ErrorCode};
+use chorus_protocol::{Encoding, StreamId};
 
 use super::Session;
 use super::replies::Refusal;
@@ -12,6 +12,11 @@ use crate::stream::live::Live;
 use crate::stream::resume::JobWaiter;
 use crate::stream::{Resume, Waiter};
 use crate::timers::Timer;
+
+/// What the host knows a stream's topic by.
+pub(crate) fn topic_name(stream: &StreamId) -> String {
+    format!("stream:{stream}")
+}
 
 impl Session {
     /// A membership has ended.
@@ -73,7 +78,7 @@ impl Session {
             return;
         };
         let (waiting, mut before) = match stream.live.take() {
-            Some(mut live) if live.holes.is_empty() && live.known == state.at => {
+            Some(mut live) if !live.lost && live.holes.is_empty() && live.known == state.at => {
                 // Nothing was missed: only what is said of the stream may have changed.
                 let life = state.life();
                 let reactions = state.reactions.into_iter().collect();
@@ -85,11 +90,12 @@ impl Session {
             }
             Some(mut live) => {
                 state.take_life(&live.life());
+                let mut again = std::mem::take(&mut stream.waiting);
                 // There is a gap: who was shown the part before comes back and is told the truth.
                 for request in live.asked() {
                     self.streams.take_asked(request);
                 }
-                let again = self.close_members(topic, &mut live, out);
+                again.append(&mut self.close_members(topic, &mut live, out));
                 drop_kept(&live, out);
                 (again, Some(live))
             }
@@ -102,6 +108,31 @@ impl Session {
         for waiter in waiting {
             self.admit(topic, waiter, out);
         }
+        self.streams.touch(topic);
+    }
+
+    /// Asks the host how a stream stands, because a part of it is lost: who was shown the part before comes back, and
+    /// whoever joins waits for the answer.
+    pub(crate) fn state_lost(&mut self, topic: TopicId, out: &mut Vec<Output>) {
+        let Some(stream) = self.streams.get_mut(topic) else {
+            return;
+        };
+        let name = topic_name(&stream.id);
+        let Some(mut live) = stream.live.take() else {
+            return;
+        };
+        for request in live.asked() {
+            self.streams.take_asked(request);
+        }
+        let mut again = self.close_members(topic, &mut live, out);
+        live.holes.clear();
+        live.pending.clear();
+        live.lost = true;
+        if let Some(stream) = self.streams.get_mut(topic) {
+            stream.live = Some(live);
+            stream.waiting.append(&mut again);
+        }
+        out.push(Output::Subscribe { topic, name });
         self.streams.touch(topic);
     }
 

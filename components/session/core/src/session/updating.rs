@@ -1,4 +1,4 @@
-//! Updates of comments through a whole session. No kind of event makes one yet, so they are put in by hand.
+//! Updates of comments through a whole session, put in as decisions: what comes of each way they can take.
 
 use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::codec::decode_server;
@@ -238,10 +238,12 @@ fn updated(comment: u64, update: CommentUpdate) -> ServerMessage {
 
 /// The comments of a `joined` or a batch: their ids, and whether each is highlighted.
 fn comments(message: &ServerMessage) -> Vec<(u64, bool)> {
-    let comments = match message {
-        ServerMessage::Joined(joined) => &joined.comments,
-        ServerMessage::CommentsBatch { comments, .. } => comments,
-        other => panic!("no comments: {other:?}"),
+    let comments = if let ServerMessage::Joined(joined) = message {
+        &joined.comments
+    } else if let ServerMessage::CommentsBatch { comments, .. } = message {
+        comments
+    } else {
+        panic!("no comments: {message:?}")
     };
     comments
         .iter()
@@ -250,10 +252,12 @@ fn comments(message: &ServerMessage) -> Vec<(u64, bool)> {
 }
 
 fn resume_of(message: &ServerMessage) -> &str {
-    match message {
-        ServerMessage::Joined(joined) => &joined.resume,
-        ServerMessage::CommentsBatch { resume, .. } => resume,
-        other => panic!("no place: {other:?}"),
+    if let ServerMessage::Joined(joined) = message {
+        &joined.resume
+    } else if let ServerMessage::CommentsBatch { resume, .. } = message {
+        resume
+    } else {
+        panic!("no place: {message:?}")
     }
 }
 
@@ -288,7 +292,7 @@ fn members_hear_of_an_update_and_who_joins_sees_it() {
 
 #[test]
 fn a_pending_comment_is_shown_with_its_update() {
-    let mut shard = Shard::new(&[1], r#"{"window_ms_max":1000}"#);
+    let mut shard = Shard::new(&[1], r#"{"window_ms_max":100000}"#);
     for id in 2..=6 {
         shard.deliver(id, id - 1);
     }

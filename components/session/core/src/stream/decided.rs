@@ -259,14 +259,6 @@ impl Live {
         self.stale();
     }
 
-    /// Forgets the comments that were shown: what was decided about them in a part that is lost is not known.
-    pub(crate) fn forget_shown(&mut self) {
-        self.recent.entries.clear();
-        self.recent.floor.clone_from(&self.shown);
-        self.ids = self.pending.iter().map(|entry| entry.id.0).collect();
-        self.stale();
-    }
-
     /// The ids of the comments taken away after a place, rising.
     pub(crate) fn removed_after(&self, from: &Position) -> BTreeSet<CommentId> {
         self.removed.after(&self.recent.begins(from)).collect()

@@ -94,6 +94,9 @@ pub(crate) struct Live {
     pub(crate) jobs: Vec<Job>,
     #[serde(default)]
     pub(crate) holes: Vec<Hole>,
+    /// A part of a log is lost, and the host was asked how the stream stands: until it says so nobody is told anything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) lost: bool,
 }
 
 /// What a flush needs of its session.
@@ -153,6 +156,7 @@ impl Live {
             ahead: Vec::new(),
             jobs: Vec::new(),
             holes: Vec::new(),
+            lost: false,
         };
         for event in &state.newest {
             let Some(envelope) = event.envelope() else {

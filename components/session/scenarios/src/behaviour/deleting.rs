@@ -1,4 +1,4 @@
-//! Taking comments away: who may ask, and what they are told.
+//! Decisions about comments: who may ask, and what viewers are told.
 
 use chorus_protocol::codes::RemovalReason;
 use chorus_protocol::event::{AuthorRole, Envelope, RemovalRecord, decision_key, kind};
@@ -19,6 +19,7 @@ scenarios!("deleting":
     an_unanswered_deletion_is_unconfirmed,
     too_many_waiting_deletions_are_unavailable,
     a_moderator_removes_and_nobody_else_may_moderate,
+    a_moderator_highlights_and_all_viewers_see_it,
 );
 
 fn delete(pop: &mut Pop<'_>, viewer: u64, comment: u64, client_id: Option<&str>) {
@@ -278,4 +279,71 @@ fn a_moderator_removes_and_nobody_else_may_moderate(pop: &mut Pop<'_>) {
     let applied = (receipt.client_id.as_str(), receipt.status);
     assert_eq!(applied, ("m1", ReceiptStatus::Applied));
     assert_eq!(removed(pop, user), [(vec![2], "moderator".to_owned())]);
+}
+
+/// The one update a viewer got: of which comment, and whether that is highlighted now.
+fn highlighted(pop: &mut Pop<'_>, viewer: u64) -> (u64, bool) {
+    match pop.take_one(viewer) {
+        ServerMessage::CommentUpdated {
+            comment_id, update, ..
+        } => (comment_id.0, update.highlighted.expect("it says so")),
+        other => panic!("not an update: {other:?}"),
+    }
+}
+
+fn a_moderator_highlights_and_all_viewers_see_it(pop: &mut Pop<'_>) {
+    let mut origin = studio(pop);
+    let moderator = watch(pop, &origin, Encoding::Json, Some(("mod", "moderator")));
+    let user = watch(pop, &origin, Encoding::MsgPack, Some(("ann", "user")));
+    write(pop, &mut origin, 1..=2);
+    pop.take(moderator);
+    pop.take(user);
+    let moderate = |key: &str, action: &str| json!({"stream_id": "demo", "client_id": key, "action": action, "comment_id": "2"});
+    pop.say(user, "moderate", &moderate("m1", "highlight"));
+    assert_eq!(error(pop, user).0, "forbidden");
+    let before = origin.at();
+    let mut keys = Vec::new();
+    let wanted = [
+        ("m1", "highlight", true),
+        ("m2", "unhighlight", false),
+        ("m3", "highlight", true),
+    ];
+    for (key, action, on) in wanted {
+        pop.say(moderator, "moderate", &moderate(key, action));
+        let publication = pop.publication();
+        assert_eq!(
+            (publication.kind.as_str(), publication.target),
+            (kind::UPDATE, Some(CommentId(2)))
+        );
+        keys.push(publication.key);
+        store(pop, &mut origin, &publication);
+        let told = pop.take(moderator);
+        let ServerMessage::Receipt(receipt) = &told[0] else {
+            panic!("no receipt: {told:?}");
+        };
+        let applied = (receipt.client_id.as_str(), receipt.status);
+        assert_eq!(applied, (key, ReceiptStatus::Applied));
+        assert_eq!(highlighted(pop, user), (2, on));
+    }
+    // Each is a decision of its own: the log does not take the third for the first.
+    keys.dedup();
+    assert_eq!(keys.len(), 3);
+    assert_ne!(keys[0], keys[2]);
+    // Who joins sees it so, and who comes back hears what it missed.
+    let late = pop.open(Encoding::Json, None);
+    pop.say(late, "join_stream", &json!({"stream_id": "demo"}));
+    let late = pop.take_joined(late);
+    let shown: Vec<bool> = late.comments.iter().map(|it| it.highlighted).collect();
+    assert_eq!(shown, [false, true]);
+    let back = pop.open(Encoding::MsgPack, None);
+    let join = json!({"stream_id": "demo", "resume": before.to_token()});
+    pop.say(back, "join_stream", &join);
+    let told = pop.take(back);
+    let update = told.iter().find_map(|message| match message {
+        ServerMessage::CommentUpdated {
+            comment_id, update, ..
+        } => Some((comment_id.0, update.highlighted)),
+        _ => None,
+    });
+    assert_eq!(update, Some((2, Some(true))), "{told:?}");
 }

@@ -5,6 +5,7 @@ use chorus_protocol::server::ServerMessage;
 use chorus_protocol::session::Replayed;
 use serde_json::json;
 
+use super::removal::write;
 use super::{shown, studio, watch};
 use crate::pop::Pop;
 
@@ -91,6 +92,12 @@ fn a_hole_that_cannot_be_filled_closes_the_viewers(pop: &mut Pop<'_>) {
         "join_stream",
         &json!({"stream_id": "demo", "resume": before}),
     );
+    // What is asked for again is the state; whoever comes meanwhile waits for it.
+    assert_eq!(pop.lost, [pop.topic("demo")]);
+    let late = origin.write("eu", 3, "not looked at");
+    pop.deliver("demo", &late);
+    assert!(pop.take(back).is_empty());
+    pop.state("demo", Some(origin.state()));
     let asked = pop
         .asked
         .pop_front()
@@ -104,7 +111,9 @@ fn a_hole_that_cannot_be_filled_closes_the_viewers(pop: &mut Pop<'_>) {
     );
     let joined = pop.take_joined(back);
     assert!(joined.gap);
-    assert_eq!(joined.comments.len(), 1);
+    assert_eq!(joined.comments.len(), 3);
+    write(pop, &mut origin, 4..=4);
+    assert_eq!(shown(pop, back), [4]);
 }
 
 fn a_hole_without_an_answer_closes_the_viewers(pop: &mut Pop<'_>) {

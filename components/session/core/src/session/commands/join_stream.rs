@@ -7,6 +7,7 @@ use chorus_protocol::codes::ErrorCode;
 use crate::io::{ConnectionId, Output, TopicId};
 use crate::session::Session;
 use crate::session::replies::Refusal;
+use crate::session::state::topic_name;
 use crate::stream::{Resume, Waiter};
 use crate::timers::Timer;
 
@@ -52,7 +53,7 @@ impl Session {
         }
         let topic = topic.unwrap_or_else(|| {
             let topic = self.streams.add(stream_id);
-            let name = format!("stream:{stream_id}");
+            let name = topic_name(stream_id);
             out.push(Output::Subscribe { topic, name });
             topic
         });
@@ -67,7 +68,7 @@ impl Session {
             ticket,
             resume: Resume::read(resume),
         };
-        if stream.live.is_some() {
+        if stream.live.as_ref().is_some_and(|live| !live.lost) {
             self.admit(topic, waiter, out);
         } else {
             self.wait(topic, waiter);

@@ -1,4 +1,4 @@
-//! Comments taken away: by whom, for everybody at every PoP, and for good.
+//! Decisions about comments, for everybody at every PoP: taken away for good, highlighted.
 
 use std::time::Duration;
 
@@ -49,12 +49,22 @@ async fn loses(viewer: &mut Viewer, id: CommentId) -> Result<Option<String>> {
 /// Asks for a removal and waits until it is applied.
 async fn delete(viewer: &mut Viewer, id: CommentId) -> Result<()> {
     let key = viewer.delete(id).await?;
+    applied(viewer, &key, id).await
+}
+
+/// Asks for an action of a moderator and waits until it is applied.
+async fn moderate(viewer: &mut Viewer, action: &str, id: CommentId) -> Result<()> {
+    let key = viewer.moderate(action, id).await?;
+    applied(viewer, &key, id).await
+}
+
+async fn applied(viewer: &mut Viewer, key: &ClientId, id: CommentId) -> Result<()> {
     viewer
         .wait("`applied`", SOON, |viewer| {
-            viewer.receipt(&key, ReceiptStatus::Applied).is_some()
+            viewer.receipt(key, ReceiptStatus::Applied).is_some()
         })
         .await?;
-    let receipts = &viewer.receipts[&key];
+    let receipts = &viewer.receipts[key];
     assert_eq!(receipts.len(), 1, "{receipts:?}");
     assert_eq!(receipts[0].comment_id, Some(id));
     Ok(())
@@ -63,6 +73,10 @@ async fn delete(viewer: &mut Viewer, id: CommentId) -> Result<()> {
 /// Asks for a removal and gives the code of the error that answers it.
 async fn refused(viewer: &mut Viewer, id: CommentId) -> Result<String> {
     let key = viewer.delete(id).await?;
+    error_of(viewer, &key).await
+}
+
+async fn error_of(viewer: &mut Viewer, key: &ClientId) -> Result<String> {
     let told = |viewer: &Viewer| {
         let mut errors = viewer.errors.iter();
         let error = errors.find(|error| error.client_id.as_deref() == Some(key.as_str()));
@@ -71,7 +85,7 @@ async fn refused(viewer: &mut Viewer, id: CommentId) -> Result<String> {
     viewer
         .wait("the refusal", SOON, |viewer| told(viewer).is_some())
         .await?;
-    assert!(!viewer.receipts.contains_key(&key), "an error is enough");
+    assert!(!viewer.receipts.contains_key(key), "an error is enough");
     told(viewer).context("an error")
 }
 
@@ -287,6 +301,79 @@ async fn a_moderator_the_broadcaster_and_an_admin_may() -> Result<()> {
     ada.watch_for(Duration::from_millis(300)).await;
     assert_eq!(ada.receipts.len(), receipts);
     joined_with(&dev.url(), &stream, 0).await?;
+    Ok(())
+}
+
+/// Waits until the viewer sees the comment highlighted, or no longer.
+async fn sees_highlighted(viewer: &mut Viewer, id: CommentId, on: bool) -> Result<()> {
+    let shown = |viewer: &Viewer| {
+        let comment = viewer.seen.comments.get(&id);
+        comment.is_some_and(|comment| comment.highlighted == on)
+    };
+    Ok(viewer.wait("its highlight", SOON, shown).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moderator_highlights_for_everybody_and_ends_it() -> Result<()> {
+    let dev = Dev::shared();
+    let other = Pop::start(dev, "highlight-pop", 1).await?;
+    let host = dev.token("host-of-highlights", "user").await?;
+    let stream = create(dev, &host, "Highlighted").await?;
+    let token = dev.token("ada-is-highlighted", "user").await?;
+    let mut ada = dev
+        .viewer(&stream, &as_user(&token, Encoding::Json))
+        .await?;
+    let moderator = dev.token("mod-highlights", "moderator").await?;
+    let options = as_user(&moderator, Encoding::MsgPack);
+    let endpoint = Endpoint::parse(other.url())?;
+    let mut moderator = Viewer::connect(&endpoint, &stream, &options).await?;
+    moderator.join_and_wait(None, SOON).await?;
+    let mut away = dev.viewer(&stream, &Options::default()).await?;
+
+    let id = ada.post_durable("worth a look", SOON).await?;
+    let plain = ada.post_durable("as any other", SOON).await?;
+    for viewer in [&mut ada, &mut moderator, &mut away] {
+        sees(viewer, plain).await?;
+    }
+    let resume = away.resume.clone().context("a resume")?;
+    drop(away);
+    let key = ada.moderate("highlight", id).await?;
+    assert_eq!(error_of(&mut ada, &key).await?, "forbidden");
+    let unknown: CommentId = "12345".parse()?;
+    let key = moderator.moderate("highlight", unknown).await?;
+    assert_eq!(error_of(&mut moderator, &key).await?, "comment_not_found");
+
+    for on in [true, false, true] {
+        let action = if on { "highlight" } else { "unhighlight" };
+        moderate(&mut moderator, action, id).await?;
+        for viewer in [&mut ada, &mut moderator] {
+            sees_highlighted(viewer, id, on).await?;
+            sees_highlighted(viewer, plain, false).await?;
+        }
+    }
+    // Whoever joins, comes back or reads the history sees it so.
+    for url in [dev.url().as_str(), other.url()] {
+        let fresh = joined_with(url, &stream, 2).await?;
+        assert!(fresh.seen.comments[&id].highlighted);
+        let endpoint = Endpoint::parse(url)?;
+        let mut back = Viewer::connect(&endpoint, &stream, &Options::default()).await?;
+        let joined = back.join_and_wait(Some(&resume), SOON).await?;
+        assert!(!joined.gap);
+        back.wait("the update", SOON, |back| back.seen.updates > 0)
+            .await?;
+    }
+    let rest = dev.rest()?;
+    eventually("the history", SOON, || async {
+        let all = history::whole(&rest, &stream).await.ok()?;
+        (all[&id].highlighted && !all[&plain].highlighted).then_some(())
+    })
+    .await?;
+
+    // What is taken away is not highlighted any more.
+    delete(&mut ada, id).await?;
+    loses(&mut moderator, id).await?;
+    let key = moderator.moderate("highlight", id).await?;
+    assert_eq!(error_of(&mut moderator, &key).await?, "comment_not_found");
     Ok(())
 }
 

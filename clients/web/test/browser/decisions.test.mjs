@@ -1,7 +1,7 @@
-/** Taking comments away in a real browser: `CHORUS_URL=http://host:port npm run test:browser`. */
+/** Decisions about comments in a real browser: `CHORUS_URL=http://host:port npm run test:browser`. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { base, devToken, launch, line, newStream, open, post, run, until, WAIT_MS, write } from "./support.mjs";
+import { launch, line, newStream, open, post, until, write } from "./support.mjs";
 
 let browser;
 const problems = [];
@@ -67,6 +67,30 @@ test("an author deletes an own comment: it goes from every page, and does not co
   for (const page of [ada, grace, late]) await page.context().close();
 });
 
+test("a moderator highlights a comment for every page and ends it again, by one press each", async () => {
+  const stream = await newStream("highlighted");
+  const ada = await open(browser, stream.id, { name: "ada", problems });
+  const mod = await open(browser, stream.id, { name: "mod", role: "moderator", problems });
+  await post(ada, "worth a look");
+  await durable(ada, "worth a look");
+  const star = (page) => line(page, "worth a look").locator("[data-action=highlight]");
+  await line(ada, "worth a look").hover();
+  assert.equal(await star(ada).count(), 0, "not hers to highlight");
+  for (const on of [true, false]) {
+    await line(mod, "worth a look").hover();
+    assert.equal(await star(mod).getAttribute("aria-label"), on ? "Highlight comment" : "End the highlight");
+    await star(mod).click();
+    for (const page of [ada, mod]) {
+      await until("the highlight to change", async () => (await line(page, "worth a look").locator(".badge", { hasText: "highlighted" }).count()) === Number(on));
+    }
+    const late = await open(browser, stream.id, { problems });
+    await line(late, "worth a look").waitFor();
+    assert.equal(await line(late, "worth a look").locator(".badge", { hasText: "highlighted" }).count(), Number(on));
+    await late.context().close();
+  }
+  for (const page of [ada, mod]) await page.context().close();
+});
+
 test("by the keyboard: Tab reaches the button, Escape keeps the comment, and the focus goes on to a neighbour", async () => {
   const stream = await newStream("deleted by keyboard");
   const page = await open(browser, stream.id, { name: "keys", problems });
@@ -116,20 +140,12 @@ test("a moderator deletes what others wrote; who may not is told why", async () 
   await line(mallory, "first").locator(".fate", { hasText: "only its author and the moderators may delete it" }).waitFor();
   assert.doesNotMatch(await line(mallory, "first").getAttribute("class"), /waiting/);
 
-  const context = await browser.newContext();
-  const username = `mod-${run}`;
-  const session = JSON.stringify({ username, token: await devToken(username, "moderator") });
-  await context.addInitScript((kept) => sessionStorage.setItem("chorus.session", kept), session);
-  const moderator = await context.newPage();
-  moderator.setDefaultTimeout(WAIT_MS);
-  moderator.on("pageerror", (error) => problems.push(`moderator: ${error}`));
-  await moderator.goto(`${base}/?stream=${stream.id}`);
+  const moderator = await open(browser, stream.id, { name: "mod", role: "moderator", problems });
   await line(moderator, "first").waitFor();
   await removeTwice(moderator, "first");
   for (const page of [moderator, mallory]) await line(page, "first").waitFor({ state: "detached" });
   assert.equal(await line(mallory, "second").count(), 1);
-  await context.close();
-  await mallory.context().close();
+  for (const page of [moderator, mallory]) await page.context().close();
 });
 
 test("where nothing can hover the button is there, and large enough for a finger", async () => {
