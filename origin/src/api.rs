@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::history::History;
 use crate::log::{Call, Log, LogError};
 use crate::metrics::Metrics;
-use crate::store::{Store, StoreError, StreamRow};
+use crate::store::{StoreError, Stores, Streams};
 
 /// Calls answered at once; one more is answered 503.
 const CALLS_MAX: usize = 256;
@@ -39,7 +39,7 @@ const DEMO: &str = "demo";
 /// The role's parts.
 pub struct Api {
     log: Arc<dyn Log>,
-    store: Arc<dyn Store>,
+    streams: Arc<dyn Streams>,
     history: History,
     tokens: Tokens,
     dev: bool,
@@ -56,18 +56,18 @@ impl Api {
     pub fn try_new(
         config: &Config,
         log: Arc<dyn Log>,
-        store: Arc<dyn Store>,
+        stores: Stores,
         metrics: Arc<Metrics>,
         running: Arc<AtomicBool>,
     ) -> Result<Self, TokensError> {
         let secret = config.dev.as_ref().map(|dev| dev.token_secret.as_str());
         Ok(Self {
-            history: History::new(log.clone(), Arc::clone(&store)),
+            history: History::new(log.clone(), stores.comments),
             tokens: Tokens::try_new(&config.tokens, secret)?,
             dev: config.dev.is_some(),
             viewers: ViewerCounts::default(),
             log,
-            store,
+            streams: stores.streams,
             metrics,
             running,
         })
@@ -208,13 +208,7 @@ impl Api {
         };
         loop {
             match self.log.create_life(&info).await {
-                Ok(Some(seq)) => {
-                    let row = StreamRow { info, seq };
-                    if let Err(error) = self.store.write_stream(row).await {
-                        tracing::debug!(%error, "persist writes the demo stream later");
-                    }
-                    return;
-                }
+                Ok(Some(seq)) => return self.keep(&info, seq).await,
                 Ok(None) => return,
                 Err(error) => tracing::warn!(%error, "the demo stream is not there yet"),
             }

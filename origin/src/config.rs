@@ -225,12 +225,58 @@ impl From<&Limits> for UserLimits {
     }
 }
 
-/// The record.
-#[derive(Clone, Debug, Deserialize)]
+/// The record: where it is, by what it is for.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
-    /// `sqlite:///absolute/path.db`.
+    /// Of all that has no section of its own: `sqlite:///absolute/path.db`.
+    pub url: Option<String>,
+    /// Comments and what was decided about them.
+    pub comments: Option<StoreOf>,
+    /// How streams stand.
+    pub streams: Option<StoreOf>,
+}
+
+/// Where the record of one thing is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreOf {
+    /// As [`Store::url`].
     pub url: String,
+}
+
+/// A store's URL and the key that it stands under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreUrl<'a> {
+    /// For messages: `store.url`.
+    pub key: &'static str,
+    /// The URL; empty when it is missing.
+    pub url: &'a str,
+}
+
+impl Store {
+    /// Where comments are.
+    #[must_use]
+    pub fn comments(&self) -> StoreUrl<'_> {
+        self.url_of(self.comments.as_ref(), "store.comments.url")
+    }
+
+    /// Where streams are.
+    #[must_use]
+    pub fn streams(&self) -> StoreUrl<'_> {
+        self.url_of(self.streams.as_ref(), "store.streams.url")
+    }
+
+    fn url_of<'a>(&'a self, own: Option<&'a StoreOf>, key: &'static str) -> StoreUrl<'a> {
+        match (own, &self.url) {
+            (Some(StoreOf { url }), _) => StoreUrl { key, url },
+            (None, Some(url)) => StoreUrl {
+                key: "store.url",
+                url,
+            },
+            (None, None) => StoreUrl { key, url: "" },
+        }
+    }
 }
 
 /// The development mode.
@@ -366,12 +412,14 @@ impl Config {
         if first > last {
             return Err("nats.workers: the first is beyond the last".to_owned());
         }
+        for store in [self.store.comments(), self.store.streams()] {
+            if store.url.is_empty() {
+                return Err(format!("{} or store.url is needed", store.key));
+            }
+        }
         self.tokens.check()?;
         let users = self.limits.remembered_users_max as u64;
         within("limits.remembered_users_max", users, 1_000, 10_000_000)?;
-        if !self.region.is_name() || !self.nats.peers.iter().all(Region::is_name) {
-            return Err("a region's name has no `/`".to_owned());
-        }
         if self.nats.peers.contains(&self.region) {
             return Err("nats.peers: a region is no peer of itself".to_owned());
         }
@@ -419,6 +467,22 @@ mod tests {
             None,
         );
         assert!(matches!(few, Err(ConfigError::Value(_))));
+    }
+
+    #[test]
+    fn each_store_has_a_url_of_its_own_or_that_of_all() {
+        let with = |store: &str| {
+            let text = format!("region = \"dev\"\nroles = [\"api\"]\n[store]\n{store}\n");
+            Config::try_new(&text, None).map(|config| config.store)
+        };
+        let store = with("url = \"all\"\n[store.streams]\nurl = \"own\"").expect("enough");
+        let (comments, streams) = (store.comments(), store.streams());
+        assert_eq!((comments.key, comments.url), ("store.url", "all"));
+        assert_eq!((streams.key, streams.url), ("store.streams.url", "own"));
+        let refused = with("[store.comments]\nurl = \"own\"").expect_err("streams have none");
+        let refused = refused.to_string();
+        assert!(refused.contains("store.streams.url"), "{refused}");
+        assert!(with("url = \"all\"\n[store.users]\nurl = \"x\"").is_err());
     }
 
     #[test]

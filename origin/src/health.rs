@@ -5,8 +5,8 @@
 mod disks;
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -14,6 +14,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 pub use disks::{Disk, watch};
+
+use crate::lock::lock;
 
 /// For how long the log may take no writes before posts are refused: a log that changes its leader is back by then, and
 /// PoPs send again what came out unknown.
@@ -82,7 +84,7 @@ impl Health {
 
     /// Notes that a condition holds, and why in words.
     pub fn begin(&self, condition: Condition, why: String) {
-        let mut wrong = self.lock();
+        let mut wrong = lock(&self.wrong);
         if let Some(known) = wrong.get_mut(&condition) {
             known.why = why;
             return;
@@ -99,7 +101,7 @@ impl Health {
         if !self.any.load(Ordering::Relaxed) {
             return;
         }
-        let mut wrong = self.lock();
+        let mut wrong = lock(&self.wrong);
         let Some(was) = wrong.remove(&condition) else {
             return;
         };
@@ -112,7 +114,7 @@ impl Health {
     /// Whether it holds.
     #[must_use]
     pub fn has(&self, condition: Condition) -> bool {
-        self.any.load(Ordering::Relaxed) && self.lock().contains_key(&condition)
+        self.any.load(Ordering::Relaxed) && lock(&self.wrong).contains_key(&condition)
     }
 
     /// Everything that is wrong, in words; `None` when nothing is.
@@ -121,7 +123,7 @@ impl Health {
         if !self.any.load(Ordering::Relaxed) {
             return None;
         }
-        let wrong = self.lock();
+        let wrong = lock(&self.wrong);
         let all: Vec<&str> = wrong.values().map(|wrong| wrong.why.as_str()).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
@@ -132,15 +134,11 @@ impl Health {
         if !self.any.load(Ordering::Relaxed) {
             return false;
         }
-        let wrong = self.lock();
+        let wrong = lock(&self.wrong);
         wrong.contains_key(&Condition::LogDisk)
             || wrong
                 .get(&Condition::LogWrites)
                 .is_some_and(|wrong| wrong.since.elapsed() >= WRITES_PATIENCE)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Condition, Wrong>> {
-        self.wrong.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

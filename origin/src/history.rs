@@ -1,21 +1,20 @@
 //! History: the store and the log's tail as one, so that what is `durable` can be read at once.
 //!
-//! The store is read first, with its position of the same moment; then the log after that position. A comment only
-//! ever moves from the log to the store, so none is missed between the two. Of a region that is away only the store
-//! speaks: the position leaves it out.
+//! The store's position is read first, then its rows, then the log after that position: an event is in the store before
+//! the position says so, so none is missed between the two. One that is in both is shown and counted once. Of a region
+//! that is away only the store speaks: the position leaves it out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chorus_protocol::event::{CommentUpdate, Decision, kind};
+use chorus_protocol::event::{CommentUpdate, Decision};
 use chorus_protocol::{
     Comment, CommentId, CommentView, Envelope, Event, Offset, Position, StreamId,
 };
-
 use futures_util::future::join_all;
 
 use crate::log::{Log, LogError};
-use crate::store::{Author, Page, Slice, Store, StoreError};
+use crate::store::{Author, Comments, Page, Positions, Slice, StoreError, position_key};
 
 /// Events of a stream in the log that the store does not have yet; more means that `persist` is days behind.
 const TAIL_EVENTS_MAX: usize = 200_000;
@@ -75,14 +74,14 @@ impl Part {
 #[derive(Clone)]
 pub struct History {
     log: Arc<dyn Log>,
-    store: Arc<dyn Store>,
+    comments: Arc<dyn Comments>,
 }
 
 impl History {
     /// Over a log and a store.
     #[must_use]
-    pub fn new(log: Arc<dyn Log>, store: Arc<dyn Store>) -> Self {
-        Self { log, store }
+    pub fn new(log: Arc<dyn Log>, comments: Arc<dyn Comments>) -> Self {
+        Self { log, comments }
     }
 
     /// A page of a stream's comments, with their number and the position.
@@ -90,25 +89,25 @@ impl History {
     /// # Errors
     /// When the log or the store is away.
     pub async fn read(&self, stream: &StreamId, page: Page) -> Result<Part, HistoryError> {
-        // What is taken away in the tail leaves room on the page.
-        let slice = self.store.comments(stream.clone(), page).await?;
-        let (tail, at) = self.tail(stream, &slice).await?;
+        let stored = self.comments.positions().await?;
+        let mut slice = self.comments.page(stream.clone(), page).await?;
+        let (tail, at) = self.tail(stream, &stored).await?;
         let gone = tail.removed();
         let hit = slice.comments.iter().filter(|(id, _)| gone.contains(id));
         let hit = hit.count();
-        let slice = if hit == 0 || page.limit == 0 {
-            slice
-        } else {
+        // What is taken away in the tail leaves room on the page.
+        if hit > 0 && page.limit > 0 {
             let wider = Page {
                 limit: page.limit + hit,
                 ..page
             };
-            // Its count may be of a later moment than the tail.
-            Slice {
-                comment_count: slice.comment_count,
-                ..self.store.comments(stream.clone(), wider).await?
-            }
-        };
+            let wider = self.comments.page(stream.clone(), wider).await?;
+            // Its count may be of more than the tail has.
+            slice = Slice {
+                count: slice.count,
+                ..wider
+            };
+        }
         Ok(tail.part(slice, at, page))
     }
 
@@ -121,14 +120,10 @@ impl History {
         stream: &StreamId,
         comment: CommentId,
     ) -> Result<Option<Author>, HistoryError> {
-        // The position before the comment: what is moved to the store meanwhile is in both.
-        let slice = self.store.comments(stream.clone(), Page::default()).await?;
-        let mut found = self.store.author(stream.clone(), comment).await?;
-        let (tail, _) = self.tail(stream, &slice).await?;
-        for event in &tail.events {
-            let Some(envelope) = event.envelope() else {
-                continue;
-            };
+        let stored = self.comments.positions().await?;
+        let mut found = self.comments.author(stream.clone(), comment).await?;
+        let (tail, _) = self.tail(stream, &stored).await?;
+        for (_, envelope, _) in tail.envelopes() {
             if envelope.id == comment && envelope.is_comment() && found.is_none() {
                 found = Some(Author {
                     user: envelope.author.to_owned(),
@@ -144,30 +139,29 @@ impl History {
         Ok(found)
     }
 
-    /// What the logs hold that a slice of the store does not have, and up to where.
+    /// What the logs that can be read hold after the store's positions, and up to where.
     async fn tail(
         &self,
         stream: &StreamId,
-        slice: &Slice,
+        stored: &Positions,
     ) -> Result<(Tail, Position), HistoryError> {
         let mut tail = Tail::default();
         let mut reached = Position::default();
         let regions = self.log.regions();
         let reads = regions.iter().map(async |(region, known)| {
-            let key = region.position_key(known.partition(stream));
-            let stored = slice.at.iter().find(|(name, _)| *name == key);
+            let key = position_key(region, known.partition(stream));
             // A log that was made anew shares nothing with what the store has of the old one.
-            let after = match stored {
-                Some((_, at)) if at.epoch == known.epoch => at.seq,
+            let after = match stored.get(&key) {
+                Some(at) if at.epoch == known.epoch => at.seq,
                 _ => 0,
             };
             let asked = self
                 .log
                 .settled_tail(region, stream, after, TAIL_EVENTS_MAX);
             let read = self.log.registry().of_peer(region, asked).await;
-            (region, known.epoch, after, read)
+            (region, key, known.epoch, after, read)
         });
-        for (region, epoch, after, read) in join_all(reads).await {
+        for (region, key, epoch, after, read) in join_all(reads).await {
             let read = match read {
                 Ok(read) => read,
                 Err(error) if region == self.log.region() => return Err(error.into()),
@@ -179,69 +173,89 @@ impl History {
             }
             let seq = read.last_seq().unwrap_or(after);
             reached.advance(region, Offset { epoch, seq });
-            tail.events.extend(read.events);
+            tail.0.insert(key, read.events);
         }
         Ok((tail, reached))
     }
 }
 
-/// Events that the store does not have yet.
+/// A stream's events after the store's positions, by the key of the position and in the log's order. The store may have
+/// some of them already.
 #[derive(Default)]
-struct Tail {
-    events: Vec<Event>,
-}
+struct Tail(BTreeMap<String, Vec<Event>>);
 
 impl Tail {
-    fn envelopes(&self) -> impl Iterator<Item = (Envelope<'_>, &Event)> {
-        (self.events.iter()).filter_map(|event| Some((event.envelope()?, event)))
+    fn envelopes(&self) -> impl Iterator<Item = (&str, Envelope<'_>, &Event)> {
+        let logs = self.0.iter();
+        logs.flat_map(|(log, events)| {
+            (events.iter()).filter_map(move |event| Some((log.as_str(), event.envelope()?, event)))
+        })
     }
 
     /// Comments taken away.
     fn removed(&self) -> BTreeSet<CommentId> {
         let removed = self.envelopes();
         removed
-            .filter_map(|(envelope, _)| envelope.removes())
+            .filter_map(|(_, envelope, _)| envelope.removes())
             .collect()
     }
 
     /// Both together.
     fn part(&self, slice: Slice, at: Position, page: Page) -> Part {
-        let mut part = Part {
-            comment_count: slice.comment_count,
-            at,
-            ..Part::default()
-        };
-        let removed = self.removed();
+        let mut count = slice.count.comments;
+        let mut keys = BTreeSet::new();
         let mut found: BTreeMap<CommentId, Event> = BTreeMap::new();
-        let mut decided: BTreeMap<(CommentId, String), Event> = BTreeMap::new();
-        let stored = slice.decisions.iter().filter_map(|event| {
-            let envelope = event.envelope()?;
-            Some(((envelope.target?, envelope.kind.to_owned()), event.clone()))
-        });
-        decided.extend(stored);
-        for (envelope, event) in self.envelopes() {
-            if let Some(target) = envelope.target {
-                part.comment_count -=
-                    u64::from(envelope.kind == kind::REMOVAL && part.comment_count > 0);
-                decided.insert((target, envelope.kind.to_owned()), event.clone());
-            }
-            let Some(comment) = CommentView::read(&envelope) else {
-                continue;
-            };
-            part.comment_count += 1;
-            let id = envelope.id;
-            if page.before.is_none_or(|before| id < before)
-                && page.after.is_none_or(|after| id > after)
-                && page.parent.is_none_or(|of| comment.parent_id == Some(of))
-            {
-                found.insert(id, event.clone());
+        let mut decided = Decided::default();
+        for event in &slice.decisions {
+            if let Some(envelope) = event.envelope() {
+                decided.insert(&envelope, event);
             }
         }
-        part.comments = merge(slice.comments, found, &removed, page);
-        let shown: BTreeSet<CommentId> = part.comments.iter().map(|(id, _)| *id).collect();
-        decided.retain(|(target, _), _| shown.contains(target));
-        part.decisions = decided.into_values().collect();
-        part
+        for (log, envelope, event) in self.envelopes() {
+            let counts = keys.insert(envelope.key) && !slice.count.includes(log, event);
+            decided.insert(&envelope, event);
+            if envelope.removes().is_some() {
+                count -= i64::from(counts);
+            }
+            if let Some(comment) = CommentView::read(&envelope) {
+                count += i64::from(counts);
+                if page.includes(envelope.id, comment.parent_id) {
+                    found.insert(envelope.id, event.clone());
+                }
+            }
+        }
+        let comments = merge(slice.comments, found, &self.removed(), page);
+        let shown: BTreeSet<CommentId> = comments.iter().map(|(id, _)| *id).collect();
+        Part {
+            decisions: decided.about(&shown),
+            comments,
+            comment_count: u64::try_from(count).unwrap_or(0),
+            at,
+        }
+    }
+}
+
+/// Of each kind about each comment the decision with the highest id.
+#[derive(Default)]
+struct Decided(BTreeMap<(CommentId, String), (CommentId, Event)>);
+
+impl Decided {
+    fn insert(&mut self, envelope: &Envelope<'_>, event: &Event) {
+        let Some(target) = envelope.target else {
+            return;
+        };
+        let about = (target, envelope.kind.to_owned());
+        if self.0.get(&about).is_none_or(|(id, _)| *id < envelope.id) {
+            self.0.insert(about, (envelope.id, event.clone()));
+        }
+    }
+
+    fn about(self, shown: &BTreeSet<CommentId>) -> Vec<Event> {
+        let stands = self.0.into_iter();
+        stands
+            .filter(|((target, _), _)| shown.contains(target))
+            .map(|(_, (_, event))| event)
+            .collect()
     }
 }
 
@@ -264,3 +278,6 @@ fn merge(
     all.truncate(page.limit);
     all
 }
+
+#[cfg(test)]
+mod tests;

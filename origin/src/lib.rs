@@ -24,6 +24,7 @@ pub mod config;
 pub mod gateway;
 pub mod health;
 pub mod history;
+mod lock;
 pub mod log;
 pub mod metrics;
 pub mod persist;

@@ -266,12 +266,6 @@ impl Metrics {
         self.acks.get_or_create(&AckLabels { outcome }).inc();
     }
 
-    /// Acknowledgements counted with an outcome.
-    #[must_use]
-    pub fn acks_of(&self, outcome: AckLabel) -> u64 {
-        self.acks.get_or_create(&AckLabels { outcome }).get()
-    }
-
     /// Says how many messages of a partition are behind what is persisted.
     pub fn persist_lag(&self, partition: u16, messages: u64) {
         let lag = self

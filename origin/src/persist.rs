@@ -22,7 +22,7 @@ use crate::clock;
 use crate::health::Condition;
 use crate::log::{Consumer, Entry, Lease, Leases, Log, LogError};
 use crate::metrics::Metrics;
-use crate::store::{Batch, Store, StoreError, StreamRow};
+use crate::store::{Batch, StoreError, Stores, StreamRow, position_key};
 
 /// Events of one transaction.
 const ROWS_MAX: usize = 1_000;
@@ -56,7 +56,7 @@ pub struct Persist {
     /// The log.
     pub log: Arc<dyn Log>,
     /// The record.
-    pub store: Arc<dyn Store>,
+    pub stores: Stores,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// Set while it writes or waits for its turn.
@@ -145,9 +145,9 @@ impl Persist {
     ) -> Result<(), Stop> {
         let region = self.log.region();
         let mut consumer = self.log.consume_events(partition.number).await?;
-        let key = region.position_key(partition.number);
-        let mut at = self.store.position(key).await?;
-        at = self.catch_up(partition, at, consumer.past).await?;
+        let positions = self.stores.comments.positions().await?;
+        let at = positions.get(&position_key(region, partition.number));
+        let mut at = self.catch_up(partition, at.copied(), consumer.past).await?;
         let mut handed_out = consumer.handed_out;
         loop {
             let group = tokio::select! {
@@ -234,12 +234,12 @@ impl Persist {
             }
         }
         let batch = Batch {
-            region: self.log.region().position_key(number),
+            log: position_key(self.log.region(), number),
             from,
             to,
             rows: good,
         };
-        let written = self.store.write(batch).await?;
+        let written = self.stores.comments.write(batch).await?;
         self.metrics.health.end(Condition::StoreWrites);
         self.metrics.persist_rows.inc_by(written.new);
         self.metrics.persist_repeats.inc_by(written.repeats);
@@ -274,7 +274,8 @@ impl Persist {
                     info: life.info,
                     seq: life.seq,
                 };
-                self.store.write_stream(row).await.map_err(Stop::Streams)?;
+                let written = self.stores.streams.write(row).await;
+                written.map_err(Stop::Streams)?;
             }
             // Only what failed here is proved here.
             if self.streams_failed.swap(false, Ordering::Relaxed) {

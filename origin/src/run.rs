@@ -1,5 +1,6 @@
 //! Starts the roles and stops them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,7 +22,7 @@ use crate::log::nats::Nats;
 use crate::log::{self, Log, LogError};
 use crate::metrics::Metrics;
 use crate::persist::{self, ChangeError, Persist};
-use crate::store::{self, Store};
+use crate::store::{self, Comments, Stores};
 
 /// From one try to provision to the next.
 const PROVISION_RETRY: Duration = Duration::from_millis(250);
@@ -71,7 +72,8 @@ async fn serve(
     log_cell: &OnceCell<Arc<dyn Log>>,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let store = store::open(&config.store.url).context("cannot open the store")?;
+    let stores = Stores::open(&config.store).await;
+    let stores = stores.context("cannot open the store")?;
     // Ends with the runtime: it has nothing to finish.
     tokio::spawn(health::watch(disks(config), Arc::clone(metrics)));
     let connected = Nats::connect(
@@ -90,7 +92,7 @@ async fn serve(
         .as_ref()
         .map_or(WORKERS, |gateway| Duration::from_millis(gateway.lease_ms));
     tokio::select! {
-        made = provision(&*log, &*store, workers) => made?,
+        made = provision(&*log, &*stores.comments, workers) => made?,
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     }
     if config.nats.sync == Sync::ServerDefault {
@@ -98,12 +100,12 @@ async fn serve(
     }
     let mut tasks = JoinSet::new();
     for (role, running) in roles {
-        let (log, store, metrics) = (log.clone(), Arc::clone(&store), Arc::clone(metrics));
+        let (log, stores, metrics) = (log.clone(), stores.clone(), Arc::clone(metrics));
         let (running, stop) = (Arc::clone(running), stop.clone());
         match role {
             Role::Gateway => {
                 let gateway = config.gateway.as_ref().context("no [gateway]")?;
-                let history = History::new(log.clone(), store);
+                let history = History::new(log.clone(), stores.comments);
                 let (limits, pace) = (&config.limits, Arc::clone(pace));
                 let gateway = Gateway::bind(gateway, limits, log, history, metrics, running, pace)?;
                 tracing::info!(address = %gateway.address()?, "the gateway listens");
@@ -112,7 +114,7 @@ async fn serve(
             Role::Persist => {
                 let persist = Persist {
                     log,
-                    store,
+                    stores,
                     metrics,
                     running,
                     streams_failed: AtomicBool::new(false),
@@ -120,7 +122,7 @@ async fn serve(
                 tasks.spawn(persist.run(stop));
             }
             Role::Api => {
-                let api = Api::try_new(config, log, store, metrics, running)
+                let api = Api::try_new(config, log, stores, metrics, running)
                     .context("cannot use a key of [tokens] or [dev]")?;
                 tasks.spawn(async move {
                     if let Err(error) = api.run(stop).await {
@@ -132,7 +134,7 @@ async fn serve(
     }
     let upkeep = tokio::spawn(keep_provisioned(
         Arc::clone(&log),
-        Arc::clone(&store),
+        Arc::clone(&stores.comments),
         workers,
     ));
     let watch = tokio::spawn(log::watch(log));
@@ -158,20 +160,28 @@ async fn serve(
 
 /// The disks of this machine that something of this process is kept on.
 fn disks(config: &Config) -> Vec<Disk> {
-    let disk = |condition, whose, directory: &Path| Disk {
+    let disk = |condition, whose, directories: BTreeSet<&Path>| Disk {
         condition,
         whose,
-        directory: directory.to_owned(),
+        directories: directories.into_iter().map(Path::to_owned).collect(),
         free_bytes_min: config.disk_free_bytes_min,
     };
-    let log = config.nats.directory.as_deref();
-    let store = store::directory(&config.store.url);
-    let log = log.map(|directory| disk(Condition::LogDisk, "the log", directory));
-    let store = store.map(|directory| disk(Condition::StoreDisk, "the store", directory));
-    log.into_iter().chain(store).collect()
+    let log = config.nats.directory.as_deref().into_iter().collect();
+    let stores = [config.store.comments(), config.store.streams()];
+    let stores = stores.iter().filter_map(|it| store::directory(it.url));
+    let mut disks = vec![
+        disk(Condition::LogDisk, "the log", log),
+        disk(Condition::StoreDisk, "the store", stores.collect()),
+    ];
+    disks.retain(|disk| !disk.directories.is_empty());
+    disks
 }
 
-async fn provision(log: &dyn Log, store: &dyn Store, workers: Duration) -> Result<(), ChangeError> {
+async fn provision(
+    log: &dyn Log,
+    store: &dyn Comments,
+    workers: Duration,
+) -> Result<(), ChangeError> {
     let mut said = String::new();
     loop {
         let made = match log.provision(workers).await {
@@ -204,7 +214,7 @@ async fn provision(log: &dyn Log, store: &dyn Store, workers: Duration) -> Resul
 /// process must not go on.
 async fn keep_provisioned(
     log: Arc<dyn Log>,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Comments>,
     workers: Duration,
 ) -> anyhow::Error {
     let mut link = log.link();

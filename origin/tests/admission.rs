@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chorus_protocol::backhaul::{Held, Publish};
+use chorus_protocol::backhaul::Publish;
 use chorus_protocol::{Outcome, StreamId};
 use common::pop::{Pop, reactions, stored};
 use common::{Region, until};
-use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -98,27 +97,14 @@ async fn gone(let_go: &mut watch::Receiver<bool>) {
     let _ = let_go.wait_for(|go| *go).await;
 }
 
-async fn create(pop: &Pop, name: &str) -> StreamId {
-    let body = json!({"username": "ada"}).to_string();
-    let (_, answer) = pop.rest("POST", "/api/dev/token", None, &body).await;
-    let token = answer["token"].as_str();
-    let body = json!({"title": name, "stream_id": name}).to_string();
-    let (status, made) = pop.rest("POST", "/api/streams", token, &body).await;
-    assert_eq!(status, 201, "{made}");
-    name.parse().unwrap()
-}
-
 #[tokio::test]
 async fn a_stream_that_is_looked_up_slowly_stalls_no_other() {
     let mut region = Region::start().await;
     let demo = region.stream();
     let directory = region.directory.path().to_owned();
     let mut reader = Pop::connect(&directory, region.gateway_port, 1).await;
-    let slow = create(&reader, "slow").await;
-    let Held::Fresh(state) = reader.hold(&slow, None).await else {
-        panic!("not fresh")
-    };
-    reader.begin(&slow, &state.at);
+    let ([slow], _) = reader.create(["slow"]).await;
+    reader.fresh(&slow).await;
     // A gateway that has heard of neither stream, over a line that is slow for one of them.
     let line = SlowLine::new(region.nats_port, "slow").await;
     (region.gateway_port, region.nats_port) = (common::free_udp(), line.port);

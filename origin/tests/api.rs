@@ -22,19 +22,11 @@ async fn start() -> (Region, Pop) {
     (region, pop)
 }
 
-async fn token(pop: &Pop, username: &str) -> (String, String) {
-    let body = json!({ "username": username }).to_string();
-    let (status, answer) = pop.rest("POST", "/api/dev/token", None, &body).await;
-    assert_eq!(status, 200, "{answer}");
-    let text = |key: &str| answer[key].as_str().unwrap().to_owned();
-    (text("token"), text("user_id"))
-}
-
 #[tokio::test]
 async fn streams_are_created_listed_and_ended() {
     let (_region, mut pop) = start().await;
-    let (ada, ada_id) = token(&pop, "Ada").await;
-    let (bob, _) = token(&pop, "Bob").await;
+    let (ada, ada_id) = pop.sign_in("Ada").await;
+    let (bob, _) = pop.sign_in("Bob").await;
     // A title is what is seen of it.
     let body = json!({"title": " \u{202e}A\n talk\u{200b} ", "stream_id": "talk"}).to_string();
     let (status, problem) = pop.rest("POST", "/api/streams", None, &body).await;

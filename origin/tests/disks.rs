@@ -7,11 +7,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chorus_origin::config;
 use chorus_origin::health::{self, Condition, Disk};
 use chorus_origin::metrics::Metrics;
-use chorus_origin::store::{self, Batch, StoreError};
-use chorus_protocol::Event;
-use chorus_protocol::{CommentId, Offset, Region, StreamId};
+use chorus_origin::store::{Batch, Row, StoreError, Stores};
+use chorus_protocol::{CommentId, Event, Offset, StreamId};
 
 /// A tmpfs; unmounted when dropped.
 struct Mounted(tempfile::TempDir);
@@ -74,7 +74,7 @@ async fn a_disk_is_read_only_or_full_for_as_long_as_it_is() {
     let disk = Disk {
         condition: Condition::LogDisk,
         whose: "the log",
-        directory: mounted.path().to_owned(),
+        directories: vec![mounted.path().to_owned()],
         free_bytes_min: 256 << 10,
     };
     let watch = tokio::spawn(health::watch(vec![disk], Arc::clone(&metrics)));
@@ -92,15 +92,14 @@ async fn a_disk_is_read_only_or_full_for_as_long_as_it_is() {
 }
 
 fn batch(from: Option<Offset>, seq: u64) -> Batch {
-    let region = Region::new("dev").unwrap();
-    let row = store::Row::Comment {
+    let row = Row::Comment {
         id: CommentId(seq),
         stream: StreamId::new("demo").unwrap(),
         user: "ada".to_owned(),
         key: seq.into(),
         parent: None,
         event: Event {
-            region: region.clone(),
+            region: "dev".parse().unwrap(),
             epoch: 1,
             seq,
             body: vec![7; 16 << 10],
@@ -109,7 +108,7 @@ fn batch(from: Option<Offset>, seq: u64) -> Batch {
     let to = Offset { epoch: 1, seq };
     let rows = vec![row];
     Batch {
-        region,
+        log: "dev".to_owned(),
         from,
         to,
         rows,
@@ -121,8 +120,12 @@ async fn a_store_whose_disk_was_full_writes_again_without_being_opened_again() {
     let mounted = Mounted::new("size=2m");
     let filler = mounted.path().join("filler");
     std::fs::write(&filler, vec![0; 1 << 20]).unwrap();
-    let url = format!("sqlite://{}", mounted.path().join("chorus.db").display());
-    let store = store::open(&url).unwrap();
+    let path = mounted.path().join("chorus.db");
+    let config = config::Store {
+        url: Some(format!("sqlite://{}", path.display())),
+        ..config::Store::default()
+    };
+    let store = Stores::open(&config).await.unwrap().comments;
     let mut at = None;
     let mut seq = 0;
     let failed = loop {
@@ -135,8 +138,7 @@ async fn a_store_whose_disk_was_full_writes_again_without_being_opened_again() {
     };
     assert!(matches!(failed, StoreError::Failed(_)), "{failed}");
     // What was written is read meanwhile.
-    let region = Region::new("dev").unwrap();
-    assert_eq!(store.position(region).await.unwrap(), at);
+    assert_eq!(store.positions().await.unwrap().get("dev").copied(), at);
     std::fs::remove_file(&filler).unwrap();
     let written = store.write(batch(at, seq)).await.unwrap();
     assert_eq!(written.new, 1, "all or nothing: it was not there");

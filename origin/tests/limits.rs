@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chorus_protocol::backhaul::{Publish, RefusedReactions, UserReactions};
 use chorus_protocol::{Outcome, UserId};
-use common::pop::{Pop, Post, reactions, stored};
+use common::pop::{Pop, Post, pop, reactions, stored};
 use common::{Region, until};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(10);
 async fn pops(region: &Region) -> Vec<Pop> {
     let mut pops = Vec::new();
     for process in 1..=8 {
-        pops.push(Pop::connect(region.directory.path(), region.gateway_port, process).await);
+        pops.push(pop(region, process).await);
     }
     pops
 }

@@ -18,30 +18,9 @@ use tokio::sync::watch;
 
 const SOON: Duration = Duration::from_secs(15);
 
-async fn fresh(pop: &mut Pop, stream: &StreamId) -> StreamState {
-    let Held::Fresh(state) = pop.hold(stream, None).await else {
-        panic!("not fresh")
-    };
-    pop.begin(stream, &state.at);
-    *state
-}
-
 async fn life(pop: &mut Pop) -> Life {
     let next = tokio::time::timeout(SOON, pop.lives.recv()).await;
     next.expect("told in time").unwrap()
-}
-
-/// Streams made by one user, and that user's token.
-async fn streams<const N: usize>(pop: &Pop, names: [&str; N]) -> ([StreamId; N], String) {
-    let body = json!({"username": "ada"}).to_string();
-    let (_, answer) = pop.rest("POST", "/api/dev/token", None, &body).await;
-    let token = answer["token"].as_str().unwrap().to_owned();
-    for name in names {
-        let body = json!({"title": name, "stream_id": name}).to_string();
-        let (status, made) = pop.rest("POST", "/api/streams", Some(&token), &body).await;
-        assert_eq!(status, 201, "{made}");
-    }
-    (names.map(|name| name.parse().unwrap()), token)
 }
 
 async fn end(pop: &Pop, stream: &StreamId, token: &str) {
@@ -118,10 +97,10 @@ async fn an_end_is_heard_at_every_pop_of_every_gateway() {
     .await;
     let mut here = Pop::connect(&directory, first_port, 1).await;
     let mut there = Pop::connect(&directory, second_port, 2).await;
-    let ([talk, show], ada) = streams(&here, ["talk", "show"]).await;
+    let ([talk, show], ada) = here.create(["talk", "show"]).await;
     for pop in [&mut here, &mut there] {
         for stream in [&talk, &show] {
-            let state = fresh(pop, stream).await;
+            let state = pop.fresh(stream).await;
             assert_eq!(state.info.status, StreamStatus::Live);
         }
     }
@@ -145,7 +124,7 @@ async fn an_end_is_heard_at_every_pop_of_every_gateway() {
     }
     for port in [first_port, second_port] {
         let mut late = Pop::connect(&directory, port, 3).await;
-        let state = fresh(&mut late, &talk).await;
+        let state = late.fresh(&talk).await;
         assert_eq!(
             (state.info.status, state.life_seq),
             (StreamStatus::Ended, newest)
@@ -169,8 +148,8 @@ async fn an_end_is_heard_at_every_pop_of_every_gateway() {
 async fn a_pop_that_was_away_is_told_what_it_does_not_know() {
     let region = Region::start().await;
     let mut pop = Pop::connect(region.directory.path(), region.gateway_port, 1).await;
-    let ([talk, show], ada) = streams(&pop, ["talk", "show"]).await;
-    let state = fresh(&mut pop, &talk).await;
+    let ([talk, show], ada) = pop.create(["talk", "show"]).await;
+    let state = pop.fresh(&talk).await;
     drop(pop);
     let mut back = Pop::connect(region.directory.path(), region.gateway_port, 2).await;
     end(&back, &talk, &ada).await;
@@ -194,7 +173,7 @@ async fn a_pop_that_was_away_is_told_what_it_does_not_know() {
         back.held.recv().await.unwrap(),
         (talk.clone(), Held::Resumed)
     );
-    fresh(&mut back, &show).await;
+    back.fresh(&show).await;
     end(&back, &show, &ada).await;
     assert_eq!(life(&mut back).await.info.stream_id, show);
 }
@@ -203,8 +182,8 @@ async fn a_pop_that_was_away_is_told_what_it_does_not_know() {
 async fn an_end_whose_live_message_is_lost_is_found_in_the_control_log() {
     let region = Region::start().await;
     let mut pop = Pop::connect(region.directory.path(), region.gateway_port, 1).await;
-    let ([talk], ada) = streams(&pop, ["talk"]).await;
-    fresh(&mut pop, &talk).await;
+    let ([talk], ada) = pop.create(["talk"]).await;
+    pop.fresh(&talk).await;
     // The log repeats nothing any more: every live message is lost.
     let info = jetstream(region.nats_port, "STREAM.INFO.CONTROL_dev", "").await;
     let mut config = info["config"].clone();
@@ -238,8 +217,8 @@ async fn a_stream_looked_for_too_early_is_found_once_it_is_there() {
     assert_eq!(pop.hold(&talk, None).await, Held::Unknown);
     let early = pop.comment(&talk, "ada", "early");
     assert_eq!(pop.post(&early).await, refused("stream_not_found"));
-    streams(&pop, ["talk"]).await;
-    fresh(&mut pop, &talk).await;
+    pop.create(["talk"]).await;
+    pop.fresh(&talk).await;
     let said = pop.comment(&talk, "ada", "now");
     assert_eq!(pop.post(&said).await, stored(said.comment.id));
 }

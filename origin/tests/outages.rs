@@ -7,23 +7,14 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use chorus_origin::config;
+use chorus_origin::store::{Page, Stores};
 use chorus_protocol::backhaul::Held;
 use chorus_protocol::{CommentId, Outcome};
-use common::pop::{Pop, Post, stored};
+use common::pop::{Pop, Post, fresh, pop, stored};
 use common::{Region, until};
 
 const SOON: Duration = Duration::from_secs(20);
-
-async fn pop(region: &Region, process: u64) -> Pop {
-    Pop::connect(region.directory.path(), region.gateway_port, process).await
-}
-
-async fn follow(pop: &mut Pop, region: &Region) {
-    let Held::Fresh(state) = pop.hold(&region.stream(), None).await else {
-        panic!("not fresh")
-    };
-    pop.begin(&region.stream(), &state.at);
-}
 
 /// Posts as the PoP does: what came out unknown is sent again under the same key until it is known.
 struct Poster {
@@ -106,7 +97,7 @@ async fn nats_killed_during_posts_loses_nothing_and_needs_no_restart() {
     let mut region = Region::start().await;
     let demo = region.stream();
     let mut reader = pop(&region, 2).await;
-    follow(&mut reader, &region).await;
+    fresh(&mut reader, &region).await;
     let mut poster = Poster::new(pop(&region, 1).await);
     for _ in 0..3 {
         // Killed with many on their way to the log and from it.
@@ -179,7 +170,7 @@ async fn everything_killed_and_started_again_keeps_what_was_durable() {
     let demo = region.stream();
     let mut poster = Poster::new(pop(&region, 1).await);
     let mut reader = pop(&region, 2).await;
-    follow(&mut reader, &region).await;
+    fresh(&mut reader, &region).await;
     for _ in 0..10 {
         poster.post(&region, 50).await;
         poster.settle(Duration::from_millis(20)).await;
@@ -235,14 +226,18 @@ async fn persist_killed_midway_writes_every_comment_once() {
     region.start_origin(&["persist"]);
     region.start_origin(&["persist"]);
     let path = region.directory.path().join("store/chorus.db");
+    let store = config::Store {
+        url: Some(format!("sqlite://{}", path.display())),
+        ..config::Store::default()
+    };
     let rows = async || {
-        let store = chorus_origin::store::open(&format!("sqlite://{}", path.display())).unwrap();
-        let page = chorus_origin::store::Page {
+        let stores = Stores::open(&store).await.unwrap();
+        let page = Page {
             limit: 5_000,
             ..Default::default()
         };
-        let slice = store.comments(demo.clone(), page).await.unwrap();
-        (slice.comments.len(), slice.comment_count)
+        let slice = stores.comments.page(demo.clone(), page).await.unwrap();
+        (slice.comments.len(), slice.count.comments)
     };
     until("all in the store", SOON, async || {
         rows().await == (2_000, 2_000)
@@ -309,7 +304,7 @@ async fn comments_that_do_not_come_back_live_are_asked_for() {
     let region = Region::start().await;
     let demo = region.stream();
     let mut author = pop(&region, 1).await;
-    follow(&mut author, &region).await;
+    fresh(&mut author, &region).await;
     // The stream is followed once its first comment is seen.
     let first = author.comment(&demo, "ada", "c0");
     assert_eq!(author.post(&first).await, stored(first.comment.id));

@@ -31,16 +31,6 @@ fn token_bytes(text: &str) -> bool {
         .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-/// A name, or the key of a position: see [`Region::position_key`].
-fn region_text(text: &str) -> bool {
-    let (name, partition) = match text.split_once('/') {
-        Some((name, partition)) => (name, partition),
-        None => (text, "1"),
-    };
-    let number = partition.parse::<u16>().is_ok() && !partition.starts_with(['0', '+']);
-    (1..=Region::NAME_BYTES_MAX).contains(&name.len()) && token_bytes(name) && number
-}
-
 fn no_control_bytes(text: &str) -> bool {
     !text.chars().any(char::is_control)
 }
@@ -143,35 +133,13 @@ text_id!(
     ClientId, 64, no_control_bytes
 );
 text_id!(
-    /// A region of the origin: `[A-Za-z0-9_-]{1,32}`; as the key of a position in the store also with `/` and the number
-    /// of a partition behind it.
-    Region, 38, region_text
+    /// A region of the origin: `[A-Za-z0-9_-]{1,32}`.
+    Region, 32, token_bytes
 );
 text_id!(
     /// A point of presence: `[A-Za-z0-9_-]{1,64}`.
     PopId, 64, token_bytes
 );
-
-impl Region {
-    /// The most bytes of a region's name.
-    pub const NAME_BYTES_MAX: usize = 32;
-
-    /// The key under which a store keeps how far a partition of this region is written: the region for the first,
-    /// `<region>/<partition>` for the others.
-    #[must_use]
-    pub fn position_key(&self, partition: u16) -> Self {
-        match partition {
-            0 => self.clone(),
-            _ => Self(Arc::from(format!("{self}/{partition}"))),
-        }
-    }
-
-    /// Whether it is a region's name and no key of a position.
-    #[must_use]
-    pub fn is_name(&self) -> bool {
-        !self.0.contains('/')
-    }
-}
 
 /// A comment's id: 41 bits of milliseconds since [`CommentId::EPOCH`], 10 bits of worker, 4 bits of shard and 8 bits of
 /// sequence, so that ids sort by time.

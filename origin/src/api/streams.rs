@@ -54,7 +54,7 @@ impl Api {
             before,
             limit: limit + 1,
         };
-        let mut streams = self.store.streams(page).await?;
+        let mut streams = self.streams.list(page).await?;
         let more = streams.len() > limit;
         streams.truncate(limit);
         let next = streams.last().filter(|_| more).map(write_token);
@@ -72,7 +72,7 @@ impl Api {
             Ok(None) => None,
             Err(error) => {
                 tracing::debug!(%error, "the store answers for the log");
-                self.store.stream(stream.clone()).await?
+                self.streams.read(stream.clone()).await?
             }
         };
         found.ok_or_else(Problem::no_stream)
@@ -161,12 +161,12 @@ impl Api {
     }
 
     /// So that lists show it at once; where it fails `persist` writes it from the log.
-    async fn keep(&self, info: &StreamInfo, seq: u64) {
+    pub(super) async fn keep(&self, info: &StreamInfo, seq: u64) {
         let row = StreamRow {
             info: info.clone(),
             seq,
         };
-        if let Err(error) = self.store.write_stream(row).await {
+        if let Err(error) = self.streams.write(row).await {
             tracing::warn!(%error, "a stream is written to the store later");
         }
     }

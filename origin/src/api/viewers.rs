@@ -1,12 +1,13 @@
 //! Viewers per stream, summed over all gateways' reports.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use chorus_protocol::StreamId;
 use chorus_protocol::backhaul::VIEWING_MS;
 
+use crate::lock::lock;
 use crate::log::{Log, LogError};
 
 /// A report not repeated for this long is gone.
@@ -25,7 +26,7 @@ impl ViewerCounts {
     pub(super) async fn follow(&self, log: &dyn Log) -> Result<(), LogError> {
         let mut reports = log.follow_presence(None).await?;
         while let Some(report) = reports.next().await {
-            let mut known = self.lock();
+            let mut known = lock(&self.reports);
             if known.len() >= REPORTS_MAX {
                 expire(&mut known);
             }
@@ -39,19 +40,13 @@ impl ViewerCounts {
 
     /// Viewers of a stream as reported.
     pub(super) fn of(&self, stream: &StreamId) -> u64 {
-        let known = self.lock();
+        let known = lock(&self.reports);
         let fresh = known
             .get(stream)
             .into_iter()
             .flat_map(HashMap::values)
             .filter(|(_, at)| at.elapsed() < EXPIRY);
         fresh.fold(0, |sum, (viewers, _)| sum.saturating_add(*viewers))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Reports> {
-        self.reports
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -9,7 +9,7 @@ mod ledger;
 mod publication;
 mod rules;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use chorus_protocol::backhaul::UserReactions;
@@ -25,6 +25,7 @@ pub(super) use self::publication::{Publication, What};
 use super::directory::Directory;
 use crate::config;
 use crate::history::History;
+use crate::lock::lock;
 use crate::metrics::Metrics;
 
 /// What the checks of all lanes ask.
@@ -79,7 +80,7 @@ impl Admission {
 
     fn with<T>(&self, decide: impl FnOnce(&mut Ledger, u64) -> T) -> T {
         let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut ledger = self.lock();
+        let mut ledger = lock(&self.ledger);
         let decided = decide(&mut ledger, now_ms);
         let counts = ledger.take_counts();
         let users = ledger.users();
@@ -91,12 +92,6 @@ impl Admission {
             .users_remembered
             .set(i64::try_from(users).unwrap_or(i64::MAX));
         decided
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chorus_protocol::stream::Life;
@@ -14,6 +14,7 @@ use chorus_protocol::{Region, StreamId};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
+use crate::lock::lock;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
 
@@ -54,25 +55,25 @@ impl Directory {
 
     /// The stream as it is remembered; `None` when it must be looked up.
     pub(super) fn known(&self, stream: &StreamId) -> Option<Found> {
-        let (remembered, lasts) = self.lock().remembered(stream);
+        let (remembered, lasts) = lock(&self.streams).remembered(stream);
         lasts.then_some(remembered)
     }
 
     /// The stream, or `None` when there is none.
     pub(super) async fn find(&self, stream: &StreamId) -> Result<Found, LogError> {
-        let (remembered, lasts) = self.lock().remembered(stream);
+        let (remembered, lasts) = lock(&self.streams).remembered(stream);
         if lasts {
             return Ok(remembered);
         }
         let asked = Instant::now();
         match self.log.life(stream).await {
             Ok(Some(life)) => {
-                let mut streams = self.lock();
+                let mut streams = lock(&self.streams);
                 streams.learn(life);
                 Ok(streams.remembered(stream).0)
             }
             Ok(None) => {
-                let mut streams = self.lock();
+                let mut streams = lock(&self.streams);
                 streams.miss(stream, asked);
                 Ok(streams.remembered(stream).0)
             }
@@ -86,7 +87,7 @@ impl Directory {
 
     /// The stream as it stands and every change of it, the last one at least.
     pub(super) fn watch(&self, stream: &StreamId) -> watch::Receiver<Found> {
-        let mut streams = self.lock();
+        let mut streams = lock(&self.streams);
         let known = streams.remembered(stream).0;
         match streams.watched.entry(stream.clone()) {
             Entry::Occupied(watched) => watched.get().subscribe(),
@@ -108,7 +109,7 @@ impl Directory {
     async fn hear(&self) -> Result<(), LogError> {
         let mut lives = self.log.follow_lives().await?;
         while let Some(life) = lives.next().await {
-            self.lock().learn(life);
+            lock(&self.streams).learn(life);
         }
         Ok(())
     }
@@ -138,7 +139,7 @@ impl Directory {
                 Err(error) => tracing::debug!(%region, %error, "streams cannot be compared"),
             }
             // Nobody holds them any more.
-            let watched = &mut self.lock().watched;
+            let watched = &mut lock(&self.streams).watched;
             watched.retain(|_, watched| watched.receiver_count() > 0);
         }
     }
@@ -159,7 +160,7 @@ impl Directory {
             },
             // Never read, away for a while, or a log that was made anew: all that is held is looked at.
             Some(_) | None => {
-                let held: Vec<StreamId> = self.lock().watched.keys().cloned().collect();
+                let held: Vec<StreamId> = lock(&self.streams).watched.keys().cloned().collect();
                 self.repair(self.log.lives(region, &held).await?);
                 Ok(last)
             }
@@ -168,16 +169,10 @@ impl Directory {
 
     fn repair(&self, lives: Vec<Life>) {
         for life in lives {
-            if self.lock().learn(life) {
+            if lock(&self.streams).learn(life) {
                 self.metrics.lives_repaired.inc();
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Streams> {
-        self.streams
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chorus_protocol::{Region, StreamId};
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::follower::core::{Bounds, LaneId, Regions, Standing};
 use super::follower::{self, ASKS_MAX, Ask, standings};
 use crate::history::History;
+use crate::lock::lock;
 use crate::log::{Log, LogError};
 use crate::metrics::Metrics;
 
@@ -66,7 +67,7 @@ impl Followers {
 
     /// Asks something of a stream's follower, where there is one with room; true when it will hear it.
     pub(super) fn ask(&self, stream: &StreamId, ask: Ask) -> bool {
-        let running = self.lock();
+        let running = lock(&self.running);
         running
             .get(stream)
             .is_some_and(|follower| follower.try_send(ask).is_ok())
@@ -74,13 +75,13 @@ impl Followers {
 
     /// Asks something of all.
     pub(super) fn ask_all(&self, ask: impl Fn() -> Ask) {
-        for follower in self.lock().values() {
+        for follower in lock(&self.running).values() {
             let _ = follower.try_send(ask());
         }
     }
 
     fn follower(self: &Arc<Self>, stream: &StreamId) -> mpsc::Sender<Ask> {
-        let mut running = self.lock();
+        let mut running = lock(&self.running);
         if let Some(follower) = running.get(stream).filter(|asks| !asks.is_closed()) {
             return follower.clone();
         }
@@ -96,7 +97,7 @@ impl Followers {
             let ended = follower::run(stream.clone(), Arc::clone(&shared), asked).await;
             tracing::debug!(%stream, %ended, "a follower ended");
             shared.metrics.followers.dec();
-            let mut running = this.lock();
+            let mut running = lock(&this.running);
             let same =
                 |now: &mpsc::Sender<Ask>| mine.upgrade().is_some_and(|me| me.same_channel(now));
             if running
@@ -107,12 +108,6 @@ impl Followers {
             }
         });
         asks
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<StreamId, mpsc::Sender<Ask>>> {
-        self.running
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Compares last sequences, each second and after every reconnect, for ever.
@@ -152,7 +147,9 @@ impl Followers {
             let known = known.filter(|(_, standing)| *standing != Standing::Away);
             for (region, _) in known {
                 let told = told.entry(region.clone()).or_default();
-                if let Err(error) = self.compare(&region, told).await {
+                let compared = Box::pin(self.compare(&region, told));
+                let compared = self.shared.log.registry().of_peer(&region, compared);
+                if let Err(error) = compared.await {
                     tracing::debug!(%region, %error, "last sequences cannot be compared");
                     *told = Told::default();
                 }
@@ -161,7 +158,7 @@ impl Followers {
     }
 
     async fn compare(&self, region: &Region, told: &mut Told) -> Result<(), LogError> {
-        let streams: Vec<StreamId> = self.lock().keys().cloned().collect();
+        let streams: Vec<StreamId> = lock(&self.running).keys().cloned().collect();
         if streams.is_empty() {
             return Ok(());
         }

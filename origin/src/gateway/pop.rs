@@ -1,7 +1,7 @@
 //! A PoP's connection: who it is, its worker number, and the lanes it opens.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chorus_protocol::backhaul::{
@@ -19,6 +19,7 @@ use super::lane::{self, LaneError, Reader};
 use super::quiet::{self, Quiet};
 use super::{GatewayShared, catch_up, hold, posts};
 use crate::clock;
+use crate::lock::lock;
 use crate::log::Lease;
 
 /// From connecting to `Hello`.
@@ -386,10 +387,4 @@ impl Pop {
             .followers
             .ask_all(|| Ask::Gone { pop: pop.clone() });
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

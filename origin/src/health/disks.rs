@@ -15,15 +15,15 @@ use crate::metrics::Metrics;
 /// From one look to the next.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A directory whose disk is watched.
+/// Directories whose disks are watched as one.
 #[derive(Clone, Debug)]
 pub struct Disk {
     /// What holds when it is full.
     pub condition: Condition,
     /// Whose it is, for people: `the log`.
     pub whose: &'static str,
-    /// The directory; looked at once it exists.
-    pub directory: PathBuf,
+    /// The directories; one that is bad is enough.
+    pub directories: Vec<PathBuf>,
     /// Fewer free bytes are none.
     pub free_bytes_min: u64,
 }
@@ -70,8 +70,14 @@ fn note(health: &Health, condition: Condition, look: Look) {
 /// `bad`: it was bad at the last look; then it needs half as much again to be well, so that it does not change with
 /// every small file.
 fn look(disk: &Disk, bad: bool) -> Look {
-    let (whose, path) = (disk.whose, disk.directory.display());
-    let (free, read_only) = match stat(&disk.directory) {
+    let looks = disk.directories.iter().map(|it| look_at(it, disk, bad));
+    let mut wrong = looks.filter(|look| *look != Look::Well);
+    wrong.next().unwrap_or(Look::Well)
+}
+
+fn look_at(directory: &Path, disk: &Disk, bad: bool) -> Look {
+    let (whose, path) = (disk.whose, directory.display());
+    let (free, read_only) = match stat(directory) {
         Ok(found) => found,
         Err(error) if is_no_files(&error) => {
             return Look::NoFiles(format!("no more files can be opened ({error})"));
@@ -112,7 +118,7 @@ mod tests {
         Disk {
             condition: Condition::LogDisk,
             whose: "the log",
-            directory: directory.to_owned(),
+            directories: vec![directory.to_owned()],
             free_bytes_min,
         }
     }
@@ -130,6 +136,11 @@ mod tests {
             panic!("it is not there")
         };
         assert!(why.contains("away"), "{why}");
+        let two = Disk {
+            directories: vec![path.to_owned(), path.join("absent")],
+            ..disk(path, 1)
+        };
+        assert_ne!(look(&two, false), Look::Well);
     }
 
     #[test]

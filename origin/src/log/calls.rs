@@ -1,9 +1,14 @@
 //! REST calls between the roles: a gateway asks, one `api` of the region answers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::{Answer, Feed, Regional};
+
+/// The longest wait for an answer.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Carries an answer back.
 pub type Reply = Box<dyn FnOnce(Vec<u8>) -> BoxFuture<'static, ()> + Send>;

@@ -28,6 +28,26 @@ pub struct PresenceReport {
     pub viewers: u64,
 }
 
+impl PresenceReport {
+    /// Of a message on `presence.<region>.<gateway>.<stream>`.
+    pub(super) fn read(subject: &str, payload: &[u8]) -> Option<Self> {
+        let mut parts = subject.splitn(4, '.').skip(1);
+        let (region, gateway, stream) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self {
+            gateway: format!("{region}.{gateway}"),
+            stream: stream.parse().ok()?,
+            viewers: std::str::from_utf8(payload).ok()?.parse().ok()?,
+        })
+    }
+}
+
+/// The region and the type of a message on `live.reaction.<region>.<stream>.<type>`.
+pub(super) fn read_reaction(subject: &str) -> Option<(Region, String)> {
+    let mut parts = subject.split('.').skip(2);
+    let region = parts.next()?.parse().ok()?;
+    Some((region, parts.nth(1)?.to_owned()))
+}
+
 /// The region, the type and its running total there.
 pub type ReactionTotal = (Region, String, u64);
 /// A stream's events of all regions. What is published here counts as stored when they are read here.

@@ -15,6 +15,12 @@ use crate::clock;
 /// How long a right lasts without renewal.
 pub const RIGHT: Duration = Duration::from_secs(6);
 
+/// After how long without a renewal a bucket forgets a key: later than its holder stops, so that clocks may differ a
+/// little.
+pub(super) fn kept(term: Duration) -> Duration {
+    term + term / 2
+}
+
 /// A held lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {

@@ -7,7 +7,6 @@ mod control;
 mod leader;
 mod lease;
 mod live;
-mod presence;
 mod provision;
 mod publish;
 mod read;
@@ -16,10 +15,10 @@ mod replies;
 use std::sync::Arc;
 
 use async_nats::HeaderName;
-use chorus_protocol::{Event, Region, StreamId, subject};
+use chorus_protocol::{Event, Region};
 use tokio::sync::watch;
 
-use super::{Link, LogError, Regional, Registry};
+use super::{Link, Regional, Registry};
 use crate::config;
 use crate::metrics::Metrics;
 
@@ -52,20 +51,6 @@ impl Regional for Nats {
 
     fn connected(&self) -> bool {
         self.inner.link.borrow().connected
-    }
-}
-
-impl Nats {
-    /// The log that holds a stream's events, and its subject there.
-    fn events_of(&self, region: &Region, stream: &StreamId) -> Result<(String, String), LogError> {
-        let partition = self.inner.registry.partition(region, stream)?;
-        let log = subject::events_log(region, partition);
-        Ok((log, subject::event(region, partition, stream)))
-    }
-
-    /// The partition of this region that a stream is in.
-    fn own_partition(&self, stream: &StreamId) -> u16 {
-        subject::partition(stream, self.inner.registry.partitions())
     }
 }
 

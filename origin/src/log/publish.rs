@@ -1,11 +1,16 @@
 //! Publishing events and reactions.
 
+use std::time::Duration;
+
 use chorus_protocol::rate::CommentRefusal;
 use chorus_protocol::{CommentId, Region, StreamId, UserId};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::{Answer, Regional};
+
+/// Repeats of a message id are recognised for this long.
+pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
 
 /// How a publication came out.
 #[derive(Clone, Debug, PartialEq, Eq)]

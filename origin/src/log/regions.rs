@@ -115,19 +115,37 @@ impl Registry {
         self.workers
     }
 
-    /// The partition of a region that a stream is in.
+    /// The partition of this region that a stream is in.
+    pub(super) fn own_partition(&self, stream: &StreamId) -> u16 {
+        subject::partition(stream, self.partitions)
+    }
+
+    /// The log that holds a stream's events in a region, and its subject there.
     ///
     /// # Errors
     /// When the region was never seen.
-    pub(super) fn partition(&self, region: &Region, stream: &StreamId) -> Result<u16, LogError> {
-        if *region == self.own {
-            return Ok(subject::partition(stream, self.partitions));
-        }
-        let seen = self.read();
-        let log = seen.get(region).and_then(|seen| seen.log.as_ref());
-        let log =
-            log.ok_or_else(|| LogError::Away(format!("the log of {region} was not seen yet")))?;
-        Ok(log.partition(stream))
+    pub(super) fn events_of(
+        &self,
+        region: &Region,
+        stream: &StreamId,
+    ) -> Result<(String, String), LogError> {
+        let partition = if *region == self.own {
+            self.own_partition(stream)
+        } else {
+            let seen = self.read();
+            let log = seen.get(region).and_then(|seen| seen.log.as_ref());
+            let unseen = || LogError::Away(format!("the log of {region} was not seen yet"));
+            log.ok_or_else(unseen)?.partition(stream)
+        };
+        let log = subject::events_log(region, partition);
+        Ok((log, subject::event(region, partition, stream)))
+    }
+
+    /// All logs of this region that need a leader.
+    pub(super) fn logs(&self) -> impl Iterator<Item = String> {
+        let own = &self.own;
+        let events = (0..self.partitions).map(|partition| subject::events_log(own, partition));
+        events.chain([subject::control_log(own), subject::reactions_log(own)])
     }
 
     /// The region of that name and its incarnation, where it was seen.
@@ -143,24 +161,6 @@ impl Registry {
         let away = |region: &&Region| seen.get(*region).is_some_and(|seen| seen.away.is_some());
         let peers = self.peers.iter().filter(|region| !away(region));
         std::iter::once(&self.own).chain(peers).cloned().collect()
-    }
-
-    /// Whether it is a peer that cannot be seen now.
-    #[must_use]
-    pub fn is_away(&self, region: &Region) -> bool {
-        let peer = *region != self.own && self.peers.contains(region);
-        peer && self
-            .read()
-            .get(region)
-            .is_none_or(|seen| seen.away.is_some() || seen.log.is_none())
-    }
-
-    /// Since when a region is away, and why.
-    #[must_use]
-    pub fn away(&self, region: &Region) -> Option<(Duration, String)> {
-        let seen = self.read();
-        let away = seen.get(region)?.away.as_ref()?;
-        Some((away.since.elapsed(), away.why.clone()))
     }
 
     /// A line on the regions that are away; `None` when none is.

@@ -4,9 +4,8 @@
 //! not moved: it must be in the store, then they are sealed, looked at again and removed. Resume tokens of before are a
 //! gap, and so is nothing else.
 
-use super::Offset;
 use crate::log::{Log, LogError};
-use crate::store::{Store, StoreError};
+use crate::store::{Comments, StoreError, position_key};
 
 /// Why the number of partitions cannot be changed.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +39,7 @@ pub enum ChangeError {
 /// When it does not, or one of both is away. What was done may be repeated.
 pub async fn change_partitions(
     log: &dyn Log,
-    store: &dyn Store,
+    store: &dyn Comments,
     found: u16,
 ) -> Result<(), ChangeError> {
     settled(log, store, found).await?;
@@ -69,9 +68,10 @@ pub async fn change_partitions(
 }
 
 /// Whether the store holds all of the partitions that are there.
-async fn settled(log: &dyn Log, store: &dyn Store, found: u16) -> Result<(), ChangeError> {
+async fn settled(log: &dyn Log, store: &dyn Comments, found: u16) -> Result<(), ChangeError> {
     let region = log.region();
     let record = log.record(region).await?.map(|(record, _)| record);
+    let positions = store.positions().await?;
     for partition in 0..found {
         // A try before this one may have removed it.
         let Some(part) = log.part(region, partition).await? else {
@@ -80,10 +80,8 @@ async fn settled(log: &dyn Log, store: &dyn Store, found: u16) -> Result<(), Cha
         let epoch = record
             .as_ref()
             .map_or(part.created_ms, |record| record.epoch);
-        let at = store.position(region.position_key(partition)).await?;
-        let stored = at
-            .filter(|at: &Offset| at.epoch == epoch)
-            .map_or(0, |at| at.seq);
+        let at = positions.get(&position_key(region, partition));
+        let stored = at.filter(|at| at.epoch == epoch).map_or(0, |at| at.seq);
         let behind = part.last_seq.saturating_sub(stored);
         if behind > 0 {
             return Err(ChangeError::Behind {

@@ -13,12 +13,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chorus_protocol::stream::StreamInfo;
-use chorus_protocol::{CommentId, Offset, Region, StreamId};
+use chorus_protocol::{CommentId, StreamId};
 use rusqlite::Connection;
 
 use super::{
-    Answer, Author, Batch, Page, Slice, Store, StoreError, StreamPage, StreamRow, Written,
+    Answer, Author, Batch, Comments, Page, Positions, Slice, StoreError, StreamPage, StreamRow,
+    Streams, Written, failed,
 };
+use crate::lock::lock;
 
 /// Threads that read.
 const READERS: usize = 2;
@@ -35,13 +37,7 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(super) fn open(path: &str) -> Result<Self, StoreError> {
-        let path = Path::new(path);
-        if !path.is_absolute() {
-            return Err(StoreError::Url(
-                "sqlite:// needs an absolute path: sqlite:///var/lib/chorus/chorus.db".to_owned(),
-            ));
-        }
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(failed)?;
         }
@@ -75,32 +71,34 @@ impl Sqlite {
     }
 }
 
-impl Store for Sqlite {
+impl Comments for Sqlite {
     fn write(&self, batch: Batch) -> Answer<'_, Written> {
         Self::ask(&self.writer, move |c| write::batch(c, &batch))
     }
 
-    fn position(&self, region: Region) -> Answer<'_, Option<Offset>> {
-        Self::ask(&self.readers, move |c| read::position(c, &region))
+    fn positions(&self) -> Answer<'_, Positions> {
+        Self::ask(&self.readers, |c| read::positions(c).map_err(failed))
     }
 
-    fn comments(&self, stream: StreamId, page: Page) -> Answer<'_, Slice> {
-        Self::ask(&self.readers, move |c| read::comments(c, &stream, page))
+    fn page(&self, stream: StreamId, page: Page) -> Answer<'_, Slice> {
+        Self::ask(&self.readers, move |c| read::page(c, &stream, page))
     }
 
     fn author(&self, stream: StreamId, comment: CommentId) -> Answer<'_, Option<Author>> {
         Self::ask(&self.readers, move |c| read::author(c, &stream, comment))
     }
+}
 
-    fn write_stream(&self, row: StreamRow) -> Answer<'_, ()> {
+impl Streams for Sqlite {
+    fn write(&self, row: StreamRow) -> Answer<'_, ()> {
         Self::ask(&self.writer, move |c| write::stream(c, &row))
     }
 
-    fn stream(&self, stream: StreamId) -> Answer<'_, Option<StreamInfo>> {
+    fn read(&self, stream: StreamId) -> Answer<'_, Option<StreamInfo>> {
         Self::ask(&self.readers, move |c| read::stream(c, &stream))
     }
 
-    fn streams(&self, page: StreamPage) -> Answer<'_, Vec<StreamInfo>> {
+    fn list(&self, page: StreamPage) -> Answer<'_, Vec<StreamInfo>> {
         Self::ask(&self.readers, move |c| read::streams(c, &page))
     }
 }
@@ -127,10 +125,7 @@ fn work(
         .name(name.to_owned())
         .spawn(move || {
             loop {
-                let job = jobs
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .recv();
+                let job = lock(&jobs).recv();
                 match job {
                     Ok(job) => job(&mut connection),
                     Err(mpsc::RecvError) => return,
@@ -139,8 +134,4 @@ fn work(
         })
         .map(|_| ())
         .map_err(failed)
-}
-
-fn failed(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Failed(error.to_string())
 }

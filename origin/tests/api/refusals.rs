@@ -4,12 +4,12 @@ use chorus_protocol::backhaul::{RestRequest, RestResponse};
 use chorus_protocol::codes::ErrorCode;
 use serde_json::json;
 
-use super::{start, token};
+use super::start;
 
 #[tokio::test]
 async fn what_is_not_there_is_said_as_a_problem() {
     let (_region, pop) = start().await;
-    let (token, _) = token(&pop, "Ada").await;
+    let (token, _) = pop.sign_in("Ada").await;
     for (method, target, body, code) in [
         ("GET", "/api/nothing", "", ErrorCode::NotFound),
         ("GET", "/api/streams/", "", ErrorCode::StreamNotFound),

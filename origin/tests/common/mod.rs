@@ -128,8 +128,12 @@ token_secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 
     /// Starts the binary; with roles named, as one of several processes (an admin port each).
     pub fn start_origin(&mut self, roles: &[&str]) -> usize {
+        self.start_with(self.config(), roles)
+    }
+
+    /// As [`Region::start_origin`], with another configuration.
+    pub fn start_with(&mut self, mut config: String, roles: &[&str]) -> usize {
         let number = self.origins.len();
-        let mut config = self.config();
         if number > 0 {
             let own = format!("127.0.0.1:{}", self.admin_port);
             config = config.replace(&own, &format!("127.0.0.1:{}", free_tcp()));

@@ -2,6 +2,8 @@
 
 #[path = "records.rs"]
 mod records;
+#[path = "rest.rs"]
+mod rest;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,12 +13,11 @@ use std::time::Duration;
 
 use chorus_protocol::backhaul::{
     self, Datagram, Held, Lane, Publish, Published, RefusedReactions, Request, Response,
-    RestRequest, RestResponse, StreamState, ToGateway, ToPop, read_frame, split_frame, split_quiet,
-    write_frame,
+    StreamState, ToGateway, ToPop, read_frame, split_frame, split_quiet, write_frame,
 };
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
 use chorus_protocol::stream::Life;
-use chorus_protocol::{Comment, CommentId, Millis, Outcome, Position, StreamId};
+use chorus_protocol::{CommentId, Millis, Outcome, Position, StreamId};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use rustls::pki_types::pem::PemObject as _;
@@ -360,34 +361,6 @@ impl Pop {
         answer.expect("a response")
     }
 
-    pub async fn rest(
-        &self,
-        method: &str,
-        target: &str,
-        token: Option<&str>,
-        body: &str,
-    ) -> (u16, serde_json::Value) {
-        let response = self
-            .call(RestRequest {
-                method: method.to_owned(),
-                target: target.to_owned(),
-                authorization: token.map(|token| format!("Bearer {token}")),
-                body: body.as_bytes().to_vec(),
-                content_type: None,
-            })
-            .await;
-        let body = serde_json::from_slice(&response.body).unwrap();
-        (response.status, body)
-    }
-
-    /// A call as it is, and the whole answer.
-    pub async fn call(&self, call: RestRequest) -> RestResponse {
-        match self.request(&Request::Rest(call)).await {
-            Response::Rest(response) => response,
-            other @ (Response::Replay(_) | Response::Unavailable) => panic!("{other:?}"),
-        }
-    }
-
     pub async fn replay(&self, stream: &StreamId, range: ReplayRange) -> Replayed {
         let stream = stream.clone();
         match self.request(&Request::Replay { stream, range }).await {
@@ -428,24 +401,6 @@ impl Pop {
         // The lane may have been faster than the state.
         for (region, at) in &at.0 {
             entry.at.advance(region, *at);
-        }
-    }
-
-    /// All comments of a stream by REST, newest first.
-    pub async fn history(&self, stream: &StreamId) -> Vec<Comment> {
-        let mut all = Vec::new();
-        let mut target = format!("/api/streams/{stream}/comments?limit=200");
-        loop {
-            let (status, page) = self.rest("GET", &target, None, "").await;
-            assert_eq!(status, 200, "{page}");
-            let comments: Vec<Comment> = serde_json::from_value(page["comments"].clone()).unwrap();
-            all.extend(comments);
-            match page["next"].as_str() {
-                Some(next) => {
-                    target = format!("/api/streams/{stream}/comments?limit=200&before={next}");
-                }
-                None => return all,
-            }
         }
     }
 }

@@ -1,16 +1,12 @@
 //! REST calls over NATS requests.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use chorus_protocol::subject;
 use futures_util::StreamExt as _;
 
 use super::Nats;
+use crate::log::calls::CALL_TIMEOUT;
 use crate::log::{Answer, Call, Calling, Calls, Feed, LogError, Regional as _};
-
-/// The longest wait for an answer.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Calling for Nats {
     fn call_api(&self, body: Vec<u8>) -> Answer<'_, Bytes> {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Nats, event};
-use crate::log::{LogError, Tail, read::known_epoch};
+use crate::log::{LogError, Regional as _, Tail, read::known_epoch};
 
 impl Nats {
     /// Goes on where the replicas stayed behind, one message at a time from the leader.
@@ -18,7 +18,7 @@ impl Nats {
         max: usize,
     ) -> Result<Tail, LogError> {
         let epoch = known_epoch(self, region)?;
-        let (log, subject) = self.events_of(region, stream)?;
+        let (log, subject) = self.registry().events_of(region, stream)?;
         tail.complete = false;
         while tail.events.len() < max {
             let from = tail.last_seq().unwrap_or(after) + 1;
@@ -43,7 +43,7 @@ impl Nats {
         region: &Region,
         stream: &StreamId,
     ) -> Result<Option<u64>, LogError> {
-        let (log, subject) = self.events_of(region, stream)?;
+        let (log, subject) = self.registry().events_of(region, stream)?;
         let ask = json!({"last_by_subj": subject});
         Ok(self.ask_leader(&log, &ask).await?.map(|m| m.seq))
     }

@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 
 use async_nats::{Message, Subscriber, header};
-use chorus_protocol::StreamId;
 use chorus_protocol::stream::Life;
+use chorus_protocol::{StreamId, subject};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::Stream;
 
-use super::{Nats, event, header_number, presence, read};
+use super::{Nats, event, header_number, read};
+use crate::lock::lock;
+use crate::log::follow::read_reaction;
 use crate::log::{
-    Answer, Feed, Follow, Live, LiveEvents, LiveReactions, Lives, LogError, PresenceReports,
-    ReactionTotal,
+    Answer, Feed, Follow, Live, LiveEvents, LiveReactions, Lives, LogError, PresenceReport,
+    PresenceReports, ReactionTotal, Regional as _,
 };
 
 /// The streams whose events are read live, and how often.
@@ -24,27 +26,21 @@ pub(super) struct Followed(Mutex<HashMap<StreamId, usize>>);
 
 impl Followed {
     pub(super) fn contains(&self, stream: &StreamId) -> bool {
-        self.lock().contains_key(stream)
+        lock(&self.0).contains_key(stream)
     }
 
     fn add(&self, stream: &StreamId) {
-        *self.lock().entry(stream.clone()).or_default() += 1;
+        *lock(&self.0).entry(stream.clone()).or_default() += 1;
     }
 
     fn remove(&self, stream: &StreamId) {
-        let mut followed = self.lock();
+        let mut followed = lock(&self.0);
         if let Some(times) = followed.get_mut(stream) {
             *times -= 1;
             if *times == 0 {
                 followed.remove(stream);
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<StreamId, usize>> {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -85,7 +81,10 @@ impl Follow for Nats {
         Box::pin(async move {
             let stream = stream.map_or("*", StreamId::as_str);
             let subscriber = self.subscribe(format!("presence.*.*.{stream}")).await?;
-            Ok(presence::reports(subscriber))
+            Ok(Feed::new(subscriber.filter_map(|message| {
+                let report = PresenceReport::read(&message.subject, &message.payload);
+                std::future::ready(report)
+            })))
         })
     }
 
@@ -95,18 +94,20 @@ impl Follow for Nats {
         stream: &'a StreamId,
         viewers: u64,
     ) -> BoxFuture<'a, ()> {
-        Box::pin(self.report(gateway, stream, viewers))
+        Box::pin(async move {
+            if !self.connected() {
+                return;
+            }
+            let subject = subject::presence(self.region(), gateway, stream);
+            let viewers = viewers.to_string().into();
+            if let Err(error) = self.inner.client.publish(subject, viewers).await {
+                tracing::debug!(%error, "a viewer count was not sent");
+            }
+        })
     }
 
     fn settle(&self) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let flushed = self.inner.client.flush();
-            match tokio::time::timeout(std::time::Duration::from_secs(3), flushed).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(LogError::away(error)),
-                Err(_) => Err(LogError::Away("no connection".to_owned())),
-            }
-        })
+        Box::pin(self.inner.replies.round_trip())
     }
 }
 
@@ -175,9 +176,7 @@ impl Drop for Events {
 }
 
 fn reaction(message: &Message) -> Option<ReactionTotal> {
-    let mut parts = message.subject.split('.').skip(2);
-    let region = parts.next()?.parse().ok()?;
-    let kind = parts.nth(1)?.to_owned();
+    let (region, kind) = read_reaction(&message.subject)?;
     Some((region, kind, read::counter_value(&message.payload)?))
 }
 

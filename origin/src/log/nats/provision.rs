@@ -12,10 +12,10 @@ use chorus_protocol::{Region, subject};
 
 use super::Nats;
 use crate::log::consume::ACK_WAIT;
+use crate::log::lease::kept;
+use crate::log::publish::DUPLICATE_WINDOW;
 use crate::log::{Answer, LogError, Part, Provision, RIGHT, Regional as _};
 
-/// Repeats of a message id are recognised for this long.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Unacknowledged messages of `persist`; the server sends no more beyond it.
 const PERSIST_PENDING_MAX: i64 = 10_000;
@@ -91,11 +91,7 @@ impl Provision for Nats {
 
     fn leaders(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            let region = self.region();
-            let events = (0..self.inner.registry.partitions())
-                .map(|partition| subject::events_log(region, partition));
-            let others = [subject::control_log(region), subject::reactions_log(region)];
-            for log in events.chain(others) {
+            for log in self.registry().logs() {
                 let found = self.info(&log).await?;
                 let led = found.is_some_and(|found| {
                     let cluster = found.cluster.as_ref();
@@ -140,8 +136,7 @@ impl Nats {
         let config = kv::Config {
             bucket,
             history: 1,
-            // The bucket forgets later than the holder stops, so that clocks may differ a little.
-            max_age: lease + lease / 2,
+            max_age: kept(lease),
             max_bytes: subject::LEASES_BYTES_MAX as i64,
             storage: StorageType::File,
             num_replicas: self.inner.config.replicas,

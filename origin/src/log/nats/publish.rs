@@ -11,7 +11,7 @@ mod acks;
 mod pending;
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, Message, Subject, header};
@@ -25,6 +25,7 @@ use self::acks::{count, read_ack};
 use self::pending::{Pending, Publication, Table};
 use super::{Nats, header_text, replies};
 use crate::health::Condition;
+use crate::lock::lock;
 use crate::log::{Ack, Answer, Link, LogError, Publish, Regional as _, Tag, Waiter};
 use crate::metrics::Metrics;
 
@@ -91,7 +92,7 @@ impl Publisher {
     }
 
     async fn publish_event(&self, event: Publication, waiter: Waiter) {
-        self.lock().asked = Some(event.clone());
+        lock(&self.table).asked = Some(event.clone());
         let headers = event.headers();
         self.publish(event.subject, headers, event.body, waiter)
             .await;
@@ -107,7 +108,7 @@ impl Publisher {
     }
 
     fn add(&self, waiter: Waiter, event: Option<Publication>) -> u64 {
-        let mut table = self.lock();
+        let mut table = lock(&self.table);
         // Under the lock: whoever has the higher number is the younger.
         let since = Instant::now();
         table.add(Pending {
@@ -119,7 +120,7 @@ impl Publisher {
 
     fn sent<T, E>(&self, token: u64, sent: Result<Result<T, E>, tokio::time::error::Elapsed>) {
         if !matches!(sent, Ok(Ok(_)))
-            && let Some(pending) = self.lock().remove(token)
+            && let Some(pending) = lock(&self.table).remove(token)
         {
             pending.waiter.tell(Ack::Unknown);
         }
@@ -134,7 +135,7 @@ impl Publisher {
     }
 
     fn take_published(&self, message: &Message) -> Option<Pending> {
-        let mut table = self.lock();
+        let mut table = lock(&self.table);
         // Reading the header costs more than this look.
         if !table.looks_for_any() {
             return None;
@@ -166,7 +167,7 @@ impl Publisher {
                     if changed.is_err() { return }
                     if !link.borrow_and_update().connected {
                         // Acknowledgements on their way are lost with the connection.
-                        let lost = self.lock().take_all();
+                        let lost = lock(&self.table).take_all();
                         self.give_up(lost);
                     }
                 }
@@ -176,7 +177,8 @@ impl Publisher {
     }
 
     fn acknowledged(&self, message: &Message) {
-        let pending = replies::token(&message.subject).and_then(|token| self.lock().remove(token));
+        let pending =
+            replies::token(&message.subject).and_then(|token| lock(&self.table).remove(token));
         if let Some(pending) = pending {
             self.tell(pending, read_ack(message));
         }
@@ -186,7 +188,7 @@ impl Publisher {
     fn sweep(self: &Arc<Self>) {
         let now = Instant::now();
         let (late, unproved) = {
-            let mut table = self.lock();
+            let mut table = lock(&self.table);
             let unproved = now
                 .checked_sub(PROOF_TIMEOUT)
                 .map(|then| table.take_unproved(then))
@@ -235,7 +237,7 @@ impl Publisher {
             return;
         }
         let event = {
-            let mut table = self.lock();
+            let mut table = lock(&self.table);
             let tried = table.tried;
             if tried.is_some_and(|then| now.saturating_duration_since(then) < TRIAL) {
                 return;
@@ -278,12 +280,6 @@ impl Publisher {
             .observe(pending.since.elapsed().as_secs_f64());
         pending.waiter.tell(ack);
     }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
 }
 
 impl Publication {
@@ -302,7 +298,7 @@ impl Publish for Nats {
         body: Vec<u8>,
         mut waiter: Waiter,
     ) -> BoxFuture<'a, ()> {
-        let partition = self.own_partition(stream);
+        let partition = self.registry().own_partition(stream);
         waiter.tag.partition = partition;
         let event = Publication {
             subject: subject::event(self.region(), partition, stream).into(),
@@ -314,7 +310,7 @@ impl Publish for Nats {
                 return;
             };
             let publisher = &self.inner.publisher;
-            if self.inner.followed.contains(stream) && publisher.lock().may_look_for(key) {
+            if self.inner.followed.contains(stream) && lock(&publisher.table).may_look_for(key) {
                 publisher.publish_unacknowledged(event, waiter).await;
             } else {
                 publisher.publish_event(event, waiter).await;
@@ -328,7 +324,7 @@ impl Publish for Nats {
         key: u128,
         mut waiter: Waiter,
     ) -> BoxFuture<'a, ()> {
-        let partition = self.own_partition(stream);
+        let partition = self.registry().own_partition(stream);
         waiter.tag.partition = partition;
         let mut headers = HeaderMap::new();
         // The log looks for a repeat before it looks at this; at an expected sequence it looks first.

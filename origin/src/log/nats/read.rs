@@ -36,7 +36,7 @@ impl Read for Nats {
     ) -> Answer<'a, Vec<Event>> {
         Box::pin(async move {
             let epoch = known_epoch(self, region)?;
-            let (log, subject) = self.events_of(region, stream)?;
+            let (log, subject) = self.registry().events_of(region, stream)?;
             let found = self.next_by_subject(&log, &subject, from, max).await?;
             Ok(events(region, epoch, found))
         })
@@ -93,7 +93,7 @@ impl Read for Nats {
         Box::pin(async move {
             let mut by_log: BTreeMap<String, Vec<String>> = BTreeMap::new();
             for stream in streams {
-                let (log, subject) = self.events_of(region, stream)?;
+                let (log, subject) = self.registry().events_of(region, stream)?;
                 by_log.entry(log).or_default().push(subject);
             }
             let mut last = BTreeMap::new();

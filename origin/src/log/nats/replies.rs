@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::Message;
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
+use crate::lock::lock;
 use crate::log::LogError;
 
 /// Messages of one answer waiting for the one who asked. The server sends at most a batch's worth.
@@ -60,6 +61,20 @@ impl Replies {
 
     /// Sends a request and opens its answer.
     pub(super) async fn ask(&self, subject: String, payload: Bytes) -> Result<Answer, LogError> {
+        let (inbox, answer) = self.open();
+        let sent = self.client.publish_with_reply(subject, inbox, payload);
+        in_time(sent).await?;
+        Ok(answer)
+    }
+
+    /// Sends a message to itself and waits for it: the server has seen all that was sent before.
+    pub(super) async fn round_trip(&self) -> Result<(), LogError> {
+        let (inbox, mut answer) = self.open();
+        in_time(self.client.publish(inbox, Bytes::new())).await?;
+        answer.next().await.map(|_| ())
+    }
+
+    fn open(&self) -> (String, Answer) {
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = mpsc::channel(ANSWER_MESSAGES_MAX);
         lock(&self.waiting).insert(token, sender);
@@ -68,13 +83,17 @@ impl Replies {
             receiver,
             waiting: Arc::clone(&self.waiting),
         };
-        let reply = format!("{}.{token}", self.prefix);
-        let sent = self.client.publish_with_reply(subject, reply, payload);
-        match tokio::time::timeout(ANSWER_TIMEOUT, sent).await {
-            Ok(Ok(())) => Ok(answer),
-            Ok(Err(error)) => Err(LogError::away(error)),
-            Err(_) => Err(LogError::Away("no connection".to_owned())),
-        }
+        (format!("{}.{token}", self.prefix), answer)
+    }
+}
+
+async fn in_time(
+    sent: impl Future<Output = Result<(), async_nats::PublishError>>,
+) -> Result<(), LogError> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, sent).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(LogError::away(error)),
+        Err(_) => Err(LogError::Away("no connection".to_owned())),
     }
 }
 
@@ -104,10 +123,4 @@ impl Drop for Answer {
 
 pub(super) fn token(subject: &str) -> Option<u64> {
     subject.rsplit('.').next()?.parse().ok()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

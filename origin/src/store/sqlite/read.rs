@@ -8,50 +8,43 @@ use chorus_protocol::{CommentId, Event, Offset, Region, StreamId};
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
 use super::{failed, write};
-use crate::store::{Author, Page, Slice, StoreError, StreamPage};
+use crate::store::{Author, Count, Page, Positions, Slice, StoreError, StreamPage};
 
-pub(super) fn position(
-    connection: &Connection,
-    region: &Region,
-) -> Result<Option<Offset>, StoreError> {
-    connection
-        .prepare_cached("SELECT epoch, seq FROM positions WHERE region = ?1")
-        .and_then(|mut statement| {
-            statement
-                .query_row([region.as_str()], |row| {
-                    Ok(Offset {
-                        epoch: number(row, 0)?,
-                        seq: number(row, 1)?,
-                    })
-                })
-                .optional()
-        })
-        .map_err(failed)
+/// How far all logs are in the store.
+pub(super) fn positions(connection: &Connection) -> rusqlite::Result<Positions> {
+    let mut statement = connection.prepare_cached("SELECT region, epoch, seq FROM positions")?;
+    let rows = statement.query_map([], |row| {
+        let (epoch, seq) = (number(row, 1)?, number(row, 2)?);
+        Ok((row.get(0)?, Offset { epoch, seq }))
+    })?;
+    rows.collect()
 }
 
-pub(super) fn comments(
+pub(super) fn page(
     connection: &mut Connection,
     stream: &StreamId,
     page: Page,
 ) -> Result<Slice, StoreError> {
-    // One transaction: rows, count and positions are of one moment.
+    // One transaction: all that the positions say is counted, and nothing else.
     let transaction = connection.transaction().map_err(failed)?;
     let comments = page_of(&transaction, stream, page).map_err(failed)?;
-    let slice = Slice {
-        decisions: decisions(&transaction, &comments).map_err(failed)?,
-        comments,
-        comment_count: transaction
+    let count = Count {
+        comments: transaction
             .prepare_cached("SELECT comments FROM counts WHERE stream = ?1")
             .and_then(|mut statement| {
                 statement
-                    .query_row([stream.as_str()], |row| number(row, 0))
+                    .query_row([stream.as_str()], |row| row.get(0))
                     .optional()
             })
             .map_err(failed)?
             .unwrap_or(0),
-        at: positions(&transaction).map_err(failed)?,
+        up_to: positions(&transaction).map_err(failed)?,
     };
-    Ok(slice)
+    Ok(Slice {
+        decisions: decisions(&transaction, &comments).map_err(failed)?,
+        comments,
+        count,
+    })
 }
 
 fn page_of(
@@ -148,25 +141,6 @@ pub(super) fn author(
                 .optional()
         })
         .map_err(failed)
-}
-
-fn positions(connection: &Connection) -> rusqlite::Result<Vec<(Region, Offset)>> {
-    let mut statement = connection.prepare_cached("SELECT region, epoch, seq FROM positions")?;
-    let rows = statement.query_map([], |row| {
-        let region: String = row.get(0)?;
-        let offset = Offset {
-            epoch: number(row, 1)?,
-            seq: number(row, 2)?,
-        };
-        Ok((Region::new(&region), offset))
-    })?;
-    let mut found = Vec::new();
-    for row in rows {
-        if let (Ok(region), offset) = row? {
-            found.push((region, offset));
-        }
-    }
-    Ok(found)
 }
 
 pub(super) fn stream(

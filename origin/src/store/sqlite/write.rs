@@ -12,7 +12,8 @@ pub(super) fn batch(connection: &mut Connection, batch: &Batch) -> Result<Writte
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;
-    if read::position(&transaction, &batch.region)? != batch.from {
+    let positions = read::positions(&transaction).map_err(failed)?;
+    if positions.get(&batch.log).copied() != batch.from {
         return Err(StoreError::Fenced);
     }
     let mut written = Written::default();
@@ -30,7 +31,7 @@ pub(super) fn batch(connection: &mut Connection, batch: &Batch) -> Result<Writte
         )
         .and_then(|mut statement| {
             statement.execute(params![
-                batch.region.as_str(),
+                batch.log,
                 signed(batch.to.epoch),
                 signed(batch.to.seq)
             ])

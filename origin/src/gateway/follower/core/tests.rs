@@ -27,6 +27,7 @@ fn a_hold_waits_for_the_history_and_is_fresh() {
     rig.flush();
     assert!(rig.history_asked);
     rig.answer_history();
+    rig.answer_totals();
     rig.flush();
     let snapshot = rig.fresh(1);
     assert_eq!(snapshot.at, position(&[(OWN, 1, 3)]));

@@ -95,9 +95,7 @@ fn settle(rig: &mut Rig, epoch: u64) {
         if rig.history_asked {
             rig.answer_history();
         }
-        for region in std::mem::take(&mut rig.totals_asked) {
-            rig.core.totals(rig.now_ms, region, Some(Reactions::new()));
-        }
+        rig.answer_totals();
         rig.answer_reads();
         rig.flush();
     }

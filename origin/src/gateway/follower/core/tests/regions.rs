@@ -11,9 +11,7 @@ fn alone() -> Rig {
     rig.flush();
     assert_eq!(rig.totals_asked.len(), 1, "only of what is known");
     rig.answer_history();
-    for region in std::mem::take(&mut rig.totals_asked) {
-        rig.core.totals(0, region, Some(Reactions::new()));
-    }
+    rig.answer_totals();
     rig.flush();
     rig
 }

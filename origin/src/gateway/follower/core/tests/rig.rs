@@ -97,9 +97,7 @@ impl Rig {
         let mut rig = Self::with(regions);
         rig.flush();
         rig.answer_history();
-        for region in std::mem::take(&mut rig.totals_asked) {
-            rig.core.totals(0, region, Some(Reactions::new()));
-        }
+        rig.answer_totals();
         rig.flush();
         rig
     }
@@ -311,6 +309,14 @@ impl Rig {
                 .extend(newest.map(|event| (CommentId(event.seq), event.clone())));
         }
         self.core.history(self.now_ms, Some(past));
+    }
+
+    /// No region has any.
+    pub(super) fn answer_totals(&mut self) {
+        for region in std::mem::take(&mut self.totals_asked) {
+            self.core
+                .totals(self.now_ms, region, Some(Reactions::new()));
+        }
     }
 
     pub(super) fn found(&self, read: &Read) -> Found {

@@ -1,0 +1,285 @@
+//! Publishing and reading events and reactions.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use chorus_protocol::server::Reactions;
+use chorus_protocol::{Event, Region, StreamId, subject};
+use futures_util::future::BoxFuture;
+
+use super::Memory;
+use super::stored::{Message, Put};
+use super::world::World;
+use crate::health::Condition;
+use crate::log::read::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, known_epoch};
+use crate::log::{Ack, Answer, LogError, Publish, Read, Regional as _, Tail, Waiter};
+
+impl Publish for Memory {
+    fn publish_event<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        key: u128,
+        body: Vec<u8>,
+        mut waiter: Waiter,
+    ) -> BoxFuture<'a, ()> {
+        let own = self.region();
+        let partition = self.registry().own_partition(stream);
+        waiter.tag.partition = partition;
+        let message = Message {
+            subject: subject::event(own, partition, stream),
+            id: Some(id(key)),
+            payload: body.into(),
+        };
+        let mut world = self.world();
+        let full = world.state(own).full;
+        let log = subject::events_log(own, partition);
+        let ack = self.put(&mut world, &log, message, full);
+        drop(world);
+        let health = &self.0.metrics.health;
+        match ack {
+            Ack::Stored { .. } => health.end(Condition::LogWrites),
+            Ack::Refused => health.begin(Condition::LogWrites, "the log takes no more".to_owned()),
+            Ack::Unknown => {}
+        }
+        told(waiter, ack)
+    }
+
+    fn find_repeat<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        key: u128,
+        mut waiter: Waiter,
+    ) -> BoxFuture<'a, ()> {
+        let own = self.region();
+        let partition = self.registry().own_partition(stream);
+        waiter.tag.partition = partition;
+        let mut world = self.world();
+        let now = world.now();
+        let ack = match world.reach(own, own) {
+            Err(_) => Ack::Unknown,
+            Ok(_) => match world.state(own).log(&subject::events_log(own, partition)) {
+                Err(_) => Ack::Unknown,
+                Ok(log) => log.find(&id(key), now).map_or(Ack::Refused, repeat),
+            },
+        };
+        drop(world);
+        told(waiter, ack)
+    }
+
+    fn publish_reaction<'a>(
+        &'a self,
+        stream: &'a StreamId,
+        reaction_type: &'a str,
+        key: u128,
+        by: u64,
+        waiter: Waiter,
+    ) -> BoxFuture<'a, ()> {
+        let own = self.region();
+        let subject = subject::reaction(own, stream, reaction_type);
+        let name = subject::reactions_log(own);
+        let mut world = self.world();
+        let log = world.state(own).log(&name).ok();
+        let before = log.and_then(|log| total(&log.last_of(&subject).pop()?.1.payload));
+        let now = before.unwrap_or(0).saturating_add(by);
+        let message = Message {
+            subject,
+            id: Some(format!("{}.{reaction_type}", id(key))),
+            payload: now.to_string().into(),
+        };
+        let ack = self.put(&mut world, &name, message, false);
+        drop(world);
+        told(waiter, ack)
+    }
+
+    fn publish_dead<'a>(
+        &'a self,
+        role: &'a str,
+        region: &'a Region,
+        (partition, seq): (u16, u64),
+        _reason: &'a str,
+        payload: &'a [u8],
+    ) -> Answer<'a, ()> {
+        let message = Message {
+            subject: format!("dead.{role}"),
+            id: Some(format!("{role}.{region}.{partition}.{seq}")),
+            payload: Bytes::copy_from_slice(payload),
+        };
+        let stored = match self.put(&mut self.world(), DEAD, message, false) {
+            Ack::Stored { .. } => Ok(()),
+            Ack::Refused | Ack::Unknown => Err(LogError::Away("no acknowledgement".to_owned())),
+        };
+        Box::pin(std::future::ready(stored))
+    }
+}
+
+pub(super) const DEAD: &str = "DEAD";
+
+impl Memory {
+    fn put(&self, world: &mut World, log: &str, message: Message, full: bool) -> Ack {
+        let own = self.region();
+        if world.reach(own, own).is_err() {
+            return Ack::Unknown;
+        }
+        self.0.metrics.publishes.inc();
+        if full {
+            // A repeat needs no room.
+            let now = world.now();
+            let known = world.state(own).log(log).ok();
+            let known = known.and_then(|log| log.find(message.id.as_deref()?, now));
+            return known.map_or(Ack::Refused, repeat);
+        }
+        match world.put(own, log, message, None) {
+            Ok(Put::Stored { seq, .. }) => Ack::Stored {
+                seq,
+                duplicate: false,
+            },
+            Ok(Put::Duplicate { seq }) => repeat(seq),
+            Ok(Put::Refused) | Err(_) => Ack::Unknown,
+        }
+    }
+}
+
+impl Read for Memory {
+    fn page<'a>(
+        &'a self,
+        region: &'a Region,
+        stream: &'a StreamId,
+        from: u64,
+        max: usize,
+    ) -> Answer<'a, Vec<Event>> {
+        Box::pin(async move {
+            let epoch = known_epoch(self, region)?;
+            let (log, subject) = self.registry().events_of(region, stream)?;
+            self.at(region, |state| {
+                let found = state.log(&log)?.from(&subject, from);
+                Ok(page(region, epoch, found, max))
+            })
+            .await
+        })
+    }
+
+    fn settled_tail<'a>(
+        &'a self,
+        region: &'a Region,
+        stream: &'a StreamId,
+        after: u64,
+        max: usize,
+    ) -> Answer<'a, Tail> {
+        self.tail(region, stream, after, max)
+    }
+
+    fn written<'a>(&'a self, region: &'a Region) -> Answer<'a, u64> {
+        Box::pin(self.at(region, move |state| {
+            let events = state.logs.iter();
+            let events = events.filter(|(name, _)| name.starts_with("EVENTS_"));
+            Ok(events.map(|(_, log)| log.part().last_seq).sum())
+        }))
+    }
+
+    fn last_seqs<'a>(
+        &'a self,
+        region: &'a Region,
+        streams: &'a [StreamId],
+    ) -> Answer<'a, BTreeMap<StreamId, u64>> {
+        Box::pin(async move {
+            let mut last = BTreeMap::new();
+            for stream in streams {
+                let (log, subject) = self.registry().events_of(region, stream)?;
+                let seq = self.at(region, |state| {
+                    let found = state.log(&log)?.last_of(&subject).pop();
+                    Ok(found.map(|(seq, _)| seq))
+                });
+                if let Some(seq) = seq.await? {
+                    last.insert(stream.clone(), seq);
+                }
+            }
+            Ok(last)
+        })
+    }
+
+    fn reaction_totals<'a>(
+        &'a self,
+        region: &'a Region,
+        stream: &'a StreamId,
+    ) -> Answer<'a, Reactions> {
+        Box::pin(self.at(region, move |state| {
+            let log = state.log(&subject::reactions_log(region))?;
+            let found = log.last_of(&subject::reaction(region, stream, "*"));
+            let totals = found.into_iter().filter_map(|(_, message)| {
+                let kind = message.subject.rsplit('.').next()?;
+                Some((kind.to_owned(), total(&message.payload)?))
+            });
+            Ok(totals.collect())
+        }))
+    }
+
+    fn event_at(&self, partition: u16, seq: u64) -> Answer<'_, Option<Vec<u8>>> {
+        Box::pin(async move {
+            let own = self.region();
+            let name = subject::events_log(own, partition);
+            self.at(own, |state| {
+                let found = state.log(&name)?.get(seq);
+                Ok(found.map(|message| message.payload.to_vec()))
+            })
+            .await
+        })
+    }
+
+    fn all_after(&self, partition: u16, after: u64, to: u64, max: usize) -> Answer<'_, Vec<Event>> {
+        Box::pin(async move {
+            let own = self.region();
+            let epoch = known_epoch(self, own)?;
+            let name = subject::events_log(own, partition);
+            let subject = subject::events_of(own, partition);
+            self.at(own, |state| {
+                let found = state.log(&name)?.from(&subject, after + 1);
+                let within = found.take_while(|(seq, _)| *seq <= to);
+                Ok(page(own, epoch, within, max))
+            })
+            .await
+        })
+    }
+}
+
+/// As many as one answer holds.
+fn page<'a>(
+    region: &Region,
+    epoch: u64,
+    found: impl Iterator<Item = (u64, &'a Message)>,
+    max: usize,
+) -> Vec<Event> {
+    let mut bytes = 0;
+    let mut page = Vec::new();
+    for (seq, message) in found.take(max.min(PAGE_EVENTS_MAX)) {
+        bytes += message.payload.len();
+        if bytes > PAGE_BYTES_MAX && !page.is_empty() {
+            break;
+        }
+        page.push(Event {
+            region: region.clone(),
+            epoch,
+            seq,
+            body: message.payload.to_vec(),
+        });
+    }
+    page
+}
+
+fn told(waiter: Waiter, ack: Ack) -> BoxFuture<'static, ()> {
+    waiter.tell(ack);
+    Box::pin(std::future::ready(()))
+}
+
+fn repeat(seq: u64) -> Ack {
+    let duplicate = true;
+    Ack::Stored { seq, duplicate }
+}
+
+fn id(key: u128) -> String {
+    format!("{key:032x}")
+}
+
+/// The total a reaction's message carries.
+pub(super) fn total(payload: &[u8]) -> Option<u64> {
+    std::str::from_utf8(payload).ok()?.parse().ok()
+}
