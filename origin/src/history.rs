@@ -92,6 +92,7 @@ impl History {
         let stored = self.comments.positions().await?;
         let mut slice = self.comments.page(stream.clone(), page).await?;
         let (tail, at) = self.tail(stream, &stored).await?;
+        decide_tail(&*self.comments, &tail, &mut slice).await?;
         let gone = tail.removed();
         let hit = slice.comments.iter().filter(|(id, _)| gone.contains(id));
         let hit = hit.count();
@@ -105,6 +106,7 @@ impl History {
             // Its count may be of more than the tail has.
             slice = Slice {
                 count: slice.count,
+                decisions: [wider.decisions, slice.decisions].concat(),
                 ..wider
             };
         }
@@ -123,18 +125,26 @@ impl History {
         let stored = self.comments.positions().await?;
         let mut found = self.comments.author(stream.clone(), comment).await?;
         let (tail, _) = self.tail(stream, &stored).await?;
+        let mut only_in_tail = false;
         for (_, envelope, _) in tail.envelopes() {
             if envelope.id == comment && envelope.is_comment() && found.is_none() {
                 found = Some(Author {
                     user: envelope.author.to_owned(),
                     removed_by: None,
                 });
+                only_in_tail = true;
             }
             if envelope.removes() == Some(comment)
                 && let Some(found) = &mut found
             {
                 found.removed_by = Some(envelope.id);
             }
+        }
+        if only_in_tail && let Some(found) = &mut found {
+            let decided = self.comments.decisions(vec![comment]).await?;
+            let removals = decided.iter().filter_map(Event::envelope);
+            let removal = removals.filter(|it| it.removes().is_some()).last();
+            found.removed_by = found.removed_by.or(removal.map(|it| it.id));
         }
         Ok(found)
     }
@@ -179,6 +189,22 @@ impl History {
     }
 }
 
+/// Adds what the store has of decisions about comments that only the logs have: logs of several regions come to the store
+/// in any order.
+async fn decide_tail(
+    store: &dyn Comments,
+    tail: &Tail,
+    slice: &mut Slice,
+) -> Result<(), StoreError> {
+    let comments = tail.envelopes().filter(|(_, it, _)| it.is_comment());
+    let comments: Vec<CommentId> = comments.map(|(_, it, _)| it.id).collect();
+    if !comments.is_empty() {
+        let more = store.decisions(comments).await?;
+        slice.decisions.extend(more);
+    }
+    Ok(())
+}
+
 /// A stream's events after the store's positions, by the key of the position and in the log's order. The store may have
 /// some of them already.
 #[derive(Default)]
@@ -206,9 +232,11 @@ impl Tail {
         let mut keys = BTreeSet::new();
         let mut found: BTreeMap<CommentId, Event> = BTreeMap::new();
         let mut decided = Decided::default();
+        let mut removed = self.removed();
         for event in &slice.decisions {
             if let Some(envelope) = event.envelope() {
                 decided.insert(&envelope, event);
+                removed.extend(envelope.removes());
             }
         }
         for (log, envelope, event) in self.envelopes() {
@@ -224,7 +252,7 @@ impl Tail {
                 }
             }
         }
-        let comments = merge(slice.comments, found, &self.removed(), page);
+        let comments = merge(slice.comments, found, &removed, page);
         let shown: BTreeSet<CommentId> = comments.iter().map(|(id, _)| *id).collect();
         Part {
             decisions: decided.about(&shown),

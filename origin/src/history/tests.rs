@@ -1,3 +1,5 @@
+//! Store and log read as one, wherever either ends.
+
 use chorus_protocol::event::kind;
 use chorus_protocol::{CommentRecord, Millis};
 
@@ -80,11 +82,32 @@ async fn read(store: &Memory, log: &[Event]) -> Part {
     };
     let store: &dyn Comments = store;
     let stored = store.positions().await.expect("positions");
-    let slice = store.page(demo(), page).await.expect("a page");
+    let mut slice = store.page(demo(), page).await.expect("a page");
     let after = stored.get(LOG).map_or(0, |at| at.seq);
     let events = log.iter().filter(|event| event.seq > after).cloned();
     let tail = Tail(BTreeMap::from([(LOG.to_owned(), events.collect())]));
+    decide_tail(store, &tail, &mut slice).await.expect("reads");
     tail.part(slice, Position::default(), page)
+}
+
+#[tokio::test]
+async fn a_decision_that_is_stored_before_its_comment_holds() {
+    let store = Memory::default();
+    // Another region's log, which `persist` read before this one.
+    let decided = [
+        event(101, kind::REMOVAL, Some(1)),
+        event(102, "applause", Some(2)),
+    ];
+    let other = Batch {
+        log: "other".to_owned(),
+        ..batch(None, &decided)
+    };
+    Comments::write(&store, other).await.expect("is written");
+    let log = [1, 2].map(|seq| event(seq, kind::COMMENT, None));
+    let part = read(&store, &log).await;
+    let shown: Vec<u64> = part.comments.iter().map(|(id, _)| id.0).collect();
+    assert_eq!((shown, part.comment_count), (vec![2], 1));
+    assert_eq!(part.decisions.len(), 1);
 }
 
 #[tokio::test]

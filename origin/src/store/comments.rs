@@ -163,6 +163,9 @@ pub trait Comments: Send + Sync {
     fn positions(&self) -> Answer<'_, Positions>;
     /// Comments of a stream and their number.
     fn page(&self, stream: StreamId, page: Page) -> Answer<'_, Slice>;
+    /// The decisions that stand about these comments, whether the comments are here or not: those of another region's log
+    /// may come first.
+    fn decisions(&self, comments: Vec<CommentId>) -> Answer<'_, Vec<Event>>;
     /// Who wrote a comment, and the id of the event that took it away where there is one. `None`: it is not here.
     fn author(&self, stream: StreamId, comment: CommentId) -> Answer<'_, Option<Author>>;
 }

@@ -238,17 +238,22 @@ impl Tables {
             comments.reverse();
         }
         comments.truncate(page.limit);
+        Slice {
+            decisions: self.decisions(comments.iter().map(|(id, _)| *id)),
+            comments,
+            count: self.counts.get(stream).cloned().unwrap_or_default(),
+        }
+    }
+
+    fn decisions(&self, comments: impl Iterator<Item = CommentId>) -> Vec<Event> {
         let of = |id: CommentId| {
             let from = self.decisions.range((id, String::new())..);
             from.take_while(move |((about, _), _)| *about == id)
         };
-        let decisions = comments.iter().flat_map(|(id, _)| of(*id));
-        let decisions = decisions.map(|(_, decision)| decision.event.clone());
-        Slice {
-            decisions: decisions.collect(),
-            comments,
-            count: self.counts.get(stream).cloned().unwrap_or_default(),
-        }
+        let decisions = comments.flat_map(of);
+        decisions
+            .map(|(_, decision)| decision.event.clone())
+            .collect()
     }
 
     fn author(&self, stream: &StreamId, comment: CommentId) -> Option<Author> {
@@ -283,6 +288,10 @@ impl Comments for Memory {
 
     fn page(&self, stream: StreamId, page: Page) -> Answer<'_, Slice> {
         Box::pin(async move { Ok(lock(&self.0).page(&stream, &page)) })
+    }
+
+    fn decisions(&self, comments: Vec<CommentId>) -> Answer<'_, Vec<Event>> {
+        Box::pin(async move { Ok(lock(&self.0).decisions(comments.into_iter())) })
     }
 
     fn author(&self, stream: StreamId, comment: CommentId) -> Answer<'_, Option<Author>> {

@@ -84,6 +84,12 @@ impl Comments for Sqlite {
         Self::ask(&self.readers, move |c| read::page(c, &stream, page))
     }
 
+    fn decisions(&self, comments: Vec<CommentId>) -> Answer<'_, Vec<Event>> {
+        Self::ask(&self.readers, move |c| {
+            read::decisions(c, comments.iter()).map_err(failed)
+        })
+    }
+
     fn author(&self, stream: StreamId, comment: CommentId) -> Answer<'_, Option<Author>> {
         Self::ask(&self.readers, move |c| read::author(c, &stream, comment))
     }

@@ -208,6 +208,10 @@ pub async fn what_is_taken_away_is_gone_and_is_not_written_again(under: Under) {
     store.write(batch(None, 7, rows)).await.unwrap();
     let count = store.page(demo(), ALL).await.unwrap().count;
     assert_eq!(count.comments, 1, "a removal counts before its comment");
+    let about = [40, 30, 99].map(CommentId).to_vec();
+    let decided = store.decisions(about).await.unwrap();
+    let both = [event(34, 7), event(32, 5)];
+    assert_eq!(decided, both, "also where the comment is not here");
     let again = vec![
         row(40, 8, "d"),
         answer(20, 9, "b", Some(10)),

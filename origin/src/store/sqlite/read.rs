@@ -41,7 +41,7 @@ pub(super) fn page(
         up_to: positions(&transaction).map_err(failed)?,
     };
     Ok(Slice {
-        decisions: decisions(&transaction, &comments).map_err(failed)?,
+        decisions: decisions(&transaction, comments.iter().map(|(id, _)| id)).map_err(failed)?,
         comments,
         count,
     })
@@ -86,14 +86,14 @@ fn page_of(
 }
 
 /// The decisions that stand about these comments.
-fn decisions(
+pub(super) fn decisions<'a>(
     connection: &Connection,
-    comments: &[(CommentId, Event)],
+    comments: impl Iterator<Item = &'a CommentId>,
 ) -> rusqlite::Result<Vec<Event>> {
     let mut statement = connection
         .prepare_cached("SELECT region, epoch, seq, event FROM decisions WHERE comment = ?1")?;
     let mut found = Vec::new();
-    for (id, _) in comments {
+    for id in comments {
         let id = i64::try_from(id.0).unwrap_or(i64::MAX);
         for decision in statement.query_map([id], |row| event(row, 0))? {
             found.push(decision?);
