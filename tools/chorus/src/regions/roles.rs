@@ -122,7 +122,10 @@ impl Role {
             sum.subscribe.extend(part.subscribe);
             sum.responds |= part.responds;
         }
-        sum.subscribe.push(format!("{}.>", self.inbox(region)));
+        // It may send to itself, which shows that the server has seen what was sent before.
+        for list in [&mut sum.publish, &mut sum.subscribe] {
+            list.push(format!("{}.>", self.inbox(region)));
+        }
         for list in [&mut sum.publish, &mut sum.subscribe] {
             list.sort();
             list.dedup();
