@@ -1,6 +1,7 @@
 //! Paths of the repository and its binaries.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -34,6 +35,20 @@ pub fn binary(name: &str) -> Result<PathBuf> {
         bail!("{} is not there: `make build` builds it", path.display());
     }
     Ok(path)
+}
+
+/// A command that runs a program which ends with the calling thread, also when the test is killed.
+///
+/// # Errors
+/// When `chorus` is not built.
+pub fn supervised(program: &Path) -> Result<Command> {
+    let mut command = Command::new(binary("chorus")?);
+    command
+        .arg("supervised")
+        .arg(format!("--parent={}", std::process::id()))
+        .arg("--")
+        .arg(program);
+    Ok(command)
 }
 
 /// `target/<profile>`, from `target/<profile>/deps/<test>`.

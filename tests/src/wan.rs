@@ -51,7 +51,7 @@ impl Wan {
         fs::create_dir_all(&directory)?;
         let file = directory.join(format!("{name}.toml"));
         fs::write(&file, text)?;
-        let mut process = Command::new(house::binary("chorus")?)
+        let mut process = house::supervised(&house::binary("chorus")?)?
             .args(["wan", "run", "--name", &name])
             .arg(&file)
             .stdout(Stdio::piped())

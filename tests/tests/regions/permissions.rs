@@ -10,7 +10,8 @@ use tokio::time::timeout;
 use crate::supercluster::{REGIONS, Supercluster};
 
 /// Who may publish what, of the region eu-central. The role `origin` may what gateway, persist and api may.
-const PUBLISH: [(&str, &[&str]); 27] = [
+const PUBLISH: [(&str, &[&str]); 28] = [
+    ("_INBOX.moderate.eu-central.1", &["moderate"]),
     ("event.eu-central.0.s", &["gateway", "moderate"]),
     ("event.us-east.0.s", &[]),
     ("live.event.eu-central.0.s", &[]),

@@ -119,7 +119,7 @@ impl Supercluster {
     /// Starts the nats-server whose directory has this name.
     pub(crate) fn start_nats(&mut self, node: &str) -> Result<()> {
         let directory = self.out.join(node);
-        let mut command = Command::new("nats-server");
+        let mut command = house::supervised(Path::new("nats-server"))?;
         command.arg("-c").arg(directory.join("nats.conf"));
         self.run(command, &directory.join("log"))
     }

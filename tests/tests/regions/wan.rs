@@ -1,7 +1,7 @@
 //! A supercluster over `chorus wan`.
 
 use std::fs;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -70,7 +70,7 @@ fn over_the_wan_a_message_takes_one_trip_and_a_region_cut_off_comes_back() -> Re
     for region in REGIONS {
         let conf = out.join(format!("{region}-1/nats.conf"));
         let log = fs::File::create(out.join(format!("{region}-1/log")))?;
-        let child = Command::new(house::binary("chorus")?)
+        let child = house::supervised(&house::binary("chorus")?)?
             .args([
                 "wan",
                 "exec",

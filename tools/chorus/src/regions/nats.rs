@@ -48,7 +48,7 @@ pub(super) fn server(
         .filter(|other| other.name != node.name || region.nodes.len() == 1)
         .map(|other| format!("\"nats-route://{}:{}\"", other.address, other.route_port))
         .collect();
-    let gateways: String = supercluster
+    let gateways: Vec<String> = supercluster
         .regions
         .iter()
         .map(|region| {
@@ -57,7 +57,7 @@ pub(super) fn server(
                 .iter()
                 .map(|node| format!("\"nats://{}:{}\"", node.address, node.gateway_port));
             let urls = urls.collect::<Vec<_>>().join(", ");
-            format!("    {{ name: \"{}\", urls: [{urls}] }}\n", region.name)
+            format!("    {{ name: \"{}\", urls: [{urls}] }}", region.name)
         })
         .collect();
     format!(
@@ -73,7 +73,7 @@ pub(super) fn server(
          \x20 # Copies of one log go to different zones.\n  unique_tag: \"az:\"\n{sync}}}\n\n\
          cluster {{\n  name: \"{name}\"\n  listen: \"{address}:{route}\"\n  routes: [{routes}]\n  tls {tls}\n}}\n\n\
          gateway {{\n  name: \"{name}\"\n  listen: \"{address}:{gateway}\"\n  # Only the regions named here.\n\
-         \x20 reject_unknown_cluster: true\n  tls {tls}\n  gateways: [\n{gateways}  ]\n}}\n\n\
+         \x20 reject_unknown_cluster: true\n  tls {tls}\n  gateways: [\n{gateways}\n  ]\n}}\n\n\
          {accounts}\n{BOUNDS}",
         node = node.name,
         zone = node.zone,
@@ -82,6 +82,7 @@ pub(super) fn server(
         route = node.route_port,
         gateway = node.gateway_port,
         routes = routes.join(", "),
+        gateways = gateways.join("\n"),
         storage = storage(supercluster, region),
         accounts = accounts(supercluster, region),
     )

@@ -96,7 +96,7 @@ impl Role {
             supercluster,
             region,
         };
-        let mut parts = vec![may.read()];
+        let mut parts = vec![read()];
         let role = |role: Self| self == role || self == Self::Origin;
         if !self.of_origin().is_empty() {
             parts.push(may.provision());
@@ -122,7 +122,10 @@ impl Role {
             sum.subscribe.extend(part.subscribe);
             sum.responds |= part.responds;
         }
-        sum.subscribe.push(format!("{}.>", self.inbox(region)));
+        // It may send to itself, which shows that the server has seen what was sent before.
+        for list in [&mut sum.publish, &mut sum.subscribe] {
+            list.push(format!("{}.>", self.inbox(region)));
+        }
         for list in [&mut sum.publish, &mut sum.subscribe] {
             list.sort();
             list.dedup();
@@ -138,17 +141,6 @@ struct May<'a> {
 }
 
 impl May<'_> {
-    /// Every log of the supercluster.
-    fn read(&self) -> Permissions {
-        publish([
-            "$JS.API.INFO",
-            "$JS.API.STREAM.INFO.*",
-            "$JS.API.STREAM.MSG.GET.*",
-            "$JS.API.DIRECT.GET.*",
-            "$JS.API.DIRECT.GET.*.>",
-        ])
-    }
-
     /// Makes this region's logs and brings them up to date: each process does so at its start. None may delete a log.
     fn provision(&self) -> Permissions {
         let logs = logs::of(self.supercluster, self.region);
@@ -167,8 +159,8 @@ impl May<'_> {
         let region = &self.region.name;
         let mut may = self.write_events();
         may.publish.extend([
-            self.any(|stream| subject::reaction(region, stream, "*")),
-            self.any(|stream| subject::presence(region, "*", stream)),
+            any(|stream| subject::reaction(region, stream, "*")),
+            any(|stream| subject::presence(region, "*", stream)),
             subject::api(region),
             format!("$KV.{}.>", subject::workers_bucket(region)),
         ]);
@@ -192,7 +184,7 @@ impl May<'_> {
     fn api(&self) -> Permissions {
         let region = &self.region.name;
         Permissions {
-            publish: vec![self.any(|stream| subject::stream_life(region, stream))],
+            publish: vec![any(|stream| subject::stream_life(region, stream))],
             subscribe: vec![subject::api(region), "presence.*.*.*".to_owned()],
             responds: true,
         }
@@ -220,11 +212,22 @@ impl May<'_> {
         let partitions = 0..self.supercluster.partitions;
         partitions.map(|partition| subject::events_log(&self.region.name, partition))
     }
+}
 
-    /// A subject of all streams.
-    fn any(&self, subject: impl Fn(&StreamId) -> String) -> String {
-        StreamId::new(ANY).map_or_else(|_| String::new(), |any| subject(&any).replace(ANY, "*"))
-    }
+/// Every log of the supercluster.
+fn read() -> Permissions {
+    publish([
+        "$JS.API.INFO",
+        "$JS.API.STREAM.INFO.*",
+        "$JS.API.STREAM.MSG.GET.*",
+        "$JS.API.DIRECT.GET.*",
+        "$JS.API.DIRECT.GET.*.>",
+    ])
+}
+
+/// A subject of all streams.
+fn any(subject: impl Fn(&StreamId) -> String) -> String {
+    StreamId::new(ANY).map_or_else(|_| String::new(), |any| subject(&any).replace(ANY, "*"))
 }
 
 fn publish(subjects: impl IntoIterator<Item = impl Into<String>>) -> Permissions {
