@@ -15,9 +15,8 @@ const NEWEST_KEPT: usize = 3;
 /// What a stream looks like to a shard since the last state.
 #[derive(Debug)]
 pub(crate) struct View {
-    /// Where the state stood.
-    pub(crate) base: Position,
     pub(crate) at: Position,
+    /// What deliveries took away.
     pub(crate) removed: BTreeSet<CommentId>,
 }
 
@@ -124,35 +123,29 @@ impl Shard {
     ) -> Result<(), Fault> {
         self.states += 1;
         let before = self.views.remove(stream).map(|view| view.removed);
-        let mut removed = before.unwrap_or_default();
+        let removed = before.unwrap_or_default();
         let ids: Vec<CommentId> = state.newest.iter().filter_map(id).collect();
         if !ids.is_sorted() || ids.len() > newest_max {
             return Err(format!("the newest of {stream} are no such: {ids:?}"));
         }
-        for event in &state.newest {
+        for (event, id) in state.newest.iter().zip(&ids) {
             same(logs, stream, event)?;
-        }
-        for log in logs {
-            let Some(at) = state.at.get(&log.region) else {
-                continue;
-            };
-            for it in log.range(stream, at.epoch, 0, at.seq) {
-                removed.extend(it.removes);
+            let at = state.at.get(&event.region);
+            if removed.contains(id) || log_of(logs, &event.region)?.removed(event, *id, at) {
+                return Err(format!("{id} of {stream} is shown after its removal"));
             }
-        }
-        if let Some(id) = ids.iter().find(|id| removed.contains(id)) {
-            return Err(format!("{id} of {stream} is shown after its removal"));
         }
         if let [log] = logs
             && let Some(at) = state.at.get(&log.region)
             && let Some(newest) = newest(log, stream, at, newest_max)
             && !ids.contains(&newest)
+            // Those of the log's lives before may have higher ids.
+            && (ids.len() < newest_max || ids.iter().any(|id| *id < newest))
         {
             return Err(format!("{newest} of {stream} is not in its state"));
         }
-        let (base, at) = (state.at.clone(), state.at.clone());
-        self.views
-            .insert(stream.clone(), View { base, at, removed });
+        let at = state.at.clone();
+        self.views.insert(stream.clone(), View { at, removed });
         Ok(())
     }
 
