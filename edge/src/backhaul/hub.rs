@@ -6,6 +6,7 @@
 mod cache;
 mod counts;
 mod gateway;
+mod hold;
 mod lease;
 mod order;
 mod posts;

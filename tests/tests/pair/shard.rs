@@ -173,8 +173,6 @@ impl Shard {
             match events.next_if(|event| event.seq == stored.offset.seq) {
                 Some(event) if event.body == stored.body => self.events += 1,
                 Some(event) => return Err(format!("another body at {} of {region}", event.seq)),
-                // Nobody can have it any more.
-                None if is_lost(log, stored) => {}
                 None => {
                     let offset = stored.offset;
                     return Err(format!(
@@ -317,11 +315,6 @@ fn newest(log: &Log, stream: &StreamId, at: Offset, max: usize) -> Option<Commen
 fn log_of<'a>(logs: &'a [Log], region: &Region) -> Result<&'a Log, Fault> {
     let log = logs.iter().find(|log| log.region == *region);
     log.ok_or_else(|| format!("there is no region {region}"))
-}
-
-/// The log no longer holds it.
-fn is_lost(log: &Log, stored: &Stored) -> bool {
-    stored.offset.epoch != log.epoch || stored.offset.seq < log.first
 }
 
 /// An event is as it was stored.

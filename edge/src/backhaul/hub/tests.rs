@@ -1,7 +1,8 @@
-use chorus_protocol::CommentId;
-use chorus_protocol::backhaul::{Published, read_frame, split_frame};
+use chorus_protocol::backhaul::{Held, Published, StreamState, ToPop, read_frame, split_frame};
 use chorus_protocol::codes::Reason;
-use chorus_protocol::session::ReplayRange;
+use chorus_protocol::session::{Delivery, ReplayRange};
+use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
+use chorus_protocol::{CommentId, Offset, Position, Region, StreamId};
 
 use super::*;
 use crate::link::ToBackhaul;
@@ -16,9 +17,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        let bounds = BackhaulBounds {
+            early_max: 2,
+            ..BackhaulBounds::default()
+        };
         let metrics = Arc::new(Metrics::default());
         Self {
-            hub: Hub::new(&BackhaulBounds::default(), 1, 7, metrics),
+            hub: Hub::new(&bounds, 1, 7, metrics),
             now: Now {
                 mono: Instant::now(),
                 wall: Millis(1_800_000_000_000),
@@ -66,11 +71,46 @@ impl Bench {
         numbers
     }
 
-    fn answer(&mut self, request: u64, outcome: Outcome) {
-        let said = FromGateway::Published(vec![Published { request, outcome }]);
+    /// Where the PoP says it is in the streams that it asks for now.
+    fn asked(&mut self) -> Vec<Option<Position>> {
+        let bytes = std::mem::take(&mut self.hub.flush(self.now).control);
+        let mut rest = &bytes[..];
+        let mut all = Vec::new();
+        while let Some((frame, more)) = split_frame(rest).expect("whole") {
+            if let ToGateway::Hold { have, .. } = read_frame(frame).expect("ours") {
+                all.push(have);
+            }
+            rest = more;
+        }
+        all
+    }
+
+    fn hear(&mut self, said: FromGateway) {
         self.hub
             .said(self.now, GENERATION, said)
-            .expect("no delivery");
+            .expect("no nonsense");
+    }
+
+    fn held(&mut self, held: Held) {
+        let stream = demo();
+        self.hear(FromGateway::Control(vec![ToPop::Held { stream, held }]));
+    }
+
+    /// Nothing but the range: what of the log lies in it was of other streams.
+    fn deliver(&mut self, from: u64, to: u64) {
+        let delivery = Delivery {
+            region: eu(),
+            epoch: 1,
+            from,
+            to,
+            events: Vec::new(),
+        };
+        let data = rmp_serde::to_vec_named(&delivery).expect("writes");
+        self.hear(FromGateway::Delivered(Some(demo()), vec![data.into()]));
+    }
+
+    fn answer(&mut self, request: u64, outcome: Outcome) {
+        self.hear(FromGateway::Published(vec![Published { request, outcome }]));
     }
 
     /// What the shard is told of its publications now.
@@ -88,6 +128,78 @@ impl Bench {
     }
 }
 
+fn eu() -> Region {
+    "eu".parse().expect("a region")
+}
+
+fn demo() -> StreamId {
+    "demo".parse().expect("a stream")
+}
+
+fn position(seq: u64) -> Position {
+    Position([(eu(), Offset { epoch: 1, seq })].into())
+}
+
+fn state(seq: u64) -> Box<StreamState> {
+    let info = StreamInfo {
+        stream_id: demo(),
+        title: String::new(),
+        description: String::new(),
+        broadcaster_id: "bob".parse().expect("a user"),
+        status: StreamStatus::Live,
+        created_at_ms: Millis(1),
+        settings: Settings::default(),
+    };
+    Box::new(StreamState {
+        info,
+        life_seq: 1,
+        at: position(seq),
+        newest: Vec::new(),
+        comment_count: 0,
+        reactions: chorus_protocol::server::Reactions::new(),
+        viewer_count: 0,
+    })
+}
+
+/// The control lane and those of deliveries know no order among each other.
+#[test]
+fn what_deliveries_lose_to_an_answer_that_they_overtook_is_asked_for_again() {
+    let subscribed = || {
+        let mut bench = Bench::new();
+        bench.connect();
+        let (shard, stream) = (0, demo());
+        let wish = ToBackhaul::Subscribe { shard, stream };
+        bench.hub.shard(bench.now, wish);
+        assert_eq!(bench.asked(), [None]);
+        bench
+    };
+    // It waits for what the gap leaves out.
+    let mut bench = subscribed();
+    bench.held(Held::Fresh(state(1)));
+    bench.deliver(3, 4);
+    bench.held(Held::Gap(state(3)));
+    assert_eq!(bench.asked(), [Some(position(3))]);
+    // It was taken, and the gap stands before it.
+    let mut bench = subscribed();
+    bench.held(Held::Fresh(state(3)));
+    bench.deliver(3, 4);
+    bench.held(Held::Gap(state(3)));
+    assert_eq!(bench.asked(), [Some(position(3))]);
+    // It found no room beside what waits for the answer.
+    let mut bench = subscribed();
+    for from in 3..6 {
+        bench.deliver(from, from + 1);
+    }
+    bench.held(Held::Fresh(state(3)));
+    assert_eq!(bench.asked(), [Some(position(5))]);
+    // Nothing was lost.
+    let mut bench = subscribed();
+    bench.deliver(3, 4);
+    bench.held(Held::Fresh(state(3)));
+    bench.held(Held::Gap(state(9)));
+    assert_eq!(bench.asked(), []);
+}
+
 #[test]
 fn what_waits_for_a_gateway_does_not_keep_the_thread_awake() {
     let mut bench = Bench::new();
@@ -98,21 +210,17 @@ fn what_waits_for_a_gateway_does_not_keep_the_thread_awake() {
     let replay = ToBackhaul::Replay {
         shard: 0,
         request: 2,
-        stream: "demo".parse().expect("a stream"),
+        stream: demo(),
         range: ReplayRange::default(),
     };
     bench.hub.shard(bench.now, replay);
     let asked = bench.hub.flush(bench.now).asks[0].number;
     bench.hub.disconnected();
     let replayed = None;
-    let said = FromGateway::Asked {
+    bench.hear(FromGateway::Asked {
         number: asked,
         replayed,
-    };
-    bench
-        .hub
-        .said(bench.now, GENERATION, said)
-        .expect("no delivery");
+    });
     bench.wait(9_000);
     bench.hub.flush(bench.now);
     let due = bench.hub.next().expect("a replay's time is over once");

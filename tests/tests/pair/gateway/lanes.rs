@@ -55,6 +55,13 @@ impl World {
         }
         let mut refused: BTreeMap<LaneId, Vec<Frame>> = BTreeMap::new();
         for (lane, range) in std::mem::take(&mut out.deliveries) {
+            self.note(|| {
+                let frames = out.frames[range.clone()].iter();
+                let ends: Vec<_> = frames
+                    .map(|frame| (frame.region.as_str(), frame.to))
+                    .collect();
+                format!("gateway {gateway} hands {ends:?} of {stream} to lane {lane}")
+            });
             for frame in &out.frames[range] {
                 if refused.contains_key(&lane) || !self.put(gateway, lane, &frame.bytes) {
                     refused.entry(lane).or_default().push(frame.clone());
@@ -80,6 +87,11 @@ impl World {
     }
 
     fn tell_lane(&mut self, gateway: usize, lane: LaneId, to: ToLane) {
+        self.note(|| {
+            let to = format!("{to:?}");
+            let to = &to[..to.len().min(13)];
+            format!("gateway {gateway} tells lane {lane}: {to}")
+        });
         let Some(outlet) = self.gateways[gateway].lanes.get_mut(&lane) else {
             return;
         };

@@ -15,6 +15,10 @@ impl World {
             let of = stream.clone();
             self.after(reads, move |world| {
                 let past = world.read_history(gateway, &of);
+                world.note(|| {
+                    let at = past.as_ref().map(|past| &past.at);
+                    format!("gateway {gateway} reads the history of {of}: {at:?}")
+                });
                 world.after(answers, move |world| {
                     if !world.is_life(gateway, life) {
                         return;
@@ -54,6 +58,13 @@ impl World {
             let of = stream.clone();
             self.after(reads, move |world| {
                 let found = world.read_log(&of, &read);
+                world.note(|| {
+                    let (region, after) = (&read.region, read.after);
+                    let found = found
+                        .as_ref()
+                        .map(|found| (found.first_seq, found.last_seq));
+                    format!("gateway {gateway} reads {of} of {region} after {after}: {found:?}")
+                });
                 world.after(answers, move |world| {
                     let now_ms = world.now_ms;
                     if !world.is_life(gateway, life) {

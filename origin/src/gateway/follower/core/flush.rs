@@ -43,7 +43,9 @@ impl Core {
     /// The log's last sequence of this stream.
     pub fn last(&mut self, now_ms: u64, region: Region, last: u64) {
         let reading = self.readings.get(&region);
-        if reading.is_some_and(|reading| reading.forwarded().seq < last) {
+        let ahead = reading.is_some_and(|reading| reading.forwarded().seq < last);
+        // A history under way may have been read before this was written, and it is told once.
+        if ahead || self.history_wanted {
             self.suspects.insert(region, last);
             self.suspect_at_ms.get_or_insert(now_ms + SUSPECT_MS);
         }
@@ -63,6 +65,12 @@ impl Core {
         }
         match found {
             Some(found) if found.epoch == reading.epoch() => {
+                if found.first_seq > read.after + 1 {
+                    // What it no longer holds may be of this stream: lanes are told a gap, with what the store has of it.
+                    reading.begin = found.first_seq - 1;
+                    self.history_wanted = true;
+                    return reading.not_read(now_ms, jitter);
+                }
                 let missing = reading.read(found.events, found.complete);
                 self.counts.repaired += u64::from(missing > 0);
             }
@@ -158,6 +166,10 @@ impl Core {
             return;
         }
         self.suspect_at_ms = None;
+        if self.history_wanted {
+            // Looked at when it is there.
+            return;
+        }
         for (region, last) in std::mem::take(&mut self.suspects) {
             if let Some(reading) = self.readings.get_mut(&region)
                 && reading.last(last)

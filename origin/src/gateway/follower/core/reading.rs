@@ -13,6 +13,8 @@ pub(super) struct Reading {
     forwarded: u64,
     /// The last sequence heard of.
     pub(super) heard: u64,
+    /// The log begins after this, where it was found to begin after a hole.
+    pub(super) begin: u64,
     pub(super) attempt: Attempt,
     /// Of the read under way.
     pub(super) ticket: u64,
@@ -24,6 +26,7 @@ impl Reading {
             tracker: Tracker::new(at.epoch, at.seq, WAITING_MAX),
             forwarded: at.seq,
             heard: at.seq,
+            begin: 0,
             attempt: Attempt::default(),
             ticket: 0,
         }

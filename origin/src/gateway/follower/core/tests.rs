@@ -118,6 +118,66 @@ fn a_loss_at_the_very_end_is_found_by_the_last_sequence() {
 }
 
 #[test]
+fn a_last_sequence_told_while_a_history_is_read_is_not_forgotten() {
+    let mut rig = Rig::started();
+    rig.write(OWN, 3);
+    rig.hear_all(OWN);
+    rig.hold(1, None);
+    rig.stand(OWN, Some(2));
+    rig.flush();
+    assert!(rig.history_asked);
+    // Written after the history was read and before its answer came; nobody hears it live.
+    rig.write(OWN, 1);
+    rig.core.last(rig.now_ms, OWN.parse().expect("a region"), 1);
+    rig.pass(SUSPECT_MS);
+    let at = position(&[(OWN, 2, 0)]);
+    let past = Past {
+        at,
+        ..Past::default()
+    };
+    rig.core.history(rig.now_ms, Some(past));
+    rig.flush();
+    rig.pass(SUSPECT_MS);
+    rig.answer_reads();
+    rig.flush();
+    assert_eq!(rig.at(1, OWN), 1);
+}
+
+#[test]
+fn a_hole_in_what_the_log_no_longer_holds_is_a_gap() {
+    let mut rig = Rig::started();
+    rig.hold(1, None);
+    rig.told(1);
+    rig.write(OWN, 5);
+    rig.first_seq = 4;
+    rig.hear(OWN, 5);
+    rig.flush();
+    rig.history_asked = false;
+    rig.answer_reads();
+    rig.flush();
+    assert!(rig.history_asked);
+    // The store has none of it either.
+    let past = Past {
+        at: position(&[(OWN, 1, 0)]),
+        ..Past::default()
+    };
+    rig.history_asked = false;
+    rig.core.history(rig.now_ms, Some(past));
+    rig.flush();
+    for _ in 0..2 {
+        rig.answer_reads();
+        rig.flush();
+    }
+    let told = rig.told(1);
+    let Some(ToLane::Answer(Answer::Gap(snapshot))) = told.first() else {
+        panic!("{told:?}")
+    };
+    assert!(snapshot.at.0.values().all(|at| at.seq >= 3));
+    assert_eq!(rig.at(1, OWN), 5);
+    assert!(!rig.history_asked, "once");
+}
+
+#[test]
 fn a_hold_is_resumed_and_what_comes_meanwhile_waits() {
     let mut rig = Rig::started();
     rig.write(OWN, 5);
