@@ -148,10 +148,18 @@ impl Followers {
             if changed {
                 self.ask_all(|| Ask::Regions);
             }
-            let known = known.into_iter();
-            let known = known.filter(|(_, standing)| *standing != Standing::Away);
-            for (region, _) in known {
+            for (region, standing) in known {
+                let Standing::Known { epoch } = standing else {
+                    continue;
+                };
                 let told = told.entry(region.clone()).or_default();
+                if told.epoch != epoch {
+                    // A log made anew may come to the same sequences.
+                    *told = Told {
+                        epoch,
+                        ..Told::default()
+                    };
+                }
                 if let Err(error) = self.compare(&region, told).await {
                     tracing::debug!(%region, %error, "last sequences cannot be compared");
                     *told = Told::default();
@@ -172,6 +180,7 @@ impl Followers {
         }
         let found = self.shared.log.last_seqs(region, &streams).await?;
         let mut now = Told {
+            epoch: told.epoch,
             last,
             ..Told::default()
         };
@@ -195,6 +204,7 @@ impl Followers {
 /// What the followers were told of a region's log.
 #[derive(Default)]
 struct Told {
+    epoch: u64,
     last: u64,
     streams: std::collections::BTreeMap<StreamId, u64>,
 }

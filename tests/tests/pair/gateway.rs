@@ -29,6 +29,14 @@ struct Follower {
     wake_ms: Option<u64>,
 }
 
+/// What followers were told of a region's log: its last sequence, and that of each stream.
+#[derive(Default)]
+struct Told {
+    epoch: u64,
+    last: u64,
+    streams: BTreeMap<StreamId, u64>,
+}
+
 /// See the module. What it knew ends with its life.
 #[derive(Default)]
 pub(crate) struct Gateway {
@@ -40,8 +48,7 @@ pub(crate) struct Gateway {
     /// By connection.
     quiet: BTreeMap<usize, Quiet>,
     standings: Regions,
-    /// Of each region: the last sequence of all, and of each stream.
-    told: BTreeMap<Region, (u64, BTreeMap<StreamId, u64>)>,
+    told: BTreeMap<Region, Told>,
     clock_ahead_ms: u64,
 }
 
@@ -105,17 +112,24 @@ impl World {
             touched.push(stream.clone());
         }
         for log in self.logs.iter().filter(|log| !log.away) {
-            let (last, streams) = this.told.entry(log.region.clone()).or_default();
-            if *last == log.last {
+            let told = this.told.entry(log.region.clone()).or_default();
+            if (told.epoch, told.last) == (log.epoch, log.last) {
                 continue;
             }
-            *last = log.last;
+            let mut now = Told {
+                epoch: log.epoch,
+                last: log.last,
+                ..Told::default()
+            };
             for (stream, follower) in &mut this.followers {
                 let seq = log.last_of(stream);
-                if seq > 0 && streams.insert(stream.clone(), seq) != Some(seq) {
+                let known = told.epoch == log.epoch && told.streams.get(stream) == Some(&seq);
+                if seq > 0 && !known {
                     follower.core.last(now_ms, log.region.clone(), seq);
                 }
+                now.streams.insert(stream.clone(), seq);
             }
+            *told = now;
         }
         for stream in touched {
             self.follow(gateway, &stream);
@@ -203,6 +217,19 @@ impl World {
                 world.follow(gateway, &stream);
             }
         });
+    }
+
+    /// Up to where every gateway has compared its followers with a log. Logs keep the rest: what they forget is older
+    /// than a comparison.
+    pub(crate) fn compared(&self, log: usize) -> u64 {
+        let log = &self.logs[log];
+        let up = self.gateways.iter().filter(|gateway| gateway.up);
+        let told = up.map(|gateway| gateway.told.get(&log.region));
+        let last = told.map(|told| {
+            told.filter(|it| it.epoch == log.epoch)
+                .map_or(0, |it| it.last)
+        });
+        last.min().unwrap_or(log.last)
     }
 
     /// Followers there are.

@@ -210,7 +210,7 @@ impl World {
                 self.logs[log].renew(epoch);
             }
             7 => {
-                let first = self.chance.range(0, self.logs[log].last);
+                let first = self.chance.range(0, self.compared(log));
                 self.note(|| format!("log {log} begins at {first}"));
                 self.tally.count("logs truncated", 1);
                 self.logs[log].truncate(first);

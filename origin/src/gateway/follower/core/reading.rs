@@ -45,8 +45,15 @@ impl Reading {
 
     /// True when something before it is missing.
     pub(super) fn hear(&mut self, previous: u64, event: Event) -> bool {
+        // Of a message that the log no longer holds it says that none came before.
+        let known = if event.seq > self.heard {
+            self.heard
+        } else {
+            0
+        };
         self.heard = self.heard.max(event.seq);
-        self.tracker.hear(previous, event.seq, event) == Heard::Hole
+        let from = previous.max(known);
+        self.tracker.hear(from, event.seq, event) == Heard::Hole
     }
 
     /// The log goes up to here: true when that was not known.
