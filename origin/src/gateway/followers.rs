@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use chorus_protocol::{Region, StreamId};
+use chorus_protocol::{Offset, Region, StreamId};
 use chorus_quic::Pace;
 use tokio::sync::{mpsc, watch};
 
@@ -187,7 +187,10 @@ impl Followers {
         for (stream, seq) in found {
             let ask = Ask::Last {
                 region: region.clone(),
-                last: seq,
+                last: Offset {
+                    epoch: told.epoch,
+                    seq,
+                },
             };
             if told.streams.get(&stream) == Some(&seq) || self.ask(&stream, ask) {
                 now.streams.insert(stream, seq);

@@ -12,7 +12,7 @@ mod reads;
 use std::collections::{BTreeMap, VecDeque};
 
 use chorus_origin::gateway::follower::core::{Core, Heard, LaneId, Out, Regions, Standing};
-use chorus_protocol::{Region, StreamId};
+use chorus_protocol::{Offset, Region, StreamId};
 
 use self::lanes::{Outlet, Quiet};
 use crate::log::Log;
@@ -125,7 +125,9 @@ impl World {
                 let seq = log.last_of(stream);
                 let known = told.epoch == log.epoch && told.streams.get(stream) == Some(&seq);
                 if seq > 0 && !known {
-                    follower.core.last(now_ms, log.region.clone(), seq);
+                    let epoch = log.epoch;
+                    let last = Offset { epoch, seq };
+                    follower.core.last(now_ms, log.region.clone(), last);
                 }
                 now.streams.insert(stream.clone(), seq);
             }

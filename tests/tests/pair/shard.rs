@@ -139,7 +139,7 @@ impl Shard {
             && let Some(at) = state.at.get(&log.region)
             && let Some(newest) = newest(log, stream, at, newest_max)
             && !ids.contains(&newest)
-            // Those of the log's lives before may have higher ids.
+            // What took long on its way may be older than all that is shown.
             && (ids.len() < newest_max || ids.iter().any(|id| *id < newest))
         {
             return Err(format!("{newest} of {stream} is not in its state"));
@@ -303,8 +303,13 @@ fn id(event: &Event) -> Option<CommentId> {
     event.envelope().map(|envelope| envelope.id)
 }
 
-/// Of the last comments before `at` that are not taken away, the one with the highest id.
+/// Of the last comments before `at` that are not taken away, the one with the highest id. Of a log that was made anew
+/// nothing can be said: comments of its lives before may have higher ids.
 fn newest(log: &Log, stream: &StreamId, at: Offset, max: usize) -> Option<CommentId> {
+    let of_before = |it: &Stored| it.stream == *stream && it.offset.epoch != at.epoch;
+    if log.ever.iter().any(of_before) {
+        return None;
+    }
     let gone = |id: CommentId| log.ever.iter().any(|it| it.removes == Some(id));
     let all: Vec<&Stored> = log.range(stream, at.epoch, 0, at.seq).collect();
     let comments = all.iter().rev().filter(|it| it.removes.is_none());

@@ -1,8 +1,9 @@
 use chorus_protocol::backhaul::{Held, Published, StreamState, ToPop, read_frame, split_frame};
 use chorus_protocol::codes::Reason;
+use chorus_protocol::event::{AuthorRole, kind};
 use chorus_protocol::session::{Delivery, ReplayRange};
 use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
-use chorus_protocol::{CommentId, Offset, Position, Region, StreamId};
+use chorus_protocol::{CommentId, Envelope, Event, Offset, Position, Region, StreamId};
 
 use super::*;
 use crate::link::ToBackhaul;
@@ -198,6 +199,87 @@ fn what_deliveries_lose_to_an_answer_that_they_overtook_is_asked_for_again() {
     bench.held(Held::Fresh(state(3)));
     bench.held(Held::Gap(state(9)));
     assert_eq!(bench.asked(), []);
+}
+
+/// A comment in another region's log.
+fn comment(seq: u64) -> Event {
+    let envelope = Envelope {
+        id: CommentId(seq),
+        kind: kind::COMMENT,
+        stream: "demo",
+        author: "ann",
+        role: AuthorRole::User,
+        key: seq.into(),
+        target: None,
+        record: b"",
+    };
+    Event {
+        region: "us".parse().expect("a region"),
+        epoch: 1,
+        seq,
+        body: envelope.write(0, |_| {}),
+    }
+}
+
+/// The store has its comments while it is away; when it is back its log is read from the beginning.
+#[test]
+fn what_a_state_brought_of_a_region_that_was_away_is_there_once() {
+    let mut bench = Bench::new();
+    bench.connect();
+    let subscribe = || {
+        let (shard, stream) = (0, demo());
+        ToBackhaul::Subscribe { shard, stream }
+    };
+    bench.hub.shard(bench.now, subscribe());
+    let mut state = state(1);
+    state.newest = vec![comment(2), comment(3)];
+    state.comment_count = 3;
+    bench.held(Held::Fresh(state));
+    for seqs in [1..=2, 3..=4] {
+        let delivery = Delivery {
+            region: "us".parse().expect("a region"),
+            epoch: 1,
+            from: seqs.start() - 1,
+            to: *seqs.end(),
+            events: seqs.map(comment).collect(),
+        };
+        let data = rmp_serde::to_vec_named(&delivery).expect("writes");
+        bench.hear(FromGateway::Delivered(Some(demo()), vec![data.into()]));
+    }
+    bench.hub.flush(bench.now).shards[0].clear();
+    bench.hub.shard(bench.now, subscribe());
+    let told = &bench.hub.flush(bench.now).shards[0];
+    let Some(ToShard::State {
+        state: Some(state), ..
+    }) = told.first()
+    else {
+        panic!("{told:?}")
+    };
+    let seqs: Vec<u64> = state.newest.iter().map(|event| event.seq).collect();
+    assert_eq!((seqs, state.comment_count), (vec![2, 3, 4], 4));
+    let replay = |from: u64| {
+        let to = Offset { epoch: 1, seq: 4 };
+        let from = Offset {
+            epoch: 1,
+            seq: from,
+        };
+        let [from, to] = [from, to].map(|at| Position([(comment(1).region, at)].into()));
+        let range = ReplayRange {
+            from,
+            to,
+            events_max: 10,
+        };
+        ToBackhaul::Replay {
+            shard: 0,
+            request: 1,
+            stream: demo(),
+            range,
+        }
+    };
+    bench.hub.shard(bench.now, replay(3));
+    assert!(bench.hub.flush(bench.now).asks.is_empty(), "it is here");
+    bench.hub.shard(bench.now, replay(0));
+    assert_eq!(bench.hub.flush(bench.now).asks.len(), 1, "not all is here");
 }
 
 #[test]

@@ -42,7 +42,7 @@ use bytes::Bytes;
 use chorus_protocol::backhaul::{Held, StreamState};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::stream::Life;
-use chorus_protocol::{CommentId, Event, Position, Region, StreamId};
+use chorus_protocol::{CommentId, Event, Offset, Position, Region, StreamId};
 
 use self::activity::Activity;
 use self::attempt::Attempt;
@@ -261,7 +261,7 @@ pub struct Core {
     lanes: BTreeMap<LaneId, Lane>,
     activity: Activity,
     /// Last sequences ahead of what was forwarded; looked at again when live messages had time to come.
-    suspects: BTreeMap<Region, u64>,
+    suspects: BTreeMap<Region, Offset>,
     suspect_at_ms: Option<u64>,
     idle_since_ms: Option<u64>,
     stage: Stage,

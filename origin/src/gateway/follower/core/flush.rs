@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use chorus_protocol::backhaul::{Datagram, write_bare};
 use chorus_protocol::server::Reactions;
-use chorus_protocol::{Region, StreamId};
+use chorus_protocol::{Offset, Region, StreamId};
 
 use super::attempt::Attempt;
 use super::catch_up::Found;
@@ -41,9 +41,13 @@ impl Core {
     }
 
     /// The log's last sequence of this stream.
-    pub fn last(&mut self, now_ms: u64, region: Region, last: u64) {
-        let reading = self.readings.get(&region);
-        let ahead = reading.is_some_and(|reading| reading.forwarded().seq < last);
+    pub fn last(&mut self, now_ms: u64, region: Region, last: Offset) {
+        let reading = self.readings.get_mut(&region);
+        let reading = reading.filter(|reading| reading.epoch() == last.epoch);
+        let ahead = reading.is_some_and(|reading| {
+            reading.heard = reading.heard.max(last.seq);
+            reading.forwarded().seq < last.seq
+        });
         // A history under way may have been read before this was written, and it is told once.
         if ahead || self.history_wanted {
             self.suspects.insert(region, last);
@@ -172,7 +176,8 @@ impl Core {
         }
         for (region, last) in std::mem::take(&mut self.suspects) {
             if let Some(reading) = self.readings.get_mut(&region)
-                && reading.last(last)
+                && reading.epoch() == last.epoch
+                && reading.last(last.seq)
             {
                 self.counts.tail_repairs += 1;
             }
