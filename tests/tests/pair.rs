@@ -4,15 +4,17 @@
 //! What is held, for every seed:
 //! - no shard is given an event twice within one state, out of the order of its region's log, or beyond a hole;
 //! - in the end every shard has all that the logs hold, or was given a new state for what it lacks;
-//! - every publication comes to exactly one outcome in its time; `Stored` is true of a log, what is `Refused` is in none;
-//! - a state never shows a comment whose removal it or the shard has heard of, and shows the newest one;
+//! - every publication comes to exactly one outcome in its time; `Stored` is true of a log; what is `Refused` is in none, but
+//!   for a key that was published several times;
+//! - a state never shows a comment whose removal the shard has heard of or stands behind it in the same log, and shows the
+//!   newest one;
 //! - a replay is answered once, in its time, with all there is or as a gap;
 //! - nobody mints ids beyond a lease;
 //! - it all settles within the bounded time, and nobody wants to be looked at without a reason.
 //!
 //! Both sides are the real ones: [`chorus_edge::backhaul::hub::Hub`] and
 //! [`chorus_origin::gateway::follower::core::Core`]. Around them are stand-ins for what has sockets: lines, the log, the
-//! store, a gateway's holds and queues, its admission as far as refusals go.
+//! store, a gateway's holds and queues, its admission as far as refusals go. A log keeps what gateways have not compared yet.
 //!
 //! A failure prints its seed and the last lines of its trace. `CHORUS_SEED=s` runs seed `s` alone and prints the whole
 //! trace; `CHORUS_SEEDS=n` runs the first `n` instead of a thousand:

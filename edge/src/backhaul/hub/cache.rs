@@ -141,10 +141,16 @@ impl Known {
     /// Takes a delivery in that follows.
     pub(super) fn take(&mut self, region: &Region, delivery: &DeliveryView<'_>) {
         let epoch = delivery.epoch;
-        if (self.floor.get(region)).is_some_and(|floor| floor.epoch != epoch) {
-            let seq = delivery.from;
-            self.floor.0.insert(region.clone(), Offset { epoch, seq });
-        }
+        // Up to here the state brought what it shows, also of a region whose place it did not know.
+        let shown = match self.floor.get(region) {
+            Some(floor) if floor.epoch == epoch => floor.seq,
+            Some(_) => {
+                let seq = delivery.from;
+                self.floor.0.insert(region.clone(), Offset { epoch, seq });
+                seq
+            }
+            None => 0,
+        };
         for event in &delivery.events {
             let at = Offset {
                 epoch,
@@ -158,12 +164,7 @@ impl Known {
             if let What::Removal(target) = kept.what {
                 self.removed.insert(target);
             }
-            // What the state brought of a region whose place it did not know.
-            if self
-                .floor
-                .get(region)
-                .is_some_and(|floor| at.seq <= floor.seq)
-            {
+            if at.seq <= shown {
                 continue;
             }
             let count = &mut self.state.comment_count;

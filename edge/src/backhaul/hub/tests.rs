@@ -1,3 +1,5 @@
+//! What a hub decides where no other part of it decides alone.
+
 use chorus_protocol::backhaul::{Held, Published, StreamState, ToPop, read_frame, split_frame};
 use chorus_protocol::codes::Reason;
 use chorus_protocol::event::{AuthorRole, kind};
