@@ -6,6 +6,7 @@
 mod cache;
 mod counts;
 mod gateway;
+mod hold;
 mod lease;
 mod order;
 mod posts;
@@ -210,8 +211,17 @@ impl Hub {
 
     /// When something becomes due.
     pub fn next(&self) -> Option<Instant> {
-        let always = [self.posts.next(), self.replays.next(), self.streams.next()];
-        let connected = [self.counts.next(), self.lease.next()];
+        let always = [
+            self.posts.next_deadline(),
+            self.replays.next_deadline(),
+            self.streams.next(),
+        ];
+        let connected = [
+            self.posts.next_again(),
+            self.replays.next_again(),
+            self.counts.next(),
+            self.lease.next(),
+        ];
         let connected = connected.into_iter().filter(|_| self.connected.is_some());
         always.into_iter().chain(connected).flatten().min()
     }
@@ -244,3 +254,6 @@ impl Hub {
         self.jitter >> 33
     }
 }
+
+#[cfg(test)]
+mod tests;

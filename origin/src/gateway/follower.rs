@@ -10,7 +10,7 @@ mod serve;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chorus_protocol::{Position, Region, StreamId};
+use chorus_protocol::{Offset, Position, Region, StreamId};
 use tokio::sync::mpsc;
 
 use self::core::{LaneId, PopProcess};
@@ -46,7 +46,7 @@ pub(super) enum Ask {
     /// The lane's queue was full and ended; all of it is written.
     Drained { lane: LaneId },
     /// The log's last sequence of this stream.
-    Last { region: Region, last: u64 },
+    Last { region: Region, last: Offset },
     /// A PoP counts so many viewers.
     Viewing { pop: PopProcess, viewers: u64 },
     /// A PoP's connection is gone.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chorus_protocol::{Region, StreamId};
+use chorus_protocol::{Offset, Region, StreamId};
 use chorus_quic::Pace;
 use tokio::sync::{mpsc, watch};
 
@@ -143,10 +143,18 @@ impl Followers {
             if changed {
                 self.ask_all(|| Ask::Regions);
             }
-            let known = known.into_iter();
-            let known = known.filter(|(_, standing)| *standing != Standing::Away);
-            for (region, _) in known {
+            for (region, standing) in known {
+                let Standing::Known { epoch } = standing else {
+                    continue;
+                };
                 let told = told.entry(region.clone()).or_default();
+                if told.epoch != epoch {
+                    // A log made anew may come to the same sequences.
+                    *told = Told {
+                        epoch,
+                        ..Told::default()
+                    };
+                }
                 let compared = Box::pin(self.compare(&region, told));
                 let compared = self.shared.log.registry().of_peer(&region, compared);
                 if let Err(error) = compared.await {
@@ -169,13 +177,17 @@ impl Followers {
         }
         let found = self.shared.log.last_seqs(region, &streams).await?;
         let mut now = Told {
+            epoch: told.epoch,
             last,
             ..Told::default()
         };
         for (stream, seq) in found {
             let ask = Ask::Last {
                 region: region.clone(),
-                last: seq,
+                last: Offset {
+                    epoch: told.epoch,
+                    seq,
+                },
             };
             if told.streams.get(&stream) == Some(&seq) || self.ask(&stream, ask) {
                 now.streams.insert(stream, seq);
@@ -192,6 +204,7 @@ impl Followers {
 /// What the followers were told of a region's log.
 #[derive(Default)]
 struct Told {
+    epoch: u64,
     last: u64,
     streams: std::collections::BTreeMap<StreamId, u64>,
 }

@@ -154,6 +154,15 @@ impl Log {
             .filter(move |it| it.stream == *stream)
     }
 
+    /// Whether a removal of a comment lies behind this one of it, and not beyond `at`.
+    pub(crate) fn removed(&self, comment: &Event, id: CommentId, at: Option<Offset>) -> bool {
+        let of = |it: Offset| (it.epoch, it.seq);
+        let after = (comment.epoch, comment.seq);
+        let removals = self.ever.iter().filter(|it| it.removes == Some(id));
+        let mut places = removals.map(|it| of(it.offset));
+        at.is_some_and(|at| places.any(|it| it > after && it <= of(at)))
+    }
+
     /// What is held of a stream after a sequence.
     pub(crate) fn held<'a>(
         &'a self,

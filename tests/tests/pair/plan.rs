@@ -119,14 +119,18 @@ impl World {
     fn comment(&mut self, stream: usize) -> Publication {
         // Ids are of the time, and of several PoPs: nearly in order.
         let id = CommentId((1_000_000 + self.now_ms) << 22 | self.chance.range(0, (1 << 22) - 1));
-        let publication = Publication {
+        Publication {
             stream: self.streams[stream].clone(),
             key: u128::from(self.chance.next()),
             id,
             removes: None,
-        };
+        }
+    }
+
+    /// Notes that something is published once more.
+    fn goes_out(&mut self, publication: &Publication) {
+        *self.times.entry(publication.key).or_default() += 1;
         self.published.push(publication.clone());
-        publication
     }
 
     /// A shard publishes: a comment, a removal, or what was published before.
@@ -153,6 +157,7 @@ impl World {
             }
             _ => self.comment(stream),
         };
+        self.goes_out(&publication);
         self.publish(pop, shard, publication);
     }
 
@@ -160,6 +165,7 @@ impl World {
     fn write_elsewhere(&mut self, log: usize, stream: usize) {
         if !self.logs[log].away {
             let publication = self.comment(stream);
+            self.goes_out(&publication);
             self.append(log, &publication);
         }
     }
@@ -180,6 +186,7 @@ impl World {
             }
             2 => {
                 if self.gateways[gateway].up {
+                    self.tally.count("gateways restarted", 1);
                     self.stop_gateway(gateway);
                     self.after(lasts, move |world| {
                         if !world.gateways[gateway].up {
@@ -192,22 +199,26 @@ impl World {
             4 => self.restart_shard(pop, shard),
             5 => {
                 self.note(|| format!("log {log} is away for {lasts} ms"));
+                self.tally.count("logs away", 1);
                 self.logs[log].away = true;
                 self.after(lasts, move |world| world.logs[log].away = false);
             }
             6 => {
                 let epoch = self.logs[log].epoch + 1;
                 self.note(|| format!("log {log} is made anew as {epoch}"));
+                self.tally.count("logs made anew", 1);
                 self.logs[log].renew(epoch);
             }
             7 => {
-                let first = self.chance.range(0, self.logs[log].last);
+                let first = self.chance.range(0, self.compared(log));
                 self.note(|| format!("log {log} begins at {first}"));
+                self.tally.count("logs truncated", 1);
                 self.logs[log].truncate(first);
             }
             _ => {
                 if let Some(connection) = self.pops[pop].connection {
                     self.note(|| format!("connection {connection} is slow for {lasts} ms"));
+                    self.tally.count("lines slowed", 1);
                     self.connections[connection].slow_until_ms = self.now_ms + lasts;
                 }
             }

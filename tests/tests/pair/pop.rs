@@ -82,6 +82,7 @@ impl World {
     /// The process is killed and started again: what it knew is gone.
     pub(crate) fn restart_pop(&mut self, pop: usize) {
         self.note(|| format!("pop {pop} starts anew"));
+        self.tally.count("PoPs restarted", 1);
         if let Some(connection) = self.pops[pop].connection {
             self.cut(connection);
         }
@@ -103,6 +104,7 @@ impl World {
     /// A shard's session begins anew after a panic.
     pub(crate) fn restart_shard(&mut self, pop: usize, shard: usize) {
         self.note(|| format!("shard {shard} of pop {pop} starts anew"));
+        self.tally.count("shards restarted", 1);
         let next_request = self.pops[pop].shards[shard].next_request;
         let before = std::mem::take(&mut self.pops[pop].shards[shard]);
         self.pops[pop].shards[shard].next_request = next_request;
@@ -145,6 +147,9 @@ impl World {
             return self.dial(pop, wait);
         };
         let connection = self.connect(pop, gateway);
+        let next = gateway != pop % self.gateways.len();
+        self.tally
+            .count("connections to the next gateway", u64::from(next));
         self.note(|| format!("pop {pop} is connected to gateway {gateway} by {connection}"));
         let (until, ends_ms) = self.grant(gateway);
         let welcome = Welcome {
@@ -237,7 +242,6 @@ impl World {
 
     pub(crate) fn publish(&mut self, pop: usize, shard: usize, publication: Publication) {
         let at_ms = self.now_ms;
-        *self.times.entry(publication.key).or_default() += 1;
         let this = &mut self.pops[pop].shards[shard];
         let request = this.request();
         let event = publication.body();
@@ -436,13 +440,18 @@ impl World {
         use std::sync::atomic::Ordering::Relaxed;
         let (pop, tally) = (&self.pops[pop], &mut self.tally);
         for shard in &pop.shards {
-            tally.events += shard.events;
-            tally.states += shard.states;
-            tally.replayed += shard.replayed;
+            tally.count("events delivered", shard.events);
+            tally.count("states given", shard.states);
+            tally.count("replays answered", shard.replayed);
         }
-        tally.gaps += pop.metrics.gaps.load(Relaxed);
-        tally.connects += pop.metrics.connects.load(Relaxed);
-        tally.resent += pop.metrics.posts_resent.load(Relaxed);
-        tally.holes += pop.metrics.holes.load(Relaxed);
+        for (what, count) in [
+            ("connections", &pop.metrics.connects),
+            ("gaps told", &pop.metrics.gaps),
+            ("holes seen by PoPs", &pop.metrics.holes),
+            ("posts sent again", &pop.metrics.posts_resent),
+            ("posts unconfirmed", &pop.metrics.posts_unconfirmed),
+        ] {
+            tally.count(what, count.load(Relaxed));
+        }
     }
 }

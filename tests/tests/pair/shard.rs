@@ -15,9 +15,8 @@ const NEWEST_KEPT: usize = 3;
 /// What a stream looks like to a shard since the last state.
 #[derive(Debug)]
 pub(crate) struct View {
-    /// Where the state stood.
-    pub(crate) base: Position,
     pub(crate) at: Position,
+    /// What deliveries took away.
     pub(crate) removed: BTreeSet<CommentId>,
 }
 
@@ -124,35 +123,29 @@ impl Shard {
     ) -> Result<(), Fault> {
         self.states += 1;
         let before = self.views.remove(stream).map(|view| view.removed);
-        let mut removed = before.unwrap_or_default();
+        let removed = before.unwrap_or_default();
         let ids: Vec<CommentId> = state.newest.iter().filter_map(id).collect();
         if !ids.is_sorted() || ids.len() > newest_max {
             return Err(format!("the newest of {stream} are no such: {ids:?}"));
         }
-        for event in &state.newest {
+        for (event, id) in state.newest.iter().zip(&ids) {
             same(logs, stream, event)?;
-        }
-        for log in logs {
-            let Some(at) = state.at.get(&log.region) else {
-                continue;
-            };
-            for it in log.range(stream, at.epoch, 0, at.seq) {
-                removed.extend(it.removes);
+            let at = state.at.get(&event.region);
+            if removed.contains(id) || log_of(logs, &event.region)?.removed(event, *id, at) {
+                return Err(format!("{id} of {stream} is shown after its removal"));
             }
-        }
-        if let Some(id) = ids.iter().find(|id| removed.contains(id)) {
-            return Err(format!("{id} of {stream} is shown after its removal"));
         }
         if let [log] = logs
             && let Some(at) = state.at.get(&log.region)
             && let Some(newest) = newest(log, stream, at, newest_max)
             && !ids.contains(&newest)
+            // What took long on its way may be older than all that is shown.
+            && (ids.len() < newest_max || ids.iter().any(|id| *id < newest))
         {
             return Err(format!("{newest} of {stream} is not in its state"));
         }
-        let (base, at) = (state.at.clone(), state.at.clone());
-        self.views
-            .insert(stream.clone(), View { base, at, removed });
+        let at = state.at.clone();
+        self.views.insert(stream.clone(), View { at, removed });
         Ok(())
     }
 
@@ -180,8 +173,6 @@ impl Shard {
             match events.next_if(|event| event.seq == stored.offset.seq) {
                 Some(event) if event.body == stored.body => self.events += 1,
                 Some(event) => return Err(format!("another body at {} of {region}", event.seq)),
-                // Nobody can have it any more.
-                None if is_lost(log, stored) => {}
                 None => {
                     let offset = stored.offset;
                     return Err(format!(
@@ -312,8 +303,13 @@ fn id(event: &Event) -> Option<CommentId> {
     event.envelope().map(|envelope| envelope.id)
 }
 
-/// Of the last comments before `at` that are not taken away, the one with the highest id.
+/// Of the last comments before `at` that are not taken away, the one with the highest id. Of a log that was made anew
+/// nothing can be said: comments of its lives before may have higher ids.
 fn newest(log: &Log, stream: &StreamId, at: Offset, max: usize) -> Option<CommentId> {
+    let of_before = |it: &Stored| it.stream == *stream && it.offset.epoch != at.epoch;
+    if log.ever.iter().any(of_before) {
+        return None;
+    }
     let gone = |id: CommentId| log.ever.iter().any(|it| it.removes == Some(id));
     let all: Vec<&Stored> = log.range(stream, at.epoch, 0, at.seq).collect();
     let comments = all.iter().rev().filter(|it| it.removes.is_none());
@@ -324,11 +320,6 @@ fn newest(log: &Log, stream: &StreamId, at: Offset, max: usize) -> Option<Commen
 fn log_of<'a>(logs: &'a [Log], region: &Region) -> Result<&'a Log, Fault> {
     let log = logs.iter().find(|log| log.region == *region);
     log.ok_or_else(|| format!("there is no region {region}"))
-}
-
-/// The log no longer holds it.
-fn is_lost(log: &Log, stored: &Stored) -> bool {
-    stored.offset.epoch != log.epoch || stored.offset.seq < log.first
 }
 
 /// An event is as it was stored.

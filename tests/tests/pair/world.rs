@@ -3,18 +3,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+use chorus_origin::gateway::follower::core::Heard;
 use chorus_protocol::{CommentId, Region, StreamId};
 
 use crate::chance::Chance;
 use crate::gateway::Gateway;
-use chorus_origin::gateway::follower::core::Heard;
-
 use crate::log::{Log, Publication};
 use crate::plan::Plan;
 use crate::pop::Pop;
+use crate::tally::Tally;
 
-/// Lines of the trace that are printed.
-const TRACE_LINES: usize = 80;
 /// Milliseconds since 1970 at which everything begins.
 pub(crate) const WALL_MS: u64 = 1_800_000_000_000;
 
@@ -39,56 +37,6 @@ pub(crate) struct Connection {
     pub(crate) quiet: Line,
 }
 
-/// What a run came to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) events: u64,
-    pub(crate) states: u64,
-    pub(crate) gaps: u64,
-    pub(crate) lagged: u64,
-    pub(crate) repairs: u64,
-    pub(crate) tail_repairs: u64,
-    pub(crate) own_lanes: u64,
-    pub(crate) replayed: u64,
-    pub(crate) connects: u64,
-    pub(crate) resent: u64,
-    pub(crate) holes: u64,
-}
-
-impl Tally {
-    pub(crate) fn add(&mut self, other: Self) {
-        self.events += other.events;
-        self.states += other.states;
-        self.gaps += other.gaps;
-        self.lagged += other.lagged;
-        self.repairs += other.repairs;
-        self.tail_repairs += other.tail_repairs;
-        self.own_lanes += other.own_lanes;
-        self.replayed += other.replayed;
-        self.connects += other.connects;
-        self.resent += other.resent;
-        self.holes += other.holes;
-    }
-
-    /// A simulation in which something never happens shows nothing about it.
-    pub(crate) fn all_happened(&self) {
-        let all = [
-            self.events,
-            self.states,
-            self.gaps,
-            self.lagged,
-            self.repairs,
-            self.tail_repairs,
-            self.own_lanes,
-            self.replayed,
-            self.connects,
-            self.resent,
-            self.holes,
-        ];
-        assert!(all.iter().all(|count| *count > 0), "{self:?}");
-    }
-}
-
 pub(crate) struct World {
     pub(crate) now_ms: u64,
     pub(crate) started: Instant,
@@ -102,21 +50,20 @@ pub(crate) struct World {
     pub(crate) pops: Vec<Pop>,
     pub(crate) connections: Vec<Connection>,
     lines: BTreeMap<Line, u64>,
-    /// What was published first under its key.
+    /// What anybody published, each time.
     pub(crate) published: Vec<Publication>,
-    /// How often each key was published by a shard.
+    /// How often each key was published.
     pub(crate) times: BTreeMap<u128, usize>,
-    /// Tries of a key that a gateway has not decided about.
-    pub(crate) under_way: BTreeMap<u128, usize>,
     pub(crate) tally: Tally,
     pub(crate) fault: Option<String>,
-    traced: bool,
+    trace_max: usize,
     pub(crate) trace: VecDeque<String>,
     pub(crate) healed: bool,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, traced: bool) -> Self {
+    /// Keeps so many of the last lines of its trace.
+    pub(crate) fn new(seed: u64, trace_max: usize) -> Self {
         let mut chance = Chance::new(seed);
         let plan = Plan::draw(&mut chance);
         let region = |index: usize| -> Region { ["eu", "us"][index].parse().expect("a region") };
@@ -135,10 +82,9 @@ impl World {
             lines: BTreeMap::new(),
             published: Vec::new(),
             times: BTreeMap::new(),
-            under_way: BTreeMap::new(),
             tally: Tally::default(),
             fault: None,
-            traced,
+            trace_max,
             trace: VecDeque::new(),
             healed: false,
             chance,
@@ -191,8 +137,8 @@ impl World {
     }
 
     pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
-        if self.traced {
-            if self.trace.len() == TRACE_LINES {
+        if self.trace_max > 0 {
+            if self.trace.len() == self.trace_max {
                 self.trace.pop_front();
             }
             self.trace
@@ -258,6 +204,7 @@ impl World {
             return;
         }
         self.note(|| format!("connection {connection} is cut"));
+        self.tally.count("connections broken", 1);
         let finds_out = [(); 2].map(|()| self.chance.pick(&[0, 1, 5, 300, 1_800]));
         let (pop, gateway) = (
             self.connections[connection].pop,
@@ -275,7 +222,13 @@ impl World {
         let duplicate = heard.is_none();
         let (region, last) = (self.logs[log].region.clone(), self.logs[log].last);
         if let Some(heard) = heard {
-            self.note(|| format!("{region} {last} is {id} of {}", publication.stream));
+            self.note(|| {
+                let removes = publication
+                    .removes
+                    .map(|it| format!(", which removes {it}"));
+                let removes = removes.unwrap_or_default();
+                format!("{region} {last} is {id} of {}{removes}", publication.stream)
+            });
             self.publish_live(&publication.stream, &heard);
         }
         (id, duplicate)
@@ -283,13 +236,18 @@ impl World {
 
     fn publish_live(&mut self, stream: &StreamId, heard: &Heard) {
         for gateway in 0..self.gateways.len() {
-            let lost = self.plan.loses(self.now_ms) && !self.healed;
-            if lost || (!self.healed && self.chance.permille(self.plan.loss_permille)) {
+            let lost = !self.healed
+                && (self.plan.loses(self.now_ms) || self.chance.permille(self.plan.loss_permille));
+            if lost {
+                self.note(|| format!("gateway {gateway} does not hear it"));
+                self.tally.count("live events lost", 1);
                 continue;
             }
             let twice = !self.healed && self.chance.permille(self.plan.repeat_permille);
+            self.tally.count("live events repeated", u64::from(twice));
             for _ in 0..=u64::from(twice) {
                 let late = !self.healed && self.chance.permille(self.plan.late_permille);
+                self.tally.count("live events late", u64::from(late));
                 let delay = if late {
                     self.chance.range(20, 600)
                 } else {

@@ -94,8 +94,16 @@ impl Known {
             Kept::read(&event.region, Offset { epoch, seq }, &event.body)
         };
         let events: VecDeque<Kept> = newest.iter().filter_map(read).collect();
+        let mut floor = state.at.clone();
+        for kept in &events {
+            // Of a region whose place is not known all is delivered from its beginning, these too.
+            let last = |floor: Offset| (floor.epoch, floor.seq) < (kept.at.epoch, kept.at.seq);
+            if state.at.get(&kept.region).is_none() && floor.get(&kept.region).is_none_or(last) {
+                floor.0.insert(kept.region.clone(), kept.at);
+            }
+        }
         let mut known = Self {
-            floor: state.at.clone(),
+            floor,
             bytes: events.iter().map(Kept::bytes).sum(),
             events,
             removed,
@@ -133,6 +141,16 @@ impl Known {
     /// Takes a delivery in that follows.
     pub(super) fn take(&mut self, region: &Region, delivery: &DeliveryView<'_>) {
         let epoch = delivery.epoch;
+        // Up to here the state brought what it shows, also of a region whose place it did not know.
+        let shown = match self.floor.get(region) {
+            Some(floor) if floor.epoch == epoch => floor.seq,
+            Some(_) => {
+                let seq = delivery.from;
+                self.floor.0.insert(region.clone(), Offset { epoch, seq });
+                seq
+            }
+            None => 0,
+        };
         for event in &delivery.events {
             let at = Offset {
                 epoch,
@@ -143,13 +161,16 @@ impl Known {
                 self.forget_up_to(region, at);
                 continue;
             };
+            if let What::Removal(target) = kept.what {
+                self.removed.insert(target);
+            }
+            if at.seq <= shown {
+                continue;
+            }
             let count = &mut self.state.comment_count;
             match kept.what {
                 What::Comment => *count = count.saturating_add(1),
-                What::Removal(target) => {
-                    *count = count.saturating_sub(1);
-                    self.removed.insert(target);
-                }
+                What::Removal(_) => *count = count.saturating_sub(1),
                 What::Decision(_) | What::Other => {}
             }
             self.bytes += kept.bytes();

@@ -161,6 +161,8 @@ impl Hub {
             add(&self.metrics.malformed, 1);
         }
         if let Some(answer) = self.posts.answered(now.mono, request, outcome, jitter) {
+            let unknown = answer.2 == Outcome::Unknown;
+            add(&self.metrics.posts_unconfirmed, u64::from(unknown));
             self.answer(answer);
         }
     }

@@ -12,13 +12,6 @@ use super::RETRY_MS_MIN;
 use crate::link::ShardId;
 
 const RETRY_AFTER_MS: u64 = 1_000;
-/// Reasons that may not have held yet when an earlier try of the same post was let in.
-const OF_NOW: [Reason; 3] = [
-    Reason::StreamEnded,
-    Reason::StreamNotFound,
-    Reason::CommentsOff,
-];
-
 /// In the place of a shard that has forgotten its posts.
 const NOBODY: ShardId = ShardId::MAX;
 
@@ -112,23 +105,16 @@ impl Posts {
         outcome: Outcome,
         jitter: u64,
     ) -> Option<Answer> {
-        let sent = self.waiting.get(&number)?.sent;
-        // Not stored this time says nothing of the times before.
-        let again = sent > 1 && outcome.is_refused_for(Reason::Unavailable);
-        if again || outcome == Outcome::Unknown {
-            let post = self.waiting.get_mut(&number)?;
+        let post = self.waiting.get_mut(&number)?;
+        // What one try came to says nothing of those before it: they may be stored, or still under way at another gateway.
+        let unsettled = post.sent > 1 && matches!(outcome, Outcome::Refused { .. });
+        if outcome == Outcome::Unknown || unsettled && may_pass(&outcome) {
             post.tries += 1;
             let wait = Duration::from_millis(self.retry.ms(post.tries, jitter));
             self.again.set(number, Some(now + wait));
             return None;
         }
-        // The stream may have ended since an earlier try was stored.
-        let of_now = |reason: &Reason| outcome.is_refused_for(*reason);
-        let outcome = if sent > 1 && OF_NOW.iter().any(of_now) {
-            Outcome::Unknown
-        } else {
-            outcome
-        };
+        let outcome = if unsettled { Outcome::Unknown } else { outcome };
         let post = self.waiting.remove(&number)?;
         Some((post.shard, post.request, outcome))
     }
@@ -164,10 +150,22 @@ impl Posts {
         }
     }
 
-    pub(super) fn next(&self) -> Option<Instant> {
-        let deadline = self.deadlines.front().map(|(at, _)| *at);
-        deadline.into_iter().chain(self.again.next()).min()
+    /// When [`Self::expire`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.front().map(|(at, _)| *at)
     }
+
+    /// When [`Self::due`] has something to do. While there is no gateway it waits for one.
+    pub(super) fn next_again(&self) -> Option<Instant> {
+        self.again.next()
+    }
+}
+
+/// The same post may be let in later: it is sent again, and what an earlier try stored is found then.
+fn may_pass(refusal: &Outcome) -> bool {
+    let later =
+        matches!(refusal, Outcome::Refused { retry_after_ms, .. } if retry_after_ms.is_some());
+    later || refusal.is_refused_for(Reason::Unavailable)
 }
 
 fn unavailable() -> Outcome {

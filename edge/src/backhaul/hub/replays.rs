@@ -171,8 +171,13 @@ impl Replays {
         asked.waiters
     }
 
-    pub(super) fn next(&self) -> Option<Instant> {
-        let both = [self.deadlines.next(), self.again.next()];
-        both.into_iter().flatten().min()
+    /// When [`Self::expire`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// When [`Self::start`] has something to do. While there is no gateway it waits for one.
+    pub(super) fn next_again(&self) -> Option<Instant> {
+        self.again.next()
     }
 }

@@ -15,6 +15,7 @@ use chorus_protocol::stream::Life;
 use chorus_protocol::timing::{Backoff, Deadlines};
 
 use super::cache::{CacheBounds, Known};
+use super::hold::{Hold, Phase, bit};
 use super::order::{Order, Wrong};
 use super::{Out, RETRY_MS_MIN};
 use crate::backhaul::metrics::{Metrics, add};
@@ -22,55 +23,6 @@ use crate::link::{ShardId, ToShard};
 
 /// How long to wait before a stream that keeps breaking is asked for again.
 const REHOLD: Backoff = Backoff::new(RETRY_MS_MIN, 5_000);
-
-/// How it stands with the gateway. What waits in one phase is delivered again in the next.
-#[derive(Debug)]
-enum Phase {
-    /// No gateway.
-    Away,
-    /// Asked for; deliveries that come before the answer wait.
-    Asked { early: Vec<Bytes> },
-    /// Deliveries follow, or wait for those that precede them: they come over several lanes.
-    Following { order: Order },
-    /// To be asked for again then.
-    Broken { again: Instant },
-}
-
-#[derive(Debug)]
-struct Hold {
-    stream: StreamId,
-    /// A bit for each shard.
-    shards: u16,
-    phase: Phase,
-    known: Option<Known>,
-    /// By then what precedes the deliveries that wait is there, or it is missing.
-    early_until: Option<Instant>,
-    /// How often it broke since the last delivery that followed.
-    broken: u32,
-    release_at: Option<Instant>,
-}
-
-impl Hold {
-    fn begin(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.early_until = None;
-    }
-
-    fn shards(&self) -> impl Iterator<Item = ShardId> + Clone + use<> {
-        let bits = self.shards;
-        (0..16).filter(move |shard| bits & (1 << shard) != 0)
-    }
-
-    /// When it is to be looked at.
-    fn due(&self) -> Option<Instant> {
-        let again = match &self.phase {
-            Phase::Broken { again } => Some(*again),
-            Phase::Away | Phase::Asked { .. } | Phase::Following { .. } => None,
-        };
-        let all = [self.release_at, self.early_until, again];
-        all.into_iter().flatten().min()
-    }
-}
 
 /// All streams held.
 #[derive(Debug)]
@@ -125,17 +77,9 @@ impl Streams {
             }
             return;
         }
-        let mut hold = Hold {
-            stream: stream.clone(),
-            shards: bit(shard),
-            phase: Phase::Away,
-            known: None,
-            early_until: None,
-            broken: 0,
-            release_at: None,
-        };
+        let mut hold = Hold::new(stream.clone(), shard);
         if self.connected {
-            ask(&mut hold, out);
+            hold.ask(out);
         }
         self.holds.insert(stream, hold);
     }
@@ -168,7 +112,7 @@ impl Streams {
         holds.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
         for hold in holds {
             hold.broken = 0;
-            ask(hold, out);
+            hold.ask(out);
         }
     }
 
@@ -220,6 +164,7 @@ impl Streams {
                 Some(state)
             }
         };
+        let overtaken = hold.overtook(state.as_ref().map(|state| &state.at));
         if let Some(mut state) = state {
             // The gateway before this one may have known more of it.
             let removed = hold.known.take().map_or_else(Removed::default, |known| {
@@ -237,14 +182,23 @@ impl Streams {
         let Some(known) = &hold.known else {
             return;
         };
+        if matches!(hold.phase, Phase::Broken { .. }) {
+            // It was not asked for, and what came meanwhile was dropped.
+            return;
+        }
         let order = Order::new(known.at(), self.early.max);
         let before = std::mem::replace(&mut hold.phase, Phase::Following { order });
         hold.early_until = None;
-        if let Phase::Asked { early } = before {
+        if let Phase::Asked { early, .. } = before {
             for data in early {
                 // It was read when it came.
                 let _ = self.delivered(now, stream.as_str(), data, out, metrics);
             }
+        }
+        let follows = (self.holds.get(&stream))
+            .is_some_and(|hold| matches!(hold.phase, Phase::Following { .. }));
+        if overtaken && follows {
+            self.broken(now, stream.as_str(), out, metrics);
         }
     }
 
@@ -294,10 +248,11 @@ impl Streams {
         let shards = hold.shards();
         let (order, known) = match (&mut hold.phase, &mut hold.known) {
             (Phase::Following { order }, Some(known)) => (order, known),
-            (Phase::Asked { early }, _) => {
-                // One more is dropped: a hole that is seen when the rest is looked through.
+            (Phase::Asked { early, dropped }, _) => {
                 if early.len() < self.early.max {
                     early.push(data);
+                } else {
+                    *dropped = true;
                 }
                 return Ok(events);
             }
@@ -350,7 +305,7 @@ impl Streams {
         tracing::warn!(%stream, times = hold.broken + 1, "a delivery does not follow; asking again");
         hold.broken += 1;
         if hold.broken == 1 {
-            ask(hold, out);
+            hold.ask(out);
         } else {
             let wait = Duration::from_millis(REHOLD.ms(hold.broken, 0));
             hold.begin(Phase::Broken { again: now + wait });
@@ -405,7 +360,7 @@ impl Streams {
                     out.control(&ToGateway::Release { stream });
                 }
             } else if matches!(hold.phase, Phase::Broken { again } if again <= now) {
-                ask(hold, out);
+                hold.ask(out);
                 self.due.set(stream, hold.due());
             } else if hold.early_until.is_some_and(|until| until <= now) {
                 self.broken(now, stream.as_str(), out, metrics);
@@ -418,18 +373,4 @@ impl Streams {
     pub(super) fn next(&self) -> Option<Instant> {
         self.due.next()
     }
-}
-
-fn ask(hold: &mut Hold, out: &mut Out) {
-    hold.begin(Phase::Asked { early: Vec::new() });
-    out.control(&ToGateway::Hold {
-        stream: hold.stream.clone(),
-        have: hold.known.as_ref().map(|known| known.at().clone()),
-        full: false,
-        knows: hold.known.as_ref().map(Known::revision),
-    });
-}
-
-fn bit(shard: ShardId) -> u16 {
-    1_u16.checked_shl(u32::from(shard)).unwrap_or(0)
 }

@@ -17,7 +17,7 @@
 //!   time and region, with a backoff. A last sequence ahead of what was forwarded counts as a loss after 150 ms.
 //! - A lane gets every event after its position once and in order. One that is behind (resumed, lagged, a region came back)
 //!   reads the log up to what is forwarded; frames of the meantime wait for it. More than `resume_max` events, another epoch,
-//!   an unknown region or what the log no longer holds is a gap: the lane is told the state.
+//!   an unknown region or what the log no longer holds (also where a hole is to be closed) is a gap: the lane is told the state.
 //! - A lane begins on the quiet lane; it gets its own when the stream is busy or the quiet one has no room, and goes back when
 //!   the stream was calm for a while. A full lane of its own lags: it is emptied first, then it catches up.
 //! - A region that is away is left out: start, holds and catching up do not wait for it. When it is known (again), lanes go on
@@ -42,7 +42,7 @@ use bytes::Bytes;
 use chorus_protocol::backhaul::{Held, StreamState};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::stream::Life;
-use chorus_protocol::{CommentId, Event, Position, Region, StreamId};
+use chorus_protocol::{CommentId, Event, Offset, Position, Region, StreamId};
 
 use self::activity::Activity;
 use self::attempt::Attempt;
@@ -126,7 +126,7 @@ pub enum Reader {
 pub struct Read {
     /// Never used again.
     pub ticket: u64,
-    /// For whom. Only a lane's answer needs [`Found::first_seq`] and [`Found::last_seq`] as of now.
+    /// For whom.
     pub reader: Reader,
     /// Whose log.
     pub region: Region,
@@ -261,7 +261,7 @@ pub struct Core {
     lanes: BTreeMap<LaneId, Lane>,
     activity: Activity,
     /// Last sequences ahead of what was forwarded; looked at again when live messages had time to come.
-    suspects: BTreeMap<Region, u64>,
+    suspects: BTreeMap<Region, Offset>,
     suspect_at_ms: Option<u64>,
     idle_since_ms: Option<u64>,
     stage: Stage,
@@ -357,8 +357,12 @@ impl Core {
             return self.history.failed(now_ms, jitter);
         };
         for (region, at) in &past.at.0 {
-            let mut reading = Reading::new(*at);
             let before = self.readings.remove(region);
+            let mut at = *at;
+            if let Some(before) = before.as_ref().filter(|it| it.epoch() == at.epoch) {
+                at.seq = at.seq.max(before.begin);
+            }
+            let mut reading = Reading::new(at);
             let heard = before.map(|before| (before.epoch(), before.heard));
             for (epoch, heard) in heard.into_iter().chain(self.unfollowed.remove(region)) {
                 if epoch == at.epoch {
@@ -383,6 +387,9 @@ impl Core {
             self.history.failed(now_ms, jitter);
         } else {
             self.history.succeeded();
+            if !self.suspects.is_empty() {
+                self.suspect_at_ms.get_or_insert(now_ms + SUSPECT_MS);
+            }
         }
         self.decide_again();
     }

@@ -100,19 +100,22 @@ impl Publish for Memory {
         payload: &'a [u8],
     ) -> Answer<'a, ()> {
         let message = Message {
-            subject: format!("dead.{role}"),
+            subject: subject::dead(region, role),
             id: Some(format!("{role}.{region}.{partition}.{seq}")),
             payload: Bytes::copy_from_slice(payload),
         };
-        let stored = match self.put(&mut self.world(), DEAD, message, false) {
+        let stored = match self.put(
+            &mut self.world(),
+            &subject::dead_log(region),
+            message,
+            false,
+        ) {
             Ack::Stored { .. } => Ok(()),
             Ack::Refused | Ack::Unknown => Err(LogError::Away("no acknowledgement".to_owned())),
         };
         Box::pin(std::future::ready(stored))
     }
 }
-
-pub(super) const DEAD: &str = "DEAD";
 
 impl Memory {
     fn put(&self, world: &mut World, log: &str, message: Message, full: bool) -> Ack {

@@ -7,7 +7,6 @@ use chorus_protocol::{Region, subject};
 use super::Memory;
 use super::bucket::{Keys, RIGHTS, WORKERS};
 use super::consume::Durable;
-use super::events::DEAD;
 use super::stored::Stored;
 use crate::log::{Answer, LogError, Part, Provision, RIGHT, Regional as _};
 
@@ -17,7 +16,7 @@ impl Provision for Memory {
         let made = self
             .make(&subject::control_log(own), true)
             .and_then(|()| self.make(&subject::reactions_log(own), true))
-            .and_then(|()| self.make(DEAD, false));
+            .and_then(|()| self.make(&subject::dead_log(own), false));
         if made.is_ok() {
             let buckets = &mut self.world();
             let buckets = &mut buckets.state(own).buckets;

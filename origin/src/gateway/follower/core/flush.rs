@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use chorus_protocol::backhaul::{Datagram, write_bare};
 use chorus_protocol::server::Reactions;
-use chorus_protocol::{Region, StreamId};
+use chorus_protocol::{Offset, Region, StreamId};
 
 use super::attempt::Attempt;
 use super::catch_up::Found;
@@ -41,9 +41,15 @@ impl Core {
     }
 
     /// The log's last sequence of this stream.
-    pub fn last(&mut self, now_ms: u64, region: Region, last: u64) {
-        let reading = self.readings.get(&region);
-        if reading.is_some_and(|reading| reading.forwarded().seq < last) {
+    pub fn last(&mut self, now_ms: u64, region: Region, last: Offset) {
+        let reading = self.readings.get_mut(&region);
+        let reading = reading.filter(|reading| reading.epoch() == last.epoch);
+        let ahead = reading.is_some_and(|reading| {
+            reading.heard = reading.heard.max(last.seq);
+            reading.forwarded().seq < last.seq
+        });
+        // A history under way may have been read before this was written, and it is told once.
+        if ahead || self.history_wanted {
             self.suspects.insert(region, last);
             self.suspect_at_ms.get_or_insert(now_ms + SUSPECT_MS);
         }
@@ -63,6 +69,12 @@ impl Core {
         }
         match found {
             Some(found) if found.epoch == reading.epoch() => {
+                if found.first_seq > read.after + 1 {
+                    // What it no longer holds may be of this stream: lanes are told a gap, with what the store has of it.
+                    reading.begin = found.first_seq - 1;
+                    self.history_wanted = true;
+                    return reading.not_read(now_ms, jitter);
+                }
                 let missing = reading.read(found.events, found.complete);
                 self.counts.repaired += u64::from(missing > 0);
             }
@@ -158,9 +170,14 @@ impl Core {
             return;
         }
         self.suspect_at_ms = None;
+        if self.history_wanted {
+            // Looked at when it is there.
+            return;
+        }
         for (region, last) in std::mem::take(&mut self.suspects) {
             if let Some(reading) = self.readings.get_mut(&region)
-                && reading.last(last)
+                && reading.epoch() == last.epoch
+                && reading.last(last.seq)
             {
                 self.counts.tail_repairs += 1;
             }

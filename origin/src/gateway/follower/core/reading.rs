@@ -13,6 +13,8 @@ pub(super) struct Reading {
     forwarded: u64,
     /// The last sequence heard of.
     pub(super) heard: u64,
+    /// The log begins after this, where it was found to begin after a hole.
+    pub(super) begin: u64,
     pub(super) attempt: Attempt,
     /// Of the read under way.
     pub(super) ticket: u64,
@@ -24,6 +26,7 @@ impl Reading {
             tracker: Tracker::new(at.epoch, at.seq, WAITING_MAX),
             forwarded: at.seq,
             heard: at.seq,
+            begin: 0,
             attempt: Attempt::default(),
             ticket: 0,
         }
@@ -42,8 +45,15 @@ impl Reading {
 
     /// True when something before it is missing.
     pub(super) fn hear(&mut self, previous: u64, event: Event) -> bool {
+        // Of a message that the log no longer holds it says that none came before.
+        let known = if event.seq > self.heard {
+            self.heard
+        } else {
+            0
+        };
         self.heard = self.heard.max(event.seq);
-        self.tracker.hear(previous, event.seq, event) == Heard::Hole
+        let from = previous.max(known);
+        self.tracker.hear(from, event.seq, event) == Heard::Hole
     }
 
     /// The log goes up to here: true when that was not known.

@@ -103,12 +103,11 @@ fn a_loss_at_the_very_end_is_found_by_the_last_sequence() {
     let mut rig = Rig::started();
     rig.hold(1, None);
     rig.write(OWN, 2);
-    let region: Region = OWN.parse().expect("a region");
-    rig.core.last(rig.now_ms, region.clone(), 1);
+    rig.tell_last(OWN, 1);
     rig.hear(OWN, 1);
     rig.pass(SUSPECT_MS);
     assert!(rig.reads.is_empty(), "it came in time");
-    rig.core.last(rig.now_ms, region, 2);
+    rig.tell_last(OWN, 2);
     rig.pass(SUSPECT_MS - 1);
     assert!(rig.reads.is_empty());
     rig.pass(1);
@@ -116,6 +115,96 @@ fn a_loss_at_the_very_end_is_found_by_the_last_sequence() {
     rig.flush();
     assert_eq!(rig.delivered(1), [(0, 0, 1), (0, 1, 2)]);
     assert_eq!(rig.counts.tail_repairs, 1);
+}
+
+#[test]
+fn a_last_sequence_told_while_a_history_is_read_is_not_forgotten() {
+    let mut rig = Rig::started();
+    rig.write(OWN, 3);
+    rig.hear_all(OWN);
+    rig.hold(1, None);
+    rig.stand(OWN, Some(2));
+    rig.flush();
+    assert!(rig.history_asked);
+    // Of the log of before: it says nothing of this one.
+    let region = OWN.parse().expect("a region");
+    rig.core
+        .last(rig.now_ms, region, Offset { epoch: 1, seq: 9 });
+    // Written after the history was read and before its answer came; nobody hears it live.
+    rig.write(OWN, 1);
+    rig.tell_last(OWN, 1);
+    rig.pass(SUSPECT_MS);
+    let at = position(&[(OWN, 2, 0)]);
+    let past = Past {
+        at,
+        ..Past::default()
+    };
+    rig.core.history(rig.now_ms, Some(past));
+    rig.flush();
+    rig.pass(SUSPECT_MS);
+    rig.answer_reads();
+    rig.flush();
+    assert_eq!(rig.at(1, OWN), 1);
+    assert!(rig.reads.is_empty());
+}
+
+#[test]
+fn a_hole_in_what_the_log_no_longer_holds_is_a_gap() {
+    let mut rig = Rig::started();
+    rig.hold(1, None);
+    rig.told(1);
+    rig.write(OWN, 5);
+    rig.first_seq = 4;
+    rig.hear(OWN, 5);
+    rig.flush();
+    rig.history_asked = false;
+    rig.answer_reads();
+    rig.flush();
+    assert!(rig.history_asked);
+    // The store has none of it either.
+    let past = Past {
+        at: position(&[(OWN, 1, 0)]),
+        ..Past::default()
+    };
+    rig.history_asked = false;
+    rig.core.history(rig.now_ms, Some(past));
+    rig.flush();
+    for _ in 0..2 {
+        rig.answer_reads();
+        rig.flush();
+    }
+    let told = rig.told(1);
+    let Some(ToLane::Answer(Answer::Gap(snapshot))) = told.first() else {
+        panic!("{told:?}")
+    };
+    assert!(snapshot.at.0.values().all(|at| at.seq >= 3));
+    assert_eq!(rig.at(1, OWN), 5);
+    assert!(!rig.history_asked, "once");
+}
+
+#[test]
+fn an_event_behind_one_that_the_log_no_longer_holds_does_not_follow() {
+    let mut rig = Rig::started();
+    rig.hold(1, None);
+    rig.told(1);
+    rig.write(OWN, 3);
+    rig.hear(OWN, 1);
+    rig.tell_last(OWN, 2);
+    rig.first_seq = 3;
+    // To the log nothing comes before it.
+    let region = OWN.parse::<Region>().expect("a region");
+    let event = rig.logs[&region][2].clone();
+    rig.core.hear(Heard { event, previous: 0 });
+    rig.flush();
+    assert_eq!(rig.at(1, OWN), 1);
+    rig.answer_reads();
+    rig.flush();
+    rig.answer_history();
+    rig.flush();
+    rig.answer_reads();
+    rig.flush();
+    let told = rig.told(1);
+    assert!(matches!(&told[..], [ToLane::Answer(Answer::Gap(_))]));
 }
 
 #[test]

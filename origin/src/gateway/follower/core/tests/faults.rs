@@ -68,9 +68,7 @@ fn step(rig: &mut Rig, draw: &mut Draw, epoch: &mut u64) {
             rig.stand(PEER, Some(*epoch));
         }
         19 => {
-            let region = region.parse().expect("a region");
-            let known = rig.logs.get(&region).map_or(0, |log| log.len() as u64);
-            rig.core.last(rig.now_ms, region, known);
+            rig.tell_last(region, last(rig, region));
         }
         _ => rig.now_ms += draw.below(200),
     }
@@ -83,9 +81,7 @@ fn settle(rig: &mut Rig, epoch: u64) {
     rig.stand(PEER, Some(epoch));
     for _ in 0..100 {
         for region in [OWN, PEER] {
-            let name = region.parse().expect("a region");
-            let last = last(rig, region);
-            rig.core.last(rig.now_ms, name, last);
+            rig.tell_last(region, last(rig, region));
         }
         for lane in 0..4 {
             rig.core.drained(lane);

@@ -152,6 +152,13 @@ impl Rig {
         self.core.hear(Heard { event, previous });
     }
 
+    /// The last sequence of a region's log as of now is this one.
+    pub(super) fn tell_last(&mut self, region: &str, seq: u64) {
+        let region: Region = region.parse().expect("a region");
+        let epoch = self.epochs.get(&region).copied().unwrap_or(1);
+        self.core.last(self.now_ms, region, Offset { epoch, seq });
+    }
+
     /// Hears live what was not heard yet.
     pub(super) fn hear_all(&mut self, region: &str) {
         let name: Region = region.parse().expect("a region");
