@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chorus_protocol::stream::StreamInfo;
-use chorus_protocol::{CommentId, StreamId};
+use chorus_protocol::{CommentId, Event, StreamId};
 use rusqlite::Connection;
 
 use super::{
