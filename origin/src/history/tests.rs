@@ -1,3 +1,5 @@
+//! What is in the store, in the log or in both is shown and counted once.
+
 use chorus_protocol::event::kind;
 use chorus_protocol::{CommentRecord, Millis};
 
