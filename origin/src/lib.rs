@@ -2,8 +2,8 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | [`log`] | everything that speaks to NATS |
-//! | [`store`] | the record: a trait, and SQLite behind it |
+//! | [`log`] | the log as traits: NATS behind them, and a twin in memory for tests |
+//! | [`store`] | the record: a trait for each purpose, and SQLite behind them |
 //! | [`history`] | the store and the log's tail as one |
 //! | [`gateway`] | the role that serves PoPs over QUIC |
 //! | [`persist`] | the role that writes the log to the store |

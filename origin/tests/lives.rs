@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use chorus_protocol::backhaul::{Held, StreamState, ToGateway};
+use chorus_protocol::backhaul::{Held, ToGateway};
 use chorus_protocol::stream::{Life, StreamStatus};
 use chorus_protocol::{Outcome, StreamId};
 use common::pop::{Pop, stored};

@@ -169,6 +169,6 @@ async fn stored(log: &dyn Log, stream: &StreamId, key: u128, body: &[u8]) -> u64
             seq,
             duplicate: false,
         } => seq,
-        other => panic!("{other:?}"),
+        other @ (Ack::Stored { .. } | Ack::Refused | Ack::Unknown) => panic!("{other:?}"),
     }
 }

@@ -161,9 +161,10 @@ impl World {
 
     fn repeat(&mut self, region: &Region, message: Repeated) {
         let state = self.state(region);
-        let fault = match state.fault {
-            fault if message.subject.starts_with("live.event.") => fault,
-            _ => LiveFault::None,
+        let fault = if message.subject.starts_with("live.event.") {
+            state.fault
+        } else {
+            LiveFault::None
         };
         match fault {
             LiveFault::None => self.send(region, &message),
