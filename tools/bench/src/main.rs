@@ -47,23 +47,12 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// The bare loop, driven by commands on standard input.
+    /// The bare loop, driven by orders on standard input.
     #[command(hide = true)]
-    Bare {
-        /// Where to listen.
-        #[arg(long)]
-        listen: SocketAddr,
-    },
-    /// Viewers of a bare loop, until standard input ends.
+    Bare,
+    /// Viewers of a bare loop.
     #[command(hide = true)]
-    Crowd {
-        /// Where the loop listens.
-        #[arg(long)]
-        addr: SocketAddr,
-        /// How many.
-        #[arg(long)]
-        viewers: usize,
-    },
+    Crowd { addr: SocketAddr, viewers: usize },
 }
 
 /// What is measured and where the results go.
@@ -109,7 +98,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.command.unwrap_or(Command::All(cli.options)) {
-        Command::Bare { listen } => bare::run(listen),
+        Command::Bare => bare::run(),
         Command::Crowd { addr, viewers } => load::crowd::run(addr, viewers),
         Command::All(options) => rows::run(&options, rows::Length::Full, &[]),
         Command::Quick(options) => rows::run(&options, rows::Length::Quick, &[]),

@@ -1,4 +1,4 @@
-//! Plots as SVG, written by hand: lines over a logarithmic or linear axis, and bars.
+//! Plots as SVG, written by hand: lines over a logarithmic axis, and bars.
 
 mod bars;
 mod lines;
@@ -31,61 +31,37 @@ const INK: [(&str, &str, &str); 6] = [
     (".spread{stroke:", "#222222", "#e6edf3"),
     (".target{stroke-width:2;stroke:", "#cc0000", "#ff7b72"),
 ];
-/// One curve.
+
+/// One curve: its points by x.
 #[derive(Clone, Debug)]
 pub(crate) struct Curve {
-    /// Its name.
     pub(crate) name: String,
-    /// Its points, by x.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// What a plot shows.
-#[derive(Clone, Debug)]
-pub(crate) enum Shape {
-    /// Curves; x is logarithmic when `log_x`.
-    Lines {
-        /// The curves.
-        curves: Vec<Curve>,
-        /// Whether x is logarithmic.
-        log_x: bool,
-    },
-    /// Bars from nothing.
-    Bars(Vec<Bar>),
-    /// Bars from a target: to the left what is better, to the right what is worse.
-    Targets(Vec<Target>),
-}
-
-/// One bar.
+/// One bar: its median, with the smallest and the largest round.
 #[derive(Clone, Debug)]
 pub(crate) struct Bar {
-    /// What it stands for.
     pub(crate) name: String,
-    /// How long it is, with the smallest and the largest round.
     pub(crate) value: Spread,
-    /// Who it is about.
-    pub(crate) of: Of,
+    pub(crate) colour: Colour,
 }
 
-/// Who a bar is about: each has its colour.
+/// What a bar stands for, by its number in [`COLOURS`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Of {
-    /// Chorus.
-    Chorus,
-    /// The bare loop.
-    Bare,
-    /// A peer.
-    Peer,
+pub(crate) enum Colour {
+    Chorus = 0,
+    Beyond = 1,
+    Within = 2,
+    Peer = 4,
+    Bare = 5,
 }
 
-/// A value and where it should end at the latest.
+/// A value and what it may be.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// What it stands for.
     pub(crate) name: String,
-    /// What it is, with the smallest and the largest round.
     pub(crate) value: Spread,
-    /// What it may be.
     pub(crate) limit: f64,
 }
 
@@ -93,36 +69,44 @@ pub(crate) struct Target {
 #[derive(Clone, Debug)]
 pub(crate) struct Plot {
     /// The file's name without its ending.
-    pub(crate) file: String,
-    /// What stands above it.
-    pub(crate) title: String,
-    /// What the axes show.
-    pub(crate) axes: (String, String),
-    /// What it shows.
-    pub(crate) shape: Shape,
+    pub(crate) file: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) svg: String,
 }
 
 impl Plot {
-    /// As SVG.
-    pub(crate) fn svg(&self) -> String {
-        match &self.shape {
-            Shape::Lines { curves, log_x } => self.lines(curves, *log_x),
-            Shape::Bars(bars) => self.bars(bars),
-            Shape::Targets(targets) => self.targets(targets),
-        }
-    }
-
-    fn frame(&self, height: f64, body: &str) -> String {
-        format!(
+    fn new(file: &'static str, title: &'static str, height: f64, body: &str) -> Self {
+        let svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
              height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\n<style>{}</style>\n\
              <rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n\
              <text x=\"{}\" y=\"24\" font-size=\"15\" text-anchor=\"middle\">{}</text>\n{body}</svg>\n",
             style(),
             WIDTH / 2.0,
-            escape(&self.title)
-        )
+            escape(title)
+        );
+        Self { file, title, svg }
     }
+}
+
+/// A text at a place; `anchor` says which of its ends is there.
+fn text(x: f64, y: f64, anchor: &str, text: &str) -> String {
+    let text = escape(text);
+    format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>\n")
+}
+
+/// A line from one place to another.
+fn line(class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> String {
+    format!(
+        "<line x1=\"{x1:.1}\" x2=\"{x2:.1}\" y1=\"{y1:.1}\" y2=\"{y2:.1}\" class=\"{class}\"/>\n"
+    )
+}
+
+/// A filled rectangle.
+fn rect((x, y): (f64, f64), (width, height): (f64, f64), colour: usize) -> String {
+    format!(
+        "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" class=\"c{colour}\"/>\n"
+    )
 }
 
 /// Both sets of colours; which one a viewer gets is its own to say.

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use chorus_telemetry::complain;
+use toml::Table;
 
+use super::measure::{Measured, Series};
 use crate::Options;
 use crate::load::Engine;
 use crate::plot::Plot;
@@ -29,7 +31,6 @@ const ROW_MAX: Duration = Duration::from_secs(600);
 struct Share {
     begun: Instant,
     length: Duration,
-    rounds_begun: Instant,
     cut: Option<String>,
 }
 
@@ -57,7 +58,6 @@ impl Context {
             share: Share {
                 begun: now,
                 length: ROW_MAX,
-                rounds_begun: now,
                 cut: None,
             },
             stack: None,
@@ -82,7 +82,6 @@ impl Context {
         self.share = Share {
             begun: Instant::now(),
             length,
-            rounds_begun: Instant::now(),
             cut: None,
         };
     }
@@ -103,7 +102,7 @@ impl Context {
     }
 
     /// Rounds of each side.
-    pub(crate) fn rounds(&self) -> usize {
+    pub(super) fn rounds(&self) -> usize {
         match (self.options.rounds, self.length) {
             (0, Length::Quick) => 2,
             (0, Length::Full | Length::Chosen) => 5,
@@ -111,30 +110,31 @@ impl Context {
         }
     }
 
-    /// Whether to go on after `done` rounds of the usual number.
-    pub(crate) fn another(&mut self, what: &str, done: usize) -> bool {
-        self.another_of(what, done, self.rounds())
-    }
-
-    /// Whether to go on after `done` of so many rounds. The first is always tried; the others only when the row's
-    /// share of the time suffices for one as long as those before.
-    pub(crate) fn another_of(&mut self, what: &str, done: usize, wanted: usize) -> bool {
-        if done == 0 {
-            self.share.rounds_begun = Instant::now();
-        } else if done >= wanted {
-            return false;
-        } else {
-            let one = self.share.rounds_begun.elapsed() / u32::try_from(done).unwrap_or(u32::MAX);
-            if self.share.begun.elapsed() + one > self.share.length {
+    /// Rounds of some sides in turn: `round` runs one of each, lasting so long. The first is always tried; the others
+    /// only when the row's share of the time suffices for one as long as those before.
+    pub(super) fn interleave<const N: usize>(
+        &mut self,
+        what: &str,
+        wanted: usize,
+        mut round: impl FnMut(Duration) -> Result<[Measured; N]>,
+    ) -> Result<[Series; N]> {
+        let mut sides = [const { Series(Vec::new()) }; N];
+        let begun = Instant::now();
+        for done in 0..wanted.max(1) {
+            let one = begun.elapsed() / u32::try_from(done.max(1))?;
+            if done > 0 && one > self.left() {
+                let length = self.share.length.as_secs();
                 self.share.cut = Some(format!(
-                    "{done} of {wanted} rounds: the row's {} s were over",
-                    self.share.length.as_secs()
+                    "{done} of {wanted} rounds: the row's {length} s were over"
                 ));
-                return false;
+                break;
+            }
+            self.progress(&format!("{what}: round {} of {wanted}", done + 1));
+            for (side, measured) in sides.iter_mut().zip(round(self.during())?) {
+                side.0.push(measured);
             }
         }
-        self.progress(&format!("{what}: round {} of {wanted}", done + 1));
-        true
+        Ok(sides)
     }
 
     /// How long one round of one side lasts.
@@ -150,27 +150,26 @@ impl Context {
         self.length == Length::Quick
     }
 
-    /// A PoP as a row wishes it: the one given, or one of the bench's own.
-    pub(crate) fn pop(&mut self, wish: Wish) -> Result<Pop> {
-        if let Some(url) = &self.options.url {
-            let pid = self
-                .options
-                .pid
-                .context("--url needs --pid for its CPU and memory")?;
-            let tokens = match &self.options.tokens {
-                Some(path) => std::fs::read_to_string(path)?
-                    .lines()
-                    .map(str::to_owned)
-                    .collect(),
-                None => Vec::new(),
-            };
-            let pop = Pop::given(url, pid, tokens)?;
-            if wish.tls && pop.tls.is_none() {
-                bail!("the PoP of --url speaks no TLS");
-            }
-            return Ok(pop);
+    /// A PoP as a row wishes it: the one given, or one of the bench's own, which takes tokens of these keys too.
+    pub(super) fn pop_with_keys(&mut self, wish: Wish, keys: Vec<Table>) -> Result<Pop> {
+        let Some(url) = &self.options.url else {
+            return self.stack()?.pop(wish, keys);
+        };
+        let pid = self.options.pid;
+        let pid = pid.context("--url needs --pid for its CPU and memory")?;
+        let tokens = match &self.options.tokens {
+            Some(path) => std::fs::read_to_string(path)?,
+            None => String::new(),
+        };
+        let pop = Pop::given(url, pid, tokens.lines().map(str::to_owned).collect())?;
+        if wish.tls && pop.tls.is_none() {
+            bail!("the PoP of --url speaks no TLS");
         }
-        self.stack()?.pop(wish)
+        Ok(pop)
+    }
+
+    pub(super) fn pop(&mut self, wish: Wish) -> Result<Pop> {
+        self.pop_with_keys(wish, Vec::new())
     }
 
     /// The stack behind the bench's own PoPs.
@@ -193,13 +192,16 @@ impl Context {
             }
             return Ok(vec![self.options.stream.clone()]);
         }
-        let first = self.streams;
-        self.streams += count;
-        let names: Vec<String> = (first..first + count)
-            .map(|number| format!("bench-{number}"))
-            .collect();
+        let numbers = self.streams..self.streams + count;
+        self.streams = numbers.end;
+        let names: Vec<String> = numbers.map(|number| format!("bench-{number}")).collect();
         self.stack()?.create_streams(&names)?;
         Ok(names)
+    }
+
+    /// One of them.
+    pub(super) fn stream(&mut self) -> Result<String> {
+        Ok(self.streams(1)?.remove(0))
     }
 
     /// A line for who waits.
