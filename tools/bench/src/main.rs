@@ -79,6 +79,10 @@ pub(crate) struct Options {
     /// Where the binaries of the stack are.
     #[arg(long, default_value = "target/release")]
     bin_dir: PathBuf,
+    /// The binaries of an earlier build: each row runs with them and with those of `--bin-dir` in turn, `--rounds` times,
+    /// and what is printed are the figures before and after.
+    #[arg(long, conflicts_with_all = ["url", "out"])]
+    before: Option<PathBuf>,
     /// Where the results go; without it `all` writes `docs` and the others only print.
     #[arg(long)]
     out: Option<PathBuf>,

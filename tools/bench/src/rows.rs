@@ -11,6 +11,7 @@ mod latency;
 mod limits;
 mod line;
 mod measure;
+mod pairs;
 mod peer;
 mod react;
 mod restart;
@@ -154,14 +155,16 @@ pub(crate) fn run(options: &Options, length: Length, names: &[String]) -> Result
             "with --url batching, limits and TLS are the PoP's own: rows that want others measure what is there",
         );
     }
-    let mut sections = Vec::new();
-    for row in ROWS {
-        let (name, _, (_, quick_s), _) = row;
+    let rows = ROWS.iter().filter(|(name, _, (_, quick_s), _)| {
         let wanted = names.is_empty() || names.iter().any(|wanted| wanted == name);
         let no_time = length == Length::Quick && *quick_s == 0;
-        if !wanted || no_time || options.no_peers && *name == "peers" {
-            continue;
-        }
+        wanted && !no_time && !(options.no_peers && *name == "peers")
+    });
+    if let Some(before) = &options.before {
+        return pairs::run(options, before, &rows.collect::<Vec<_>>());
+    }
+    let mut sections = Vec::new();
+    for row in rows {
         let section = one(&mut context, row);
         for line in &section.lines {
             say!("{}", report::plain(line));

@@ -26,8 +26,6 @@ pub(crate) use pop::Pop;
 
 /// The region of `chorus dev`.
 const REGION: &str = "dev";
-/// Its log of events.
-pub(crate) const EVENTS_LOG: &str = "EVENTS_dev_0";
 /// The longest NATS and an origin may take until they are ready.
 const START_MAX: Duration = Duration::from_secs(60);
 /// The longest they may take to end.

@@ -81,6 +81,8 @@ pub(super) fn anonymous(context: &mut Context) -> Result<Vec<Line>> {
             format!("{:.0} µs more", Spread::of(&more).median),
         );
         line.user = format!("{:.0} µs more", series.user_us() - ours.user_us());
+        // Of the whole connection: a difference of two figures is too small for a ratio.
+        line.figures = Some(series.figures());
         line.beside("the anonymous connection", None)
     });
     Ok([anonymous].into_iter().chain(tokens).collect())

@@ -8,6 +8,7 @@ use self::chain::Chain;
 use super::measure::{BareSide, Series};
 use super::{Context, Line};
 use crate::bare::Mode;
+use crate::load::Engine;
 use crate::stack::{Stack, Sync, Wish};
 
 const STREAMS: usize = 100;
@@ -31,84 +32,101 @@ pub(super) fn post(context: &mut Context) -> Result<Vec<Line>> {
     let mut side = BareSide::start(&mut engine, 1_000)?;
     let most = chain.bare_most(FLAT_OUT)?;
     let half = (most / 2).clamp(*HALF_PER_S.start(), *HALF_PER_S.end());
-    let (mut records, mut pace) = ([0.0; 2], None);
-    let sides = context.interleave("durable posts", context.rounds(), |during| {
-        let little = chain.posts(&mut engine, LITTLE_PER_S)?;
-        let little_bare = chain.bare_posts(&mut engine, LITTLE_PER_S)?;
-        let much = chain.posts(&mut engine, half)?;
-        let much_bare = chain.bare_posts(&mut engine, half)?;
-        records = [much.records, little.records];
-        let frame = much.ours.frame_bytes();
+    let mut little = Rate::new("a durable post at 1,000/s", LITTLE_PER_S);
+    let mut much = Rate::new("a durable post", half);
+    let mut pace = None;
+    let [w] = context.interleave("durable posts", context.rounds(), |during| {
+        little.round(&mut chain, &mut engine)?;
+        let frame = much.round(&mut chain, &mut engine)?;
         let pace = match pace {
             Some(pace) => pace,
             None => *pace.insert(side.half_load(&mut engine, frame, 1_000)?),
         };
         let w = side.paced(&mut engine, Mode::Write, frame, pace, 0, during)?;
-        Ok([
-            w,
-            much.ours,
-            much.pop,
-            much.gateway,
-            much.nats,
-            much_bare,
-            little.ours,
-            little.pop,
-            little.gateway,
-            little.nats,
-            little_bare,
-        ])
+        Ok([w])
     })?;
-    let [w, much @ .., _, _, _, _, _] = &sides;
-    let [_, _, _, _, _, _, little @ ..] = &sides;
-    let [first, second] = lines(
-        (
-            "a durable post",
-            ["a durable post, PoP + gateway", "a durable post, NATS"],
-        ),
-        (half, records[0]),
-        (w, much),
+    let mut lines = much.lines(
+        &w,
+        ["a durable post, PoP + gateway", "a durable post, NATS"],
     );
-    let [third, fourth] = lines(
-        (
-            "a durable post at 1,000/s",
-            ["a durable post, 1,000/s", "a durable post, NATS, 1,000/s"],
-        ),
-        (LITTLE_PER_S, records[1]),
-        (w, little),
-    );
-    let first = first.note(format!(
+    lines[0].notes.push(format!(
         "half of the {most} posts/s that a bare publisher gets into the log when it does nothing else, at most {}",
         HALF_PER_S.end()
     ));
-    Ok(vec![first, second, third, fourth])
+    lines.extend(little.lines(
+        &w,
+        ["a durable post, 1,000/s", "a durable post, NATS, 1,000/s"],
+    ));
+    Ok(lines)
 }
 
-/// The lines of a rate: PoP and gateway beside `W`, and NATS beside a bare publisher's.
-fn lines(
-    (what, [short, short_nats]): (&str, [&'static str; 2]),
-    (per_s, records): (u64, f64),
-    (w, [ours, pop, gateway, nats, bare_nats]): (&Series, &[Series; 5]),
-) -> [Line; 2] {
-    [
-        Line::cpu(format!("{what}: CPU of PoP + gateway"), ours, 1)
-            .over(ours, "W ", w, 2)
-            .limit(short, "≤ 6 W", 6.0)
-            .note(format!(
-                "PoP {}, gateway {}, at {per_s} posts/s on {STREAMS} streams; receipts and the delivery to the author \
-                 included",
-                pop.words(1),
-                gateway.words(1)
-            ))
-            .note(ours.pressure("the PoP's")),
-        Line::cpu(format!("{what}: NATS's own CPU"), nats, 1)
-            .over(nats, "", bare_nats, 1)
-            .limit(short_nats, "≤ 1.3 × a bare publisher's", 1.3)
-            .note(format!(
-                "the bare publisher writes records of the same size at the same rate, pipelined, with message ids, into \
-                 a log with the same settings, republish included; nobody reads that log, while Chorus's is followed by \
-                 the gateway and consumed by persist; {records:.2} records of Chorus a post"
-            )),
-    ]
+/// The rounds at a rate.
+struct Rate {
+    what: &'static str,
+    per_s: u64,
+    /// PoP and gateway together.
+    ours: Series,
+    pop: Series,
+    gateway: Series,
+    nats: Series,
+    /// NATS with a bare publisher.
+    bare: Series,
+    /// Records of Chorus a post, in the last round.
+    records: f64,
+}
+
+impl Rate {
+    fn new(what: &'static str, per_s: u64) -> Self {
+        let [ours, pop, gateway, nats, bare] = [const { Series(Vec::new()) }; 5];
+        Self {
+            what,
+            per_s,
+            ours,
+            pop,
+            gateway,
+            nats,
+            bare,
+            records: 0.0,
+        }
+    }
+
+    /// A round of posts, and one of the bare publisher; says how long a frame is.
+    fn round(&mut self, chain: &mut Chain, engine: &mut Engine) -> Result<usize> {
+        let posted = chain.posts(engine, self.per_s)?;
+        let frame = posted.ours.frame_bytes();
+        self.records = posted.records;
+        self.ours.0.push(posted.ours);
+        self.pop.0.push(posted.pop);
+        self.gateway.0.push(posted.gateway);
+        self.nats.0.push(posted.nats);
+        self.bare.0.push(chain.bare_posts(engine, self.per_s)?);
+        Ok(frame)
+    }
+
+    /// PoP and gateway beside `W`, and NATS beside a bare publisher's.
+    fn lines(&self, w: &Series, [short, short_nats]: [&'static str; 2]) -> Vec<Line> {
+        let Self { what, per_s, .. } = self;
+        vec![
+            Line::cpu(format!("{what}: CPU of PoP + gateway"), &self.ours, 1)
+                .over(&self.ours, "W ", w, 2)
+                .limit(short, "≤ 6 W", 6.0)
+                .note(format!(
+                    "at {per_s} posts/s on {STREAMS} streams; receipts and the delivery to the author included"
+                ))
+                .note(self.ours.pressure("the PoP's")),
+            Line::cpu(format!("{what}: the PoP's part"), &self.pop, 1),
+            Line::cpu(format!("{what}: the gateway's part"), &self.gateway, 1),
+            Line::cpu(format!("{what}: NATS's own CPU"), &self.nats, 1)
+                .over(&self.nats, "", &self.bare, 1)
+                .limit(short_nats, "≤ 1.3 × a bare publisher's", 1.3)
+                .note(format!(
+                    "the bare publisher writes records of the same size at the same rate, pipelined, with message ids, \
+                     into a log with the same settings, republish included; nobody reads that log, while Chorus's is \
+                     followed by the gateway and consumed by persist; {:.2} records of Chorus a post",
+                    self.records
+                )),
+        ]
+    }
 }
 
 /// Posts into a log that syncs each message to disk before it counts as stored, beside one by the server's default.

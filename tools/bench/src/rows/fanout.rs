@@ -138,11 +138,11 @@ pub(super) fn batched(context: &mut Context) -> Result<Vec<Line>> {
     let (_pop, mut cast, _) = context.cast(&mut engine, Wish::default(), VIEWERS)?;
     let mut side = BareSide::start(&mut engine, VIEWERS)?;
     let interval = Duration::from_secs(1) / BATCHED_PER_S;
-    let (mut frame, mut frames_per_s, mut us_each) = (0, 0.0, 0.0);
+    let (mut frame, mut frames_per_s, mut comments) = (0, 0.0, Series::default());
     let rounds = context.rounds();
     let [ours, bare] = context.interleave("default batching", rounds, |during| {
         let mut ours = cast.round(&mut engine, interval, during)?;
-        us_each = ours.us();
+        comments.0.push(ours.clone());
         frame = ours.frame_bytes();
         // At an equal rate the CPU a second is that a frame, and frames are counted to the last one.
         ours.deliveries = ours.counts.comment_frames as f64;
@@ -159,12 +159,15 @@ pub(super) fn batched(context: &mut Context) -> Result<Vec<Line>> {
         per_s(ours.median_us()),
     );
     line.user = per_s(ours.user_us());
+    line.figures = Some(comments.figures());
     let line = line
         .beside(per_s(bare.median_us()), Some(ours.over(&bare)))
         .limit("1,000 comments/s, batched", "≤ 1.5 × the bare loop", 1.5)
         .note(format!(
-            "{frames_per_s:.1} frames/s a viewer of {frame} bytes, {us_each:.3} µs a comment and viewer; {:.0} \
-             comments/s posted, {} of {} with all viewers; post → viewer p50 {:.1} ms, p99 {:.1} ms",
+            "{frames_per_s:.1} frames/s a viewer of {frame} bytes, {:.3} µs a comment and viewer, {:.3} of \
+             them in user space; {:.0} comments/s posted, {} of {} with all viewers; post → viewer p50 {:.1} ms, p99 {:.1} ms",
+            comments.median_us(),
+            comments.user_us(),
             last.posts_per_s(),
             last.complete,
             last.posts,

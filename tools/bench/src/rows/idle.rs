@@ -54,7 +54,9 @@ fn one(context: &mut Context, tls: bool, kib_max: f64, what: &str) -> Result<Lin
     engine.settle(Duration::from_millis(1_500))?;
     let grown = sys::resident_bytes(&[pop.pid])?.saturating_sub(before);
     let kib = grown as f64 / count as f64 / 1024.0;
-    Ok(Line::fact(what, format!("{kib:.2} KiB"))
+    let mut line = Line::fact(what, format!("{kib:.2} KiB"));
+    line.figures = Some([kib, 0.0]);
+    Ok(line
         .beside(BESIDE, None)
         .target(format!("≤ {kib_max} KiB"), kib <= kib_max)
         .note(format!(

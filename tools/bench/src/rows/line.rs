@@ -26,6 +26,8 @@ pub(crate) struct Line {
     pub(crate) measured: String,
     /// Of this in user space, where it is CPU.
     pub(crate) user: String,
+    /// The number in `measured` and that in `user`: by these two builds are compared.
+    pub(crate) figures: Option<[f64; 2]>,
     /// What it is compared with.
     pub(crate) beside: String,
     /// The ratio of both, round by round.
@@ -47,6 +49,7 @@ impl Line {
             target: none(),
             measured: measured.into(),
             user: none(),
+            figures: None,
             beside: none(),
             ratio: None,
             limit: 0.0,
@@ -59,6 +62,7 @@ impl Line {
     pub(super) fn cpu(what: impl Into<String>, series: &Series, digits: usize) -> Self {
         Self {
             user: format!("{:.digits$} µs", series.user_us()),
+            figures: Some(series.figures()),
             ..Self::fact(what, series.words(digits))
         }
     }

@@ -101,6 +101,11 @@ impl Series {
         user_ns as f64 / deliveries.max(1.0) / 1e3
     }
 
+    /// CPU a delivery, in microseconds: the median, and that in user space.
+    pub(super) fn figures(&self) -> [f64; 2] {
+        [self.median_us(), self.user_us()]
+    }
+
     /// The ratio to another side, round by round.
     pub(super) fn over(&self, other: &Self) -> Spread {
         Spread::of_ratios(&self.us(), &other.us())

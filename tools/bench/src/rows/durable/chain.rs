@@ -10,7 +10,7 @@ use super::super::cast::{Authors, TEXT_BYTES, check};
 use super::super::measure::{Measured, Round, TAIL};
 use crate::load::Engine;
 use crate::peers::Nats;
-use crate::stack::{EVENTS_LOG, Pop, Stack};
+use crate::stack::{Pop, Stack};
 use crate::sys::{Cpu, CpuMeter};
 
 /// What a record has about, before there is one.
@@ -25,6 +25,8 @@ pub(super) struct Chain {
     gateway: u32,
     nats: u32,
     bare_log: Nats,
+    /// The name of Chorus's log.
+    log: String,
     during: Duration,
 }
 
@@ -38,7 +40,8 @@ impl Chain {
         during: Duration,
     ) -> Result<Self> {
         let mut bare_log = stack.nats()?;
-        make_log_like(&mut bare_log, EVENTS_LOG)?;
+        let log = log_of_chorus(&mut bare_log)?;
+        make_log_like(&mut bare_log, &log)?;
         let count = streams.len();
         Ok(Self {
             authors: Authors::join(engine, &mut pop, streams, count)?,
@@ -46,13 +49,14 @@ impl Chain {
             gateway: stack.gateway(),
             nats: stack.nats,
             bare_log,
+            log,
             during,
         })
     }
 
     /// A round of posts at a rate.
     pub(super) fn posts(&mut self, engine: &mut Engine, per_s: u64) -> Result<Posted> {
-        let before = logged(&mut self.bare_log, EVENTS_LOG)?;
+        let before = logged(&mut self.bare_log, &self.log)?;
         let round = Round {
             groups: &[self.authors.group],
             pids: &[self.pop.pid],
@@ -70,7 +74,7 @@ impl Chain {
         if durable < posts {
             bail!("{durable} of {posts} posts were durable 3 s after the last");
         }
-        let logged = logged(&mut self.bare_log, EVENTS_LOG)? - before;
+        let logged = logged(&mut self.bare_log, &self.log)? - before;
         let of = |cpu: Cpu| Measured::of(cpu, posts);
         let (pop, gateway, nats) = (ours.cpu, ours.others[0], ours.others[1]);
         ours.deliveries = posts as f64;
@@ -110,9 +114,9 @@ impl Chain {
 
     /// Bytes as long as a record of Chorus.
     fn record(&mut self) -> Result<Vec<u8>> {
-        let bytes = match logged(&mut self.bare_log, EVENTS_LOG)? {
+        let bytes = match logged(&mut self.bare_log, &self.log)? {
             0 => RECORD_BYTES,
-            seq => record_bytes(&mut self.bare_log, EVENTS_LOG, seq)?,
+            seq => record_bytes(&mut self.bare_log, &self.log, seq)?,
         };
         Ok(vec![b'r'; bytes])
     }
@@ -135,6 +139,17 @@ impl Posted {
         self.ours.cpu = self.ours.cpu + self.nats.cpu;
         self.ours
     }
+}
+
+/// The log that holds what is posted; before there were events it held comments alone.
+fn log_of_chorus(nats: &mut Nats) -> Result<String> {
+    let names = nats.request("$JS.API.STREAM.NAMES", "")?["streams"].take();
+    let mut names = names.as_array().into_iter().flatten();
+    let log = names.find_map(|name| {
+        let name = name.as_str()?;
+        (name.starts_with("EVENTS_") || name.starts_with("COMMENTS_")).then(|| name.to_owned())
+    });
+    log.context("the server has no log of events")
 }
 
 /// Makes a log with the settings of another.
