@@ -36,9 +36,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Every row, at most 15 minutes; writes docs/benchmarks.md.
+    /// Every row, at most 13 minutes; writes docs/benchmarks.md.
     All(Options),
-    /// Every row in short form (but `limits` and `peers`, which `fanout` shows too), at most 3 minutes; prints the table.
+    /// Every row in short form (but `synced`), at most 3 minutes; prints the table.
     Quick(Options),
     /// Some rows by name, each as long as it needs; without a name, lists them.
     Row {

@@ -131,34 +131,9 @@ pub(crate) fn write(out: &Path, run: &Run<'_>, sections: &[Section], plots: &[Pl
         let cells = cells.map(|cell| cell.replace('|', "\\|"));
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
-    let missed = lines()
-        .filter(|(_, line)| line.met == Met::No)
-        .map(|(_, line)| {
-            let ratio = line
-                .ratio
-                .map(|ratio| format!(", ratio {:.2}", ratio.median));
-            format!(
-                "- {}: target {}, measured {} beside {}{}.\n",
-                line.what,
-                line.target,
-                line.measured,
-                line.beside,
-                ratio.unwrap_or_default()
-            )
-        });
-    let absent = lines().filter(|(_, line)| line.met == Met::NotMeasured);
-    let absent = absent.map(|(_, line)| {
-        let why = line.notes.join("; ");
-        format!("- {}: not measured: {why}.\n", line.what)
-    });
-    let mut short: String = missed.chain(absent).collect();
-    if short.is_empty() {
-        short.push_str("Nothing in this run.\n");
-    }
-    let _ = write!(text, "\n## What falls short\n\n{short}");
     let _ = write!(text, "\n{}\n{by_hand}\n{}\n", BY_HAND.0, BY_HAND.1);
     text.push_str("\n## Notes\n\n");
-    for (section, line) in lines().filter(|(_, line)| line.met != Met::NotMeasured) {
+    for (section, line) in lines() {
         for note in &line.notes {
             let _ = writeln!(text, "- {}, {}: {note}.", section.name, line.what);
         }

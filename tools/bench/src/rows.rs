@@ -8,7 +8,6 @@ mod durable;
 mod fanout;
 mod idle;
 mod latency;
-mod limits;
 mod line;
 mod measure;
 mod pairs;
@@ -26,7 +25,6 @@ use anyhow::{Result, bail};
 use chorus_telemetry::say;
 
 use crate::Options;
-use crate::plot::{Plot, Target};
 use crate::report;
 use crate::sys;
 use crate::sys::usage::{Shares, Usage};
@@ -38,18 +36,12 @@ pub(crate) use line::{Line, Met};
 type Row = (&'static str, &'static str, (u64, u64), Run);
 type Run = fn(&mut Context) -> Result<Vec<Line>>;
 
-/// Every row. The shares of the full run are 15 minutes together, those of the quick one 3, less what it takes to
-/// end. The quick run leaves out what has no share in it: `fanout` shows `W`, `U` and the peers as well.
+/// Every row. The shares of the full run are 13 minutes together, those of the quick one 3, less what it takes to
+/// end. The quick run leaves out what has no share in it.
 const ROWS: &[Row] = &[
     (
-        "limits",
-        "W, U and the seal on this machine",
-        (62, 0),
-        limits::limits,
-    ),
-    (
         "fanout",
-        "one comment a frame, 1,000 viewers: CPU a delivery, post to all",
+        "one comment a frame, 1,000 viewers: CPU a delivery beside W, U and the peers, post to all",
         (125, 24),
         fanout::single,
     ),
@@ -112,12 +104,6 @@ const ROWS: &[Row] = &[
         scale::flat,
     ),
     ("restart", "PoP restart to ready", (8, 3), restart::to_ready),
-    (
-        "peers",
-        "nchan, nats-server, node ws beside W",
-        (50, 0),
-        peer::beside_w,
-    ),
 ];
 
 /// What a row has to say, and how busy the machine was meanwhile.
@@ -158,7 +144,7 @@ pub(crate) fn run(options: &Options, length: Length, names: &[String]) -> Result
     let rows = ROWS.iter().filter(|(name, _, (_, quick_s), _)| {
         let wanted = names.is_empty() || names.iter().any(|wanted| wanted == name);
         let no_time = length == Length::Quick && *quick_s == 0;
-        wanted && !no_time && !(options.no_peers && *name == "peers")
+        wanted && !no_time
     });
     if let Some(before) = &options.before {
         return pairs::run(options, before, &rows.collect::<Vec<_>>());
@@ -171,7 +157,6 @@ pub(crate) fn run(options: &Options, length: Length, names: &[String]) -> Result
         }
         sections.push(section);
     }
-    context.plots.splice(0..0, ratios(&sections));
     machine.during = Usage::now().since(&before);
     say!("{}", report::shares(&machine.during));
     let took = context.elapsed();
@@ -209,25 +194,6 @@ fn one(context: &mut Context, (name, what, share_s, run): &Row) -> Section {
         lines,
         shares: Usage::now().since(&before),
     }
-}
-
-/// Every ratio with a target.
-fn ratios(sections: &[Section]) -> Option<Plot> {
-    let lines = sections.iter().flat_map(|section| &section.lines);
-    let targets = lines.filter(|line| line.limit > 0.0).map(|line| Target {
-        name: line.short.to_owned(),
-        value: line.ratio.unwrap_or_default(),
-        limit: line.limit,
-    });
-    let targets: Vec<Target> = targets.collect();
-    (!targets.is_empty()).then(|| {
-        Plot::targets(
-            "targets",
-            "Ratios to the bare loop in units of their targets",
-            "1 is the target, to its left is better; bar: median, line: smallest and largest round",
-            &targets,
-        )
-    })
 }
 
 fn list() {

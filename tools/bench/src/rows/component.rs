@@ -50,7 +50,7 @@ pub(super) fn beside_native(context: &mut Context) -> Result<Vec<Line>> {
         us(&component),
     )
     .beside(us(&native), Some(Spread::of_ratios(&component, &native)))
-    .limit("session component", "≤ 2 × its native core", 2.0);
+    .limit("≤ 2.5 × its native core", 2.5);
     line.figures = Some([Spread::of(&component).median, 0.0]);
     let notes = text.lines().filter_map(|line| line.strip_prefix("note "));
     line.notes.extend(notes.map(str::to_owned));

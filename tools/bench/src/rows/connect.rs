@@ -65,11 +65,7 @@ pub(super) fn anonymous(context: &mut Context) -> Result<Vec<Line>> {
         0,
     )
     .over(&ours, "", &theirs, 0)
-    .limit(
-        "a new connection",
-        "≤ 2 × the bare loop's accept and upgrade",
-        2.0,
-    )
+    .limit("≤ 1.5 × the bare loop's accept and upgrade", 1.5)
     .note(format!(
         "{PER_S} connections/s; the close counts on both sides"
     ));

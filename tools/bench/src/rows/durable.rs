@@ -32,8 +32,8 @@ pub(super) fn post(context: &mut Context) -> Result<Vec<Line>> {
     let mut side = BareSide::start(&mut engine, 1_000)?;
     let most = chain.bare_most(FLAT_OUT)?;
     let half = (most / 2).clamp(*HALF_PER_S.start(), *HALF_PER_S.end());
-    let mut little = Rate::new("a durable post at 1,000/s", LITTLE_PER_S);
-    let mut much = Rate::new("a durable post", half);
+    let mut little = Rate::new("a durable post at 1,000/s", LITTLE_PER_S, 12.0);
+    let mut much = Rate::new("a durable post", half, 6.0);
     let mut pace = None;
     let [w] = context.interleave("durable posts", context.rounds(), |during| {
         little.round(&mut chain, &mut engine)?;
@@ -45,18 +45,12 @@ pub(super) fn post(context: &mut Context) -> Result<Vec<Line>> {
         let w = side.paced(&mut engine, Mode::Write, frame, pace, 0, during)?;
         Ok([w])
     })?;
-    let mut lines = much.lines(
-        &w,
-        ["a durable post, PoP + gateway", "a durable post, NATS"],
-    );
+    let mut lines = much.lines(&w);
     lines[0].notes.push(format!(
         "half of the {most} posts/s that a bare publisher gets into the log when it does nothing else, at most {}",
         HALF_PER_S.end()
     ));
-    lines.extend(little.lines(
-        &w,
-        ["a durable post, 1,000/s", "a durable post, NATS, 1,000/s"],
-    ));
+    lines.extend(little.lines(&w));
     Ok(lines)
 }
 
@@ -64,6 +58,8 @@ pub(super) fn post(context: &mut Context) -> Result<Vec<Line>> {
 struct Rate {
     what: &'static str,
     per_s: u64,
+    /// What PoP and gateway may take, in `W`.
+    w_max: f64,
     /// PoP and gateway together.
     ours: Series,
     pop: Series,
@@ -76,11 +72,12 @@ struct Rate {
 }
 
 impl Rate {
-    fn new(what: &'static str, per_s: u64) -> Self {
+    fn new(what: &'static str, per_s: u64, w_max: f64) -> Self {
         let [ours, pop, gateway, nats, bare] = [const { Series(Vec::new()) }; 5];
         Self {
             what,
             per_s,
+            w_max,
             ours,
             pop,
             gateway,
@@ -104,12 +101,14 @@ impl Rate {
     }
 
     /// PoP and gateway beside `W`, and NATS beside a bare publisher's.
-    fn lines(&self, w: &Series, [short, short_nats]: [&'static str; 2]) -> Vec<Line> {
-        let Self { what, per_s, .. } = self;
+    fn lines(&self, w: &Series) -> Vec<Line> {
+        let Self {
+            what, per_s, w_max, ..
+        } = self;
         vec![
             Line::cpu(format!("{what}: CPU of PoP + gateway"), &self.ours, 1)
                 .over(&self.ours, "W ", w, 2)
-                .limit(short, "≤ 6 W", 6.0)
+                .limit(&format!("≤ {w_max} W"), *w_max)
                 .note(format!(
                     "at {per_s} posts/s on {STREAMS} streams; receipts and the delivery to the author included"
                 ))
@@ -118,7 +117,7 @@ impl Rate {
             Line::cpu(format!("{what}: the gateway's part"), &self.gateway, 1),
             Line::cpu(format!("{what}: NATS's own CPU"), &self.nats, 1)
                 .over(&self.nats, "", &self.bare, 1)
-                .limit(short_nats, "≤ 1.3 × a bare publisher's", 1.3)
+                .limit("≤ 1.3 × a bare publisher's", 1.3)
                 .note(format!(
                     "the bare publisher writes records of the same size at the same rate, pipelined, with message ids, \
                      into a log with the same settings, republish included; nobody reads that log, while Chorus's is \

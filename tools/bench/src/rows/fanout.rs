@@ -8,7 +8,7 @@ use super::measure::{BareSide, Measured, Series};
 use super::peer::Peers;
 use super::{Context, Line};
 use crate::bare::Mode;
-use crate::plot::{Bar, Colour, Plot};
+use crate::plot::{Bar, Plot};
 use crate::stack::Wish;
 use crate::stats::Spread;
 
@@ -53,7 +53,7 @@ pub(super) fn single(context: &mut Context) -> Result<Vec<Line>> {
             format!("U {}, W {}", u.words(2), w.words(2)),
             Some(ours.over(by)),
         )
-        .limit("one comment a frame", target, 1.15)
+        .limit(target, 1.15)
         .note(format!(
             "{:.0} comments/s, frames of {frame} bytes, {sent}; {:.2} W by the round",
             1.0 / interval.as_secs_f64(),
@@ -61,20 +61,18 @@ pub(super) fn single(context: &mut Context) -> Result<Vec<Line>> {
         ))
         .note(ours.pressure("the PoP's"));
     let own = [
-        ("Chorus, every check on", Colour::Chorus, &ours),
-        ("bare loop, io_uring (U)", Colour::Bare, &u),
-        ("bare loop, write (W)", Colour::Bare, &w),
+        ("Chorus, every check on", "chorus", &ours),
+        ("bare loop, io_uring (U)", "bare", &u),
+        ("bare loop, write (W)", "bare", &w),
     ];
-    let peer = peers
-        .sides()
-        .map(|(name, series)| (name, Colour::Peer, series));
+    let peer = peers.sides().map(|(name, series)| (name, "peer", series));
     let bars = own
         .into_iter()
         .chain(peer)
-        .map(|(name, colour, series)| Bar {
+        .map(|(name, class, series)| Bar {
             name: name.to_owned(),
             value: Spread::of(&series.us()),
-            colour,
+            class,
         });
     context.plots.push(Plot::bars(
         "delivery",
@@ -84,8 +82,8 @@ pub(super) fn single(context: &mut Context) -> Result<Vec<Line>> {
     ));
     let mut lines = vec![first];
     lines.extend([
-        late(&ours, &posts, 0.5, "p50", "post → all, p50"),
-        late(&ours, &posts, 0.99, "p99", "post → all, p99"),
+        late(&ours, &posts, 0.5, "p50"),
+        late(&ours, &posts, 0.99, "p99"),
     ]);
     lines.extend(peers.lines(&w));
     Ok(lines)
@@ -93,7 +91,7 @@ pub(super) fn single(context: &mut Context) -> Result<Vec<Line>> {
 
 /// How late posts are at the last of all viewers, ours and the bare loop's. Only rounds count in which both servers and
 /// the load had their cores, where there are such.
-fn late(ours: &Series, bare: &Series, q: f64, name: &str, short: &'static str) -> Line {
+fn late(ours: &Series, bare: &Series, q: f64, name: &str) -> Line {
     let rounds: Vec<(&Measured, &Measured)> = ours.0.iter().zip(&bare.0).collect();
     let is_clean = |(ours, bare): &(&Measured, &Measured)| {
         [ours, bare].iter().all(|of| of.pressure.doubt().is_none())
@@ -108,7 +106,7 @@ fn late(ours: &Series, bare: &Series, q: f64, name: &str, short: &'static str) -
     let what = format!("post → all of 1,000 viewers, batching off, half load, {name}");
     let mut line = Line::fact(what, ms(&own))
         .beside(ms(&beside), Some(Spread::of_ratios(&own, &beside)))
-        .limit(short, "≤ 2 × the bare loop's", 2.0);
+        .limit("≤ 2 × the bare loop's", 2.0);
     if lost + lost_bare > 0 {
         let why = format!(
             "{lost} posts did not reach everyone within 3 s, of the bare loop's {lost_bare}"
@@ -162,7 +160,7 @@ pub(super) fn batched(context: &mut Context) -> Result<Vec<Line>> {
     line.figures = Some(comments.figures());
     let line = line
         .beside(per_s(bare.median_us()), Some(ours.over(&bare)))
-        .limit("1,000 comments/s, batched", "≤ 1.5 × the bare loop", 1.5)
+        .limit("≤ 1.5 × the bare loop", 1.5)
         .note(format!(
             "{frames_per_s:.1} frames/s a viewer of {frame} bytes, {:.3} µs a comment and viewer, {:.3} of \
              them in user space; {:.0} comments/s posted, {} of {} with all viewers; post → viewer p50 {:.1} ms, p99 {:.1} ms",
@@ -196,11 +194,7 @@ pub(super) fn tls(context: &mut Context) -> Result<Vec<Line>> {
     let what = "one comment a frame over TLS 1.3, 1,000 viewers: CPU of the PoP a delivery";
     let line = Line::cpu(what, &ours, 2)
         .over(&ours, "", &seal, 2)
-        .limit(
-            "one comment a frame, TLS",
-            "≤ 1.3 × (W + one AEAD seal)",
-            1.3,
-        )
+        .limit("≤ 1.3 × (W + one AEAD seal)", 1.3)
         .note(format!(
             "frames of {frame} bytes, {:.0} comments/s",
             1.0 / interval.as_secs_f64()

@@ -18,8 +18,6 @@ pub(crate) enum Met {
 pub(crate) struct Line {
     /// What was measured.
     pub(crate) what: String,
-    /// The same in a word or two, for plots; empty: it is not drawn.
-    pub(crate) short: &'static str,
     /// What it should be.
     pub(crate) target: String,
     /// What it is.
@@ -32,8 +30,6 @@ pub(crate) struct Line {
     pub(crate) beside: String,
     /// The ratio of both, round by round.
     pub(crate) ratio: Option<Spread>,
-    /// What the ratio may be.
-    pub(crate) limit: f64,
     pub(crate) met: Met,
     /// What else must be said.
     pub(crate) notes: Vec<String>,
@@ -45,14 +41,12 @@ impl Line {
         let none = || "—".to_owned();
         Self {
             what: what.into(),
-            short: "",
             target: none(),
             measured: measured.into(),
             user: none(),
             figures: None,
             beside: none(),
             ratio: None,
-            limit: 0.0,
             met: Met::Fact,
             notes: Vec::new(),
         }
@@ -96,8 +90,7 @@ impl Line {
     }
 
     /// With a target for its ratio: the median of the rounds' ratios must be within `limit`.
-    pub(super) fn limit(mut self, short: &'static str, target: &str, limit: f64) -> Self {
-        (self.short, self.limit) = (short, limit);
+    pub(super) fn limit(self, target: &str, limit: f64) -> Self {
         let ratio = self.ratio.unwrap_or_default().median;
         self.target(target, ratio <= limit)
     }

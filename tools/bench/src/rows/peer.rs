@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::limits::FRAME_BYTES;
-use super::measure::{BareSide, Measured, Pressure, Round, Series, TAIL};
-use super::{Context, Line};
-use crate::bare::Mode;
+use super::Line;
+use super::measure::{Measured, Pressure, Round, Series, TAIL};
 use crate::load::{ConnId, Engine, GroupId};
 use crate::peers;
 use crate::sys;
@@ -132,16 +130,20 @@ pub(super) struct Peers {
 impl Peers {
     /// Starts them, each with so many viewers, and fits their messages to a frame's size.
     pub(super) fn start(engine: &mut Engine, count: usize, frame_bytes: usize, what: &str) -> Self {
+        let absent = peers::ABSENT.map(|(name, why)| missing(name, what, why));
         let mut peers = Self {
             what: what.to_owned(),
-            ..Self::default()
+            sides: Vec::new(),
+            absent: absent.into(),
         };
         for (name, start) in peers::ALL {
             let side = start()
                 .and_then(|started| PeerSide::start(engine, name, started, count, frame_bytes));
             match side {
                 Ok(side) => peers.sides.push(side),
-                Err(error) => peers.absent.push(missing(name, what, &error)),
+                Err(error) => peers
+                    .absent
+                    .push(missing(name, what, &format!("{error:#}"))),
             }
         }
         peers
@@ -156,7 +158,8 @@ impl Peers {
                     true
                 }
                 Err(error) => {
-                    self.absent.push(missing(side.name, &self.what, &error));
+                    let why = format!("{error:#}");
+                    self.absent.push(missing(side.name, &self.what, &why));
                     false
                 }
             });
@@ -174,25 +177,6 @@ impl Peers {
     }
 }
 
-fn missing(name: &str, what: &str, error: &anyhow::Error) -> Line {
-    Line::not_measured(format!("{name}: {what}"), format!("{error:#}"))
-}
-
-/// The peers with frames of 200 bytes, the frame of `W`, at half load.
-pub(super) fn beside_w(context: &mut Context) -> Result<Vec<Line>> {
-    let what = "one message a frame of 200 bytes, 1,000 viewers";
-    let mut engine = context.engine()?;
-    let mut side = BareSide::start(&mut engine, 1_000)?;
-    let interval = side.half_load(&mut engine, FRAME_BYTES, 1_000)?;
-    let mut peers = Peers::start(&mut engine, 1_000, FRAME_BYTES, what);
-    let [w] = context.interleave("peers", context.rounds().min(3), |during| {
-        let w = side.paced(&mut engine, Mode::Write, FRAME_BYTES, interval, 0, during)?;
-        peers.round(&mut engine, interval, during);
-        Ok([w])
-    })?;
-    let mut lines = peers.lines(&w);
-    for (name, why) in peers::ABSENT {
-        lines.push(Line::not_measured(format!("{name}: {what}"), why));
-    }
-    Ok(lines)
+fn missing(name: &str, what: &str, why: &str) -> Line {
+    Line::not_measured(format!("{name}: {what}"), why)
 }

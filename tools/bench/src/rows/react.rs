@@ -58,9 +58,7 @@ pub(super) fn flood(context: &mut Context) -> Result<Vec<Line>> {
     let what = "5,000 react/s of count 20: CPU of the PoP a message";
     let mut line = Line::cpu(what, &ours, 2)
         .over(&ours, "", &bare, 2)
-        .limit(
-            "5,000 react/s",
-            "≤ 2 × a bare loop that reads the same frames; 2 updates/s a stream",
+        .limit("≤ 2 × a bare loop that reads the same frames; 2 updates/s a stream",
             2.0,
         )
         .note(format!(

@@ -5,7 +5,6 @@ use anyhow::Result;
 use super::measure::{BareSide, Series};
 use super::{Context, Line};
 use crate::bare::Mode;
-use crate::plot::{Curve, Plot};
 use crate::stack::Wish;
 
 const COUNTS: [usize; 3] = [1_000, 5_000, 15_000];
@@ -15,17 +14,10 @@ const DRIFT_MAX: f64 = 1.15;
 /// Cost a delivery at 1,000, 5,000 and 15,000 viewers over the bare loop's at the same count.
 pub(super) fn flat(context: &mut Context) -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = Vec::new();
-    let mut curves = ["Chorus", "bare write loop"].map(|name| Curve {
-        name: name.to_owned(),
-        points: Vec::new(),
-    });
     let mut base = None;
     let counts = &COUNTS[..COUNTS.len() - usize::from(context.is_quick())];
     for viewers in counts {
         let [bare, ours] = sides(context, *viewers)?;
-        for (curve, series) in curves.iter_mut().zip([&ours, &bare]) {
-            curve.points.push((*viewers as f64, series.median_us()));
-        }
         let ratio = ours.over(&bare).median;
         let drift = ratio / *base.get_or_insert(ratio);
         let what = format!("cost a delivery at {viewers} viewers, batching off");
@@ -44,12 +36,6 @@ pub(super) fn flat(context: &mut Context) -> Result<Vec<Line>> {
         }
         lines.push(line.note(ours.pressure("the PoP's")));
     }
-    context.plots.push(Plot::lines(
-        "scale",
-        "CPU a delivery by viewers, batching off",
-        ("viewers", "µs a delivery"),
-        &curves,
-    ));
     Ok(lines)
 }
 

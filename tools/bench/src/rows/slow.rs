@@ -90,9 +90,7 @@ pub(super) fn readers(context: &mut Context) -> Result<Vec<Line>> {
         format!("{p99_before:.1} ms before"),
         Some(Spread::of(&[p99 / p99_before.max(1e-9)])),
     )
-    .limit(
-        "10 % stop reading, p99",
-        "≤ 1.2 ×, memory bounded, the slow ones gone with a metric",
+    .limit("≤ 1.2 ×, memory bounded, the slow ones gone with a metric",
         1.2,
     )
     .note(format!(

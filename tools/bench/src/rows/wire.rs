@@ -88,6 +88,6 @@ fn deflate_cpu(context: &mut Context) -> Result<Line> {
     let what = "a comment to 1,000 viewers with deflate: CPU of the PoP";
     Ok(Line::cpu(what, &with, 0)
         .over(&with, "", &without, 0)
-        .limit("deflate", "no CPU per viewer (≤ 1.1 × without)", 1.1)
+        .limit("no CPU per viewer (≤ 1.1 × without)", 1.1)
         .note("800 viewers with deflate and 200 authors without, batching off, 50 comments/s"))
 }
