@@ -38,9 +38,7 @@ struct Cli {
 enum Command {
     /// Every row, at most 13 minutes; writes docs/benchmarks.md.
     All(Options),
-    /// Every row in short form (but `synced`), at most 3 minutes; prints the table.
-    Quick(Options),
-    /// Some rows by name, each as long as it needs; without a name, lists them.
+    /// Some rows by name, each as long as it needs (`--rounds 1`: as short as it can be); without a name, lists them.
     Row {
         /// Their names.
         names: Vec<String>,
@@ -104,9 +102,8 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command.unwrap_or(Command::All(cli.options)) {
         Command::Bare => bare::run(),
         Command::Crowd { addr, viewers } => load::crowd::run(addr, viewers),
-        Command::All(options) => rows::run(&options, rows::Length::Full, &[]),
-        Command::Quick(options) => rows::run(&options, rows::Length::Quick, &[]),
-        Command::Row { names, options } => rows::run(&options, rows::Length::Chosen, &names),
+        Command::All(options) => rows::run(&options, None),
+        Command::Row { names, options } => rows::run(&options, Some(&names)),
     }
 }
 

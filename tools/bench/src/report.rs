@@ -161,7 +161,7 @@ fn preamble(run: &Run<'_>) -> String {
         "# Benchmarks\n\n\
          Written by `{}` on {}, in {:.0} minutes. `make bench` installs the peers \
          (`tools/bench/peers/install.sh`), builds everything in release mode and runs `chorus-bench all`; \
-         `chorus-bench quick` does the same in 3 minutes and only prints, `chorus-bench row NAME` runs one row.{}\n\n\
+         `chorus-bench row NAME` runs one row, with `--before DIR` in turns with the binaries of an earlier build.{}\n\n\
          Machine: {}. In the second before the run other processes used {:.0} % of both cores. During the run {}. The \
          last column of the table has the same two numbers for the time of each row: what others used, and what the \
          host took away.\n\n\

@@ -21,7 +21,7 @@ mod wire;
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use chorus_telemetry::say;
 
 use crate::Options;
@@ -29,81 +29,84 @@ use crate::report;
 use crate::sys;
 use crate::sys::usage::{Shares, Usage};
 
-pub(crate) use context::{Context, Length};
+pub(crate) use context::Context;
 pub(crate) use line::{Line, Met};
 
-/// A row's name, what it answers, its share of the time in the full and in the quick run, in seconds, and how it does.
-type Row = (&'static str, &'static str, (u64, u64), Run);
-type Run = fn(&mut Context) -> Result<Vec<Line>>;
+/// What of Chorus is measured, and how.
+struct Row {
+    name: &'static str,
+    what: &'static str,
+    /// Its share of the time when all run, in seconds.
+    share_s: u64,
+    run: fn(&mut Context) -> Result<Vec<Line>>,
+}
 
-/// Every row. The shares of the full run are 13 minutes together, those of the quick one 3, less what it takes to
-/// end. The quick run leaves out what has no share in it.
+const fn row(
+    name: &'static str,
+    what: &'static str,
+    share_s: u64,
+    run: fn(&mut Context) -> Result<Vec<Line>>,
+) -> Row {
+    Row {
+        name,
+        what,
+        share_s,
+        run,
+    }
+}
+
+/// Every row. Their shares of the time are 13 minutes together.
 const ROWS: &[Row] = &[
-    (
+    row(
         "fanout",
-        "one comment a frame, 1,000 viewers: CPU a delivery beside W, U and the peers, post to all",
-        (125, 24),
+        "one comment a frame beside W, U and the peers",
+        125,
         fanout::single,
     ),
-    (
+    row(
         "batched",
-        "1,000 comments/s to 1,000 viewers, default batching",
-        (42, 9),
+        "1,000 comments/s, default batching",
+        42,
         fanout::batched,
     ),
-    (
+    row(
         "latency",
-        "post to another viewer, idle and at 1,000 comments/s",
-        (15, 7),
+        "post to another viewer, idle and busy",
+        15,
         latency::at_rest_and_busy,
     ),
-    (
-        "streams",
-        "1,000 streams of 10 viewers, a comment/s each",
-        (60, 15),
-        streams::many,
-    ),
-    (
-        "tls",
-        "one comment a frame over TLS 1.3",
-        (42, 10),
-        fanout::tls,
-    ),
-    (
-        "idle",
-        "memory of an idle connection",
-        (45, 10),
-        idle::memory,
-    ),
-    (
+    row("streams", "1,000 streams of 10 viewers", 60, streams::many),
+    row("tls", "one comment a frame over TLS 1.3", 42, fanout::tls),
+    row("idle", "memory of an idle connection", 45, idle::memory),
+    row(
         "component",
         "the session component beside its native core",
-        (30, 8),
+        30,
         component::beside_native,
     ),
-    ("durable", "CPU of a durable post", (60, 12), durable::post),
-    (
+    row("durable", "CPU of a durable post", 60, durable::post),
+    row(
         "synced",
-        "durable posts with `sync_interval: always`",
-        (40, 0),
+        "durable posts, `sync_interval: always`",
+        40,
         durable::synced,
     ),
-    ("react", "5,000 reactions/s", (35, 7), react::flood),
-    ("connect", "a new connection", (95, 14), connect::anonymous),
-    (
+    row("react", "5,000 reactions/s", 35, react::flood),
+    row("connect", "a new connection", 95, connect::anonymous),
+    row(
         "slow",
         "10 % of the viewers stop reading",
-        (45, 26),
+        45,
         slow::readers,
     ),
-    ("wire", "bytes a comment on the wire", (35, 12), wire::bytes),
-    (
+    row("wire", "bytes a comment on the wire", 35, wire::bytes),
+    row(
         "scale",
-        "cost a delivery at 1,000, 5,000 and 15,000 viewers",
-        (100, 20),
+        "cost a delivery at 1,000, 5,000 and 15,000",
+        100,
         scale::flat,
     ),
-    ("restart", "PoP restart to ready", (8, 3), restart::to_ready),
+    row("restart", "PoP restart to ready", 8, restart::to_ready),
 ];
 
 /// What a row has to say, and how busy the machine was meanwhile.
@@ -114,19 +117,21 @@ pub(crate) struct Section {
     pub(crate) shares: Shares,
 }
 
-/// Runs some rows, or all, and reports.
-pub(crate) fn run(options: &Options, length: Length, names: &[String]) -> Result<()> {
-    if let Some(unknown) = names
-        .iter()
-        .find(|name| !ROWS.iter().any(|row| row.0 == name.as_str()))
-    {
-        list();
-        bail!("there is no row {unknown:?}");
-    }
-    if length == Length::Chosen && names.is_empty() {
-        list();
+/// Runs the rows of some names (all rows within their shares of the time without) and reports.
+pub(crate) fn run(options: &Options, names: Option<&[String]>) -> Result<()> {
+    if names.is_some_and(<[String]>::is_empty) {
+        for row in ROWS {
+            say!("{:12} {}", row.name, row.what);
+        }
         return Ok(());
     }
+    let of_name = |name: &String| ROWS.iter().find(|row| row.name == name);
+    let rows: Vec<&Row> = match names {
+        None => ROWS.iter().collect(),
+        Some(names) => (names.iter())
+            .map(|name| of_name(name).with_context(|| format!("there is no row {name:?}")))
+            .collect::<Result<_>>()?,
+    };
     if !sys::has_core(sys::SERVER_CORE) || !sys::has_core(sys::LOAD_CORE) {
         bail!("this needs two cores: one for the server, one for the load");
     }
@@ -134,20 +139,15 @@ pub(crate) fn run(options: &Options, length: Length, names: &[String]) -> Result
     let mut machine = report::Machine::look();
     sys::pin_self(sys::LOAD_CORE);
     let files = sys::raise_files(40_000);
-    let mut context = Context::new(options.clone(), length);
+    let mut context = Context::new(options.clone(), names.is_none());
     context.progress(&format!("{}; {files} files", machine.line));
     if options.url.is_some() {
         context.progress(
             "with --url batching, limits and TLS are the PoP's own: rows that want others measure what is there",
         );
     }
-    let rows = ROWS.iter().filter(|(name, _, (_, quick_s), _)| {
-        let wanted = names.is_empty() || names.iter().any(|wanted| wanted == name);
-        let no_time = length == Length::Quick && *quick_s == 0;
-        wanted && !no_time
-    });
     if let Some(before) = &options.before {
-        return pairs::run(options, before, &rows.collect::<Vec<_>>());
+        return pairs::run(options, before, &rows);
     }
     let mut sections = Vec::new();
     for row in rows {
@@ -160,7 +160,7 @@ pub(crate) fn run(options: &Options, length: Length, names: &[String]) -> Result
     machine.during = Usage::now().since(&before);
     say!("{}", report::shares(&machine.during));
     let took = context.elapsed();
-    let whole = names.is_empty() && length == Length::Full;
+    let whole = names.is_none();
     let out = options
         .out
         .as_deref()
@@ -178,26 +178,20 @@ pub(crate) fn run(options: &Options, length: Length, names: &[String]) -> Result
 }
 
 /// A row that fails says why, and the run goes on.
-fn one(context: &mut Context, (name, what, share_s, run): &Row) -> Section {
-    context.begin(*share_s);
-    context.progress(&format!("{name}: {what}"));
+fn one(context: &mut Context, row: &Row) -> Section {
+    context.begin(row.share_s);
+    context.progress(&format!("{}: {}", row.name, row.what));
     let before = Usage::now();
-    let failed = |error| vec![Line::not_measured(*what, format!("{error:#}"))];
-    let mut lines = run(context).unwrap_or_else(failed);
+    let failed = |error| vec![Line::not_measured(row.what, format!("{error:#}"))];
+    let mut lines = (row.run)(context).unwrap_or_else(failed);
     if let Some(cut) = context.cut() {
         for line in &mut lines {
             line.notes.push(cut.clone());
         }
     }
     Section {
-        name,
+        name: row.name,
         lines,
         shares: Usage::now().since(&before),
-    }
-}
-
-fn list() {
-    for (name, what, ..) in ROWS {
-        say!("{name:12} {what}");
     }
 }

@@ -45,11 +45,7 @@ pub(super) fn anonymous(context: &mut Context) -> Result<Vec<Line>> {
         let group = engine.group(speech::authors(&pop, &tokens, &streams));
         signed.push((algorithm, group, Series::default()));
     }
-    let rounds = if context.is_quick() {
-        1
-    } else {
-        context.rounds()
-    };
+    let rounds = context.rounds();
     let [ours, theirs] = context.interleave("new connections", rounds, |during| {
         let ours = one(&mut engine, plain, pop.pid, during)?;
         let theirs = one(&mut engine, bare, side.bare.pid(), during)?;

@@ -12,19 +12,12 @@ use crate::load::Engine;
 use crate::plot::Plot;
 use crate::stack::{Pop, Stack, Sync, Wish};
 
-/// How long the whole may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Length {
-    /// At most 15 minutes.
-    Full,
-    /// At most 3 minutes.
-    Quick,
-    /// Rows that were asked for by name: as long as they need, within [`ROW_MAX`] each.
-    Chosen,
-}
-
 /// The longest a row may take that was asked for by name or with a number of rounds.
 const ROW_MAX: Duration = Duration::from_secs(600);
+/// Rounds of each side when no number is asked for.
+const ROUNDS: usize = 5;
+/// How long one round of one side lasts.
+pub(super) const DURING: Duration = Duration::from_secs(2);
 
 /// A row's share of the time.
 #[derive(Clone, Debug)]
@@ -38,7 +31,8 @@ struct Share {
 pub(crate) struct Context {
     /// The command's options.
     pub(crate) options: Options,
-    length: Length,
+    /// Rows keep to their shares of the time.
+    shared: bool,
     start: Instant,
     share: Share,
     stack: Option<Stack>,
@@ -49,11 +43,11 @@ pub(crate) struct Context {
 
 impl Context {
     /// Nothing started yet.
-    pub(crate) fn new(options: Options, length: Length) -> Self {
+    pub(crate) fn new(options: Options, shared: bool) -> Self {
         let now = Instant::now();
         Self {
             options,
-            length,
+            shared,
             start: now,
             share: Share {
                 begun: now,
@@ -71,13 +65,12 @@ impl Context {
         self.start.elapsed()
     }
 
-    /// Begins a row with its share of the time, in seconds: of the full run and of the quick one.
-    pub(crate) fn begin(&mut self, (full_s, quick_s): (u64, u64)) {
-        let length = match self.length {
-            _ if self.options.rounds > 0 => ROW_MAX,
-            Length::Full => Duration::from_secs(full_s),
-            Length::Quick => Duration::from_secs(quick_s),
-            Length::Chosen => ROW_MAX,
+    /// Begins a row with its share of the time.
+    pub(crate) fn begin(&mut self, share_s: u64) {
+        let length = if self.shared && self.options.rounds == 0 {
+            Duration::from_secs(share_s)
+        } else {
+            ROW_MAX
         };
         self.share = Share {
             begun: Instant::now(),
@@ -103,10 +96,9 @@ impl Context {
 
     /// Rounds of each side.
     pub(super) fn rounds(&self) -> usize {
-        match (self.options.rounds, self.length) {
-            (0, Length::Quick) => 2,
-            (0, Length::Full | Length::Chosen) => 5,
-            (rounds, _) => rounds,
+        match self.options.rounds {
+            0 => ROUNDS,
+            rounds => rounds,
         }
     }
 
@@ -130,24 +122,11 @@ impl Context {
                 break;
             }
             self.progress(&format!("{what}: round {} of {wanted}", done + 1));
-            for (side, measured) in sides.iter_mut().zip(round(self.during())?) {
+            for (side, measured) in sides.iter_mut().zip(round(DURING)?) {
                 side.0.push(measured);
             }
         }
         Ok(sides)
-    }
-
-    /// How long one round of one side lasts.
-    pub(crate) fn during(&self) -> Duration {
-        match self.length {
-            Length::Full | Length::Chosen => Duration::from_millis(2_000),
-            Length::Quick => Duration::from_millis(700),
-        }
-    }
-
-    /// Whether it is the short form.
-    pub(crate) fn is_quick(&self) -> bool {
-        self.length == Length::Quick
     }
 
     /// A PoP as a row wishes it: the one given, or one of the bench's own, which takes tokens of these keys too.

@@ -27,8 +27,7 @@ const SYNCED_FLAT_OUT: u64 = 1_000;
 pub(super) fn post(context: &mut Context) -> Result<Vec<Line>> {
     let mut engine = context.engine()?;
     let (pop, streams) = (context.pop(Wish::default())?, context.streams(STREAMS)?);
-    let during = context.during();
-    let mut chain = Chain::start(&mut engine, context.stack()?, pop, streams, during)?;
+    let mut chain = Chain::start(&mut engine, context.stack()?, pop, streams)?;
     let mut side = BareSide::start(&mut engine, 1_000)?;
     let most = chain.bare_most(FLAT_OUT)?;
     let half = (most / 2).clamp(*HALF_PER_S.start(), *HALF_PER_S.end());
@@ -132,13 +131,12 @@ impl Rate {
 pub(super) fn synced(context: &mut Context) -> Result<Vec<Line>> {
     let mut engine = context.engine()?;
     let (pop, streams) = (context.pop(Wish::default())?, context.streams(STREAMS)?);
-    let during = context.during();
-    let mut plain = Chain::start(&mut engine, context.stack()?, pop, streams.clone(), during)?;
+    let mut plain = Chain::start(&mut engine, context.stack()?, pop, streams.clone())?;
     context.progress("starting a NATS that syncs each message, and an origin");
     let mut stack = Stack::start(&context.options, Sync::Always)?;
     stack.create_streams(&streams)?;
     let pop = stack.pop(Wish::default(), Vec::new())?;
-    let mut synced = Chain::start(&mut engine, &stack, pop, streams, during)?;
+    let mut synced = Chain::start(&mut engine, &stack, pop, streams)?;
     let most = synced.bare_most(SYNCED_FLAT_OUT)?;
     let [without, with] = context.interleave("synced posts", context.rounds(), |_| {
         let without = plain.posts(&mut engine, SYNCED_PER_S)?.all();

@@ -45,22 +45,21 @@ fn one(context: &mut Context, tls: bool, kib_max: f64, what: &str) -> Result<Lin
         pop.restart()?;
     }
     let streams = context.streams(1)?;
-    let count = CONNECTIONS / if context.is_quick() { 5 } else { 1 };
     engine.settle(Duration::from_millis(500))?;
     let before = sys::resident_bytes(&[pop.pid])?;
     let viewers = speech::viewers(&pop, &streams, Encoding::Json, false);
-    engine.join(viewers, count).context("connecting")?;
+    engine.join(viewers, CONNECTIONS).context("connecting")?;
     // What the handshakes left behind is given back.
     engine.settle(Duration::from_millis(1_500))?;
     let grown = sys::resident_bytes(&[pop.pid])?.saturating_sub(before);
-    let kib = grown as f64 / count as f64 / 1024.0;
+    let kib = grown as f64 / CONNECTIONS as f64 / 1024.0;
     let mut line = Line::fact(what, format!("{kib:.2} KiB"));
     line.figures = Some([kib, 0.0]);
     Ok(line
         .beside(BESIDE, None)
         .target(format!("≤ {kib_max} KiB"), kib <= kib_max)
         .note(format!(
-            "(RSS at {count} − RSS at 0) / {count}; RSS at 0 was {:.1} MiB",
+            "(RSS at {CONNECTIONS} − RSS at 0) / {CONNECTIONS}; RSS at 0 was {:.1} MiB",
             before as f64 / 1_048_576.0
         )))
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::context::DURING;
 use super::{Context, Line};
 use crate::stack::Wish;
 
@@ -18,7 +19,7 @@ pub(super) fn at_rest_and_busy(context: &mut Context) -> Result<Vec<Line>> {
     ] {
         context.progress(&format!("post → other viewer: {what}"));
         let interval = Duration::from_secs(1) / per_s;
-        let measured = cast.round(&mut engine, interval, context.during() * 2)?;
+        let measured = cast.round(&mut engine, interval, DURING * 2)?;
         let ms = |q: f64| measured.each.ms(q);
         let what = format!("post → other viewer of 100, {what}");
         let line = Line::fact(

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use chorus_telemetry::say;
 
-use super::{Context, Length, Row, one};
+use super::{Context, Row, one};
 use crate::Options;
 use crate::stats::Spread;
 
@@ -21,7 +21,7 @@ struct Compared {
 }
 
 /// Runs each row with both builds, `--rounds` pairs of them, the order reversed in every second one, and prints a table.
-pub(super) fn run(options: &Options, before: &Path, rows: &[&'static Row]) -> Result<()> {
+pub(super) fn run(options: &Options, before: &Path, rows: &[&Row]) -> Result<()> {
     let pairs = if options.rounds == 0 {
         PAIRS
     } else {
@@ -34,7 +34,7 @@ pub(super) fn run(options: &Options, before: &Path, rows: &[&'static Row]) -> Re
             no_peers: true,
             ..options.clone()
         };
-        Context::new(options, Length::Chosen)
+        Context::new(options, false)
     });
     say!("| row | what | before | after | ratio (min–max) | in user space | ratio |");
     say!("| --- | --- | --- | --- | --- | --- | --- |");
@@ -70,7 +70,7 @@ pub(super) fn run(options: &Options, before: &Path, rows: &[&'static Row]) -> Re
             }
         }
         for line in &compared {
-            say!("| {} | {} |", row.0, line.cells());
+            say!("| {} | {} |", row.name, line.cells());
         }
     }
     Ok(())

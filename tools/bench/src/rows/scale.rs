@@ -15,15 +15,14 @@ const DRIFT_MAX: f64 = 1.15;
 pub(super) fn flat(context: &mut Context) -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = Vec::new();
     let mut base = None;
-    let counts = &COUNTS[..COUNTS.len() - usize::from(context.is_quick())];
-    for viewers in counts {
-        let [bare, ours] = sides(context, *viewers)?;
+    for viewers in COUNTS {
+        let [bare, ours] = sides(context, viewers)?;
         let ratio = ours.over(&bare).median;
         let drift = ratio / *base.get_or_insert(ratio);
         let what = format!("cost a delivery at {viewers} viewers, batching off");
         let mut line = Line::cpu(what, &ours, 2).over(&ours, "W ", &bare, 2);
         let target = "over the bare loop's: flat within 15 %";
-        if *viewers == COUNTS[0] {
+        if viewers == COUNTS[0] {
             line.target = target.to_owned();
             line = line.note("what the others are compared with");
         } else {
@@ -52,11 +51,7 @@ fn sides(context: &mut Context, viewers: usize) -> Result<[Series; 2]> {
     let mut side = BareSide::start_apart(&mut engine, viewers)?;
     let frame = cast.frame_bytes(&mut engine)?;
     let interval = side.half_load(&mut engine, frame, viewers)?;
-    let rounds = if context.is_quick() {
-        1
-    } else {
-        context.rounds().min(3)
-    };
+    let rounds = context.rounds().min(3);
     context.interleave(&format!("{viewers} viewers"), rounds, |during| {
         let bare = side.paced(&mut engine, Mode::Write, frame, interval, 0, during)?;
         Ok([bare, cast.round(&mut engine, interval, during)?])

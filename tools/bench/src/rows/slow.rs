@@ -21,7 +21,7 @@ const TEXT_BYTES: usize = 400;
 const RECEIVE_BUFFER: usize = 16 * 1024;
 /// How long is posted at a time.
 const PHASE: Duration = Duration::from_millis(1_500);
-/// Phases before anybody stops reading; half as many in the quick run.
+/// Phases before anybody stops reading.
 const PHASES_BEFORE: usize = 4;
 /// The longest the PoP is given to end the slow ones, in phases.
 const PHASES_MAX: usize = 20;
@@ -43,9 +43,8 @@ pub(super) fn readers(context: &mut Context) -> Result<Vec<Line>> {
     let slow = engine.join(dialect, SLOW)?;
     let members = engine.groups[slow].members.clone();
 
-    let phases_before = PHASES_BEFORE / if context.is_quick() { 2 } else { 1 };
     let mut before = Histogram::default();
-    for _ in 0..phases_before {
+    for _ in 0..PHASES_BEFORE {
         context.progress("slow readers: all read");
         before.merge(&phase(&mut cast, &mut engine)?);
     }
@@ -64,7 +63,7 @@ pub(super) fn readers(context: &mut Context) -> Result<Vec<Line>> {
     let mut during = Histogram::default();
     let (mut grown, mut queued, mut phases) = (0, 0.0_f64, 0);
     // As many phases as before at least: the others must not suffer from the end of the slow ones either.
-    while phases < phases_before || phases < PHASES_MAX && gone(&engine) < SLOW {
+    while phases < PHASES_BEFORE || phases < PHASES_MAX && gone(&engine) < SLOW {
         phases += 1;
         context.progress(&format!(
             "slow readers: {} of {SLOW} are gone",
@@ -95,7 +94,7 @@ pub(super) fn readers(context: &mut Context) -> Result<Vec<Line>> {
     )
     .note(format!(
         "{PER_S} comments/s of {TEXT_BYTES} bytes, default batching; p99 of all deliveries to the others in {phases} phases \
-         of 1.5 s beside {phases_before} before; memory may grow by {:.0} MiB (the bound of a queue times {SLOW}), the \
+         of 1.5 s beside {PHASES_BEFORE} before; memory may grow by {:.0} MiB (the bound of a queue times {SLOW}), the \
          queues held {:.1} MiB at the end of the fullest phase; `{OVERFLOWS}` +{overflows:.0}, `{CLOSED}` +{closed:.0}",
         mib(bound as f64),
         mib(queued)

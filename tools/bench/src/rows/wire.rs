@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::cast::{Cast, TEXT_BYTES};
+use super::context::DURING;
 use super::measure::Measured;
 use super::{Context, Line};
 use crate::stack::Wish;
@@ -45,11 +46,7 @@ fn sizes(context: &mut Context) -> Result<Vec<Line>> {
             bytes.map(|bytes| bytes as f64).collect()
         };
         let (before, posted_before) = (seen(&engine), cast.durable(&engine));
-        cast.round(
-            &mut engine,
-            Duration::from_secs(1) / per_s,
-            context.during(),
-        )?;
+        cast.round(&mut engine, Duration::from_secs(1) / per_s, DURING)?;
         let posted = (cast.durable(&engine) - posted_before).max(1) as f64;
         let grown = seen(&engine).into_iter().zip(before);
         let column = grown.map(|(after, before)| (after - before) / EACH as f64 / posted);

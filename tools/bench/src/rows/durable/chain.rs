@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::super::cast::{Authors, TEXT_BYTES, check};
+use super::super::context::DURING;
 use super::super::measure::{Measured, Round, TAIL};
 use crate::load::Engine;
 use crate::peers::Nats;
@@ -27,7 +28,6 @@ pub(super) struct Chain {
     bare_log: Nats,
     /// The name of Chorus's log.
     log: String,
-    during: Duration,
 }
 
 impl Chain {
@@ -37,7 +37,6 @@ impl Chain {
         stack: &Stack,
         mut pop: Pop,
         streams: Vec<String>,
-        during: Duration,
     ) -> Result<Self> {
         let mut bare_log = stack.nats()?;
         let log = log_of_chorus(&mut bare_log)?;
@@ -50,7 +49,6 @@ impl Chain {
             nats: stack.nats,
             bare_log,
             log,
-            during,
         })
     }
 
@@ -63,7 +61,7 @@ impl Chain {
             others: &[self.gateway, self.nats],
             text_bytes: TEXT_BYTES,
             interval: Duration::from_secs(1) / u32::try_from(per_s)?,
-            during: self.during,
+            during: DURING,
             audience: 1,
         };
         let authors = &mut self.authors;
@@ -96,7 +94,7 @@ impl Chain {
             .publish_all(BARE_SUBJECT, &record, per_s * 3 / 10, per_s)?;
         engine.settle(TAIL)?;
         let mut cpu = CpuMeter::start(&[self.nats]);
-        let count = (u128::from(per_s) * self.during.as_millis() / 1_000) as u64;
+        let count = (u128::from(per_s) * DURING.as_millis() / 1_000) as u64;
         self.bare_log
             .publish_all(BARE_SUBJECT, &record, count, per_s)?;
         engine.settle(TAIL)?;
