@@ -171,7 +171,9 @@ fn preamble(run: &Run<'_>) -> String {
          socket, `U` the same loop with one `io_uring` submit per 2,048 sends, both at half the rate at which the \
          loop saturates its core. CPU is that of all threads of the processes named, read from the scheduler \
          (`/proc/PID/task/*/schedstat`); what of it is in user space is the kernel's sample of 10 ms \
-         (`/proc/PID/stat`), all rounds together. {}\n",
+         (`/proc/PID/stat`), all rounds together. Time that the host took away is in them unless the kernel is built \
+         with `PARAVIRT_TIME_ACCOUNTING`; softirqs, which over the loopback are the receiving half of every send, are \
+         in them unless it is built with `IRQ_TIME_ACCOUNTING`: {}.\n",
         run.command,
         machine.date,
         took.as_secs_f64() / 60.0,

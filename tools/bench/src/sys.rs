@@ -102,8 +102,6 @@ pub(crate) struct Cpu {
     pub(crate) ran_ns: u64,
     /// Of these in user space, known to a tick of 10 ms.
     pub(crate) user_ns: u64,
-    /// Nanoseconds that the thread which ran most was ready to run while something else had the core.
-    pub(crate) waited_ns: u64,
 }
 
 impl Add for Cpu {
@@ -113,7 +111,6 @@ impl Add for Cpu {
         Self {
             ran_ns: self.ran_ns + other.ran_ns,
             user_ns: self.user_ns + other.user_ns,
-            waited_ns: self.waited_ns.max(other.waited_ns),
         }
     }
 }
@@ -125,8 +122,8 @@ impl Add for Cpu {
 #[derive(Debug)]
 pub(crate) struct CpuMeter {
     pids: Vec<u32>,
-    /// Nanoseconds run and waited, by thread.
-    seen: HashMap<(u32, String), (u64, u64)>,
+    /// Nanoseconds run, by thread.
+    seen: HashMap<(u32, String), u64>,
     user_ns: u64,
 }
 
@@ -145,23 +142,16 @@ impl CpuMeter {
     /// last look.
     pub(crate) fn take(&mut self) -> Cpu {
         let mut sum = Cpu::default();
-        let (mut most, mut user_ns) = (0, 0);
+        let mut user_ns = 0;
         for pid in self.pids.clone() {
             for tid in tasks(pid) {
                 let path = format!("/proc/{pid}/task/{tid}/schedstat");
-                let [ran, waited, ..] =
-                    numbers(&fs::read_to_string(path).unwrap_or_default(), 0)[..]
-                else {
+                let text = fs::read_to_string(path).unwrap_or_default();
+                let Some(ran) = numbers(&text, 0).first().copied() else {
                     continue;
                 };
-                let before = self.seen.insert((pid, tid), (ran, waited));
-                let before = before.unwrap_or_default();
-                let ran_ns = ran.saturating_sub(before.0);
-                sum.ran_ns += ran_ns;
-                if ran_ns >= most {
-                    most = ran_ns;
-                    sum.waited_ns = waited.saturating_sub(before.1);
-                }
+                let before = self.seen.insert((pid, tid), ran).unwrap_or_default();
+                sum.ran_ns += ran.saturating_sub(before);
             }
             user_ns += ticks(pid).first().copied().unwrap_or_default() * TICK_NS;
         }

@@ -110,8 +110,7 @@ impl Rate {
                 .limit(&format!("≤ {w_max} W"), *w_max)
                 .note(format!(
                     "at {per_s} posts/s on {STREAMS} streams; receipts and the delivery to the author included"
-                ))
-                .note(self.ours.pressure("the PoP's")),
+                )),
             Line::cpu(format!("{what}: the PoP's part"), &self.pop, 1),
             Line::cpu(format!("{what}: the gateway's part"), &self.gateway, 1),
             Line::cpu(format!("{what}: NATS's own CPU"), &self.nats, 1)

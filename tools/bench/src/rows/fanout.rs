@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::measure::{BareSide, Measured, Series};
+use super::measure::{BareSide, Series};
 use super::peer::Peers;
 use super::{Context, Line};
 use crate::bare::Mode;
@@ -58,8 +58,7 @@ pub(super) fn single(context: &mut Context) -> Result<Vec<Line>> {
             "{:.0} comments/s, frames of {frame} bytes, {sent}; {:.2} W by the round",
             1.0 / interval.as_secs_f64(),
             ours.over(&w).median
-        ))
-        .note(ours.pressure("the PoP's"));
+        ));
     let own = [
         ("Chorus, every check on", "chorus", &ours),
         ("bare loop, io_uring (U)", "bare", &u),
@@ -89,45 +88,21 @@ pub(super) fn single(context: &mut Context) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// How late posts are at the last of all viewers, ours and the bare loop's. Only rounds count in which both servers and
-/// the load had their cores, where there are such.
+/// How late posts are at the last of all viewers, ours and the bare loop's.
 fn late(ours: &Series, bare: &Series, q: f64, name: &str) -> Line {
-    let rounds: Vec<(&Measured, &Measured)> = ours.0.iter().zip(&bare.0).collect();
-    let is_clean = |(ours, bare): &(&Measured, &Measured)| {
-        [ours, bare].iter().all(|of| of.pressure.doubt().is_none())
-    };
-    let clean: Vec<_> = rounds.iter().copied().filter(is_clean).collect();
-    let (all, doubtful) = (rounds.len(), rounds.len() - clean.len());
-    let counted = if clean.is_empty() { rounds } else { clean };
-    let own: Vec<f64> = counted.iter().map(|(ours, _)| ours.all.ms(q)).collect();
-    let beside: Vec<f64> = counted.iter().map(|(_, bare)| bare.all.ms(q)).collect();
+    let [own, beside] = [ours, bare].map(|side| side.values(|round| round.all.ms(q)));
     let ms = |values: &[f64]| format!("{:.2} ms", Spread::of(values).median);
     let [lost, lost_bare] = [ours, bare].map(|side| side.sum(|round| round.posts - round.complete));
     let what = format!("post → all of 1,000 viewers, batching off, half load, {name}");
-    let mut line = Line::fact(what, ms(&own))
+    let line = Line::fact(what, ms(&own))
         .beside(ms(&beside), Some(Spread::of_ratios(&own, &beside)))
         .limit("≤ 2 × the bare loop's", 2.0);
-    if lost + lost_bare > 0 {
-        let why = format!(
-            "{lost} posts did not reach everyone within 3 s, of the bare loop's {lost_bare}"
-        );
-        line = if lost > 0 {
-            line.must(false, &why)
-        } else {
-            line.note(why)
-        };
+    if lost + lost_bare == 0 {
+        return line;
     }
-    if doubtful > 0 {
-        let so = if doubtful < all {
-            "those do not count"
-        } else {
-            "**these times are not the servers' own**"
-        };
-        line = line.note(format!(
-            "in {doubtful} of {all} rounds others had the cores or the load was at its limit: {so}"
-        ));
-    }
-    line.note(bare.pressure("the bare loop's"))
+    let why =
+        format!("{lost} posts did not reach everyone within 3 s, of the bare loop's {lost_bare}");
+    line.note(why).must(lost == 0, "posts were lost")
 }
 
 /// 1,000 comments a second with default batching, beside a bare loop that writes equal frames at an equal rate.
@@ -171,8 +146,7 @@ pub(super) fn batched(context: &mut Context) -> Result<Vec<Line>> {
             last.posts,
             last.each.ms(0.5),
             last.each.ms(0.99)
-        ))
-        .note(ours.pressure("the PoP's"));
+        ));
     Ok(vec![line])
 }
 
@@ -198,7 +172,6 @@ pub(super) fn tls(context: &mut Context) -> Result<Vec<Line>> {
         .note(format!(
             "frames of {frame} bytes, {:.0} comments/s",
             1.0 / interval.as_secs_f64()
-        ))
-        .note(ours.pressure("the PoP's"));
+        ));
     Ok(vec![line])
 }

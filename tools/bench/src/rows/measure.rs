@@ -10,7 +10,7 @@ use crate::load::dialect::Dialect;
 use crate::load::{Counts, Engine, GroupId, crowd};
 use crate::stats::{Histogram, Spread};
 use crate::sys::process::Process;
-use crate::sys::{self, Cpu, CpuMeter, usage};
+use crate::sys::{self, Cpu, CpuMeter};
 use crate::ws;
 
 /// Before a round counts: caches, timers and windows settle.
@@ -19,13 +19,6 @@ pub(super) const WARM_UP: Duration = Duration::from_millis(300);
 pub(super) const TAIL: Duration = Duration::from_millis(250);
 /// The longest a round waits for posts that have not arrived everywhere.
 const TAIL_MAX: Duration = Duration::from_secs(3);
-/// The share of its core above which the load itself is what is measured.
-const LOAD_MAX: f64 = 0.85;
-/// The share of the time that others may have the server's core, which it should have for itself.
-const OTHERS_MAX: f64 = 0.15;
-/// The share of the time that the load may wait for its core.
-const WAITED_MAX: f64 = 0.15;
-
 /// What a round showed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Measured {
@@ -45,7 +38,6 @@ pub(super) struct Measured {
     /// Post to one viewer, and to the last of all.
     pub(super) each: Histogram,
     pub(super) all: Histogram,
-    pub(super) pressure: Pressure,
 }
 
 impl Measured {
@@ -122,83 +114,6 @@ impl Series {
     pub(super) fn sum(&self, of: impl Fn(&Measured) -> u64) -> u64 {
         self.0.iter().map(of).sum()
     }
-
-    /// How the cores were pressed in the last round, in words.
-    pub(super) fn pressure(&self, whose: &str) -> String {
-        self.0.last().map_or_else(String::new, |last| {
-            last.pressure.words(&format!("in {whose} last round"))
-        })
-    }
-}
-
-/// Shares of a round's time.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pressure {
-    /// The server ran.
-    server_ran: f64,
-    /// Something else ran on the server's core.
-    others_ran: f64,
-    /// The load ran.
-    load_ran: f64,
-    /// The load was ready and something else had its core: others, or the origin and NATS, which share it.
-    load_waited: f64,
-}
-
-/// Measures the pressure of a round.
-struct PressureMeter {
-    load: CpuMeter,
-    core_ns: u64,
-}
-
-impl PressureMeter {
-    fn start(load: u32) -> Self {
-        Self {
-            load: CpuMeter::start(&[load]),
-            core_ns: usage::core_busy_ns(sys::SERVER_CORE),
-        }
-    }
-
-    fn take(&mut self, server: Cpu, took: Duration) -> Pressure {
-        let share = |ns: u64| ns as f64 / took.as_nanos().max(1) as f64;
-        let core = usage::core_busy_ns(sys::SERVER_CORE).saturating_sub(self.core_ns);
-        let load = self.load.take();
-        Pressure {
-            server_ran: share(server.ran_ns),
-            others_ran: share(core.saturating_sub(server.ran_ns)),
-            load_ran: share(load.ran_ns),
-            load_waited: share(load.waited_ns),
-        }
-    }
-}
-
-impl Pressure {
-    /// What made a round's times something else than the server's own doing.
-    pub(super) fn doubt(&self) -> Option<&'static str> {
-        if self.others_ran > OTHERS_MAX || self.load_waited > WAITED_MAX {
-            Some("**others had the cores: times are the machine's as much as the server's**")
-        } else if self.load_ran > LOAD_MAX {
-            Some("**the load was at its limit: times are the load's as much as the server's**")
-        } else {
-            None
-        }
-    }
-
-    fn words(&self, when: &str) -> String {
-        let shares = [
-            self.server_ran,
-            self.others_ran,
-            self.load_ran,
-            self.load_waited,
-        ];
-        let [server, others, load, waited] = shares.map(|share| (share * 100.0).round());
-        let doubt = self
-            .doubt()
-            .map_or_else(String::new, |doubt| format!("; {doubt}"));
-        format!(
-            "{when} the server had {server} % of its core and others {others} %; the load ran {load} % of the time and \
-             waited {waited} % for its core{doubt}"
-        )
-    }
 }
 
 /// A bare loop and its viewers.
@@ -207,7 +122,7 @@ pub(super) struct BareSide {
     /// Its viewers in this process.
     pub(super) viewers: GroupId,
     /// The process of those elsewhere.
-    crowd: Option<Process>,
+    _crowd: Option<Process>,
 }
 
 impl BareSide {
@@ -218,7 +133,7 @@ impl BareSide {
         Ok(Self {
             bare,
             viewers,
-            crowd: None,
+            _crowd: None,
         })
     }
 
@@ -226,7 +141,7 @@ impl BareSide {
     pub(super) fn start_apart(engine: &mut Engine, viewers: usize) -> Result<Self> {
         let bare = Bare::start()?;
         Ok(Self {
-            crowd: Some(crowd::start(bare.addr, viewers, engine.left())?),
+            _crowd: Some(crowd::start(bare.addr, viewers, engine.left())?),
             viewers: engine.group(Dialect::websocket(bare.addr, "/", &[])),
             bare,
         })
@@ -281,17 +196,11 @@ impl BareSide {
         // The loop answers between two broadcasts: what it has sent and what that took belong together.
         let before = self.bare.stats()?;
         let mut cpu = CpuMeter::start(&[self.bare.pid()]);
-        let load = self
-            .crowd
-            .as_ref()
-            .map_or_else(std::process::id, Process::pid);
-        let mut pressure = PressureMeter::start(load);
         let start = sys::now_ns();
         engine.settle(during)?;
         let after = self.bare.stats()?;
         let cpu = cpu.take();
         let took = Duration::from_nanos(sys::now_ns() - start);
-        let pressure = pressure.take(cpu, took);
         if after.open != before.open {
             let lost = before.open.saturating_sub(after.open);
             bail!("{lost} viewers of the bare loop were lost");
@@ -301,7 +210,6 @@ impl BareSide {
         }
         Ok(Measured {
             took,
-            pressure,
             ..Measured::of(cpu, after.sent - before.sent)
         })
     }
@@ -370,14 +278,11 @@ impl Round<'_> {
         let mut cpu = CpuMeter::start(self.pids);
         let others = self.others.iter().map(|pid| CpuMeter::start(&[*pid]));
         let mut others: Vec<CpuMeter> = others.collect();
-        let mut pressure = PressureMeter::start(std::process::id());
         let start = sys::now_ns();
         engine.run(self.during, Some(self.interval), &mut tick)?;
         let took = Duration::from_nanos(sys::now_ns() - start);
-        let at_last_post = cpu.take();
-        let pressure = pressure.take(at_last_post, took);
         arrive(engine)?;
-        let cpu = at_last_post + cpu.take();
+        let cpu = cpu.take();
         let counts = engine.counts(self.groups).since(&before);
         Ok(Measured {
             cpu,
@@ -389,7 +294,6 @@ impl Round<'_> {
             each: std::mem::take(&mut engine.posts.each),
             all: std::mem::take(&mut engine.posts.all),
             counts,
-            pressure,
         })
     }
 }

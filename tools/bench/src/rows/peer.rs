@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Line;
-use super::measure::{Measured, Pressure, Round, Series, TAIL};
+use super::measure::{Measured, Round, Series, TAIL};
 use crate::load::{ConnId, Engine, GroupId};
 use crate::peers;
 use crate::sys;
@@ -102,13 +102,6 @@ impl PeerSide {
             self.connection_bytes / 1_000.0,
             self.count
         ));
-        let pressures = rounds.0.iter().rev().map(|round| round.pressure);
-        if let Some(doubt) = pressures
-            .flat_map(|pressure: Pressure| pressure.doubt())
-            .next()
-        {
-            line = line.note(doubt);
-        }
         let posts = rounds.sum(|round| round.posts);
         match posts - rounds.sum(|round| round.complete) {
             0 => line,

@@ -33,7 +33,7 @@ pub(super) fn flat(context: &mut Context) -> Result<Vec<Line>> {
                 COUNTS[0]
             ));
         }
-        lines.push(line.note(ours.pressure("the PoP's")));
+        lines.push(line);
     }
     Ok(lines)
 }

@@ -67,7 +67,6 @@ pub(super) fn many(context: &mut Context) -> Result<Vec<Line>> {
             last.complete,
             last.posts,
             ours.over(&w).median
-        ))
-        .note(ours.pressure("the PoP's"));
+        ));
     Ok(vec![line])
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read as _;
 
-use super::{TICK_NS, numbers, ticks};
+use super::{numbers, ticks};
 
 /// The machine's processor time so far, in ticks of all cores together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,14 +51,6 @@ fn line(name: &str) -> Vec<u64> {
     numbers(text.lines().find(named).unwrap_or_default(), 1)
 }
 
-/// How long a core has run something, whatever it was, in nanoseconds; known to a tick of 10 ms, and by samples.
-pub(crate) fn core_busy_ns(core: usize) -> u64 {
-    let numbers = line(&format!("cpu{core}"));
-    // User, nice and system time, interrupts and softirqs; neither idle time nor what the host took away.
-    let busy = [0, 1, 2, 5, 6].iter().filter_map(|at| numbers.get(*at));
-    busy.sum::<u64>() * TICK_NS
-}
-
 /// Shares of all cores' time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Shares {
@@ -70,31 +62,22 @@ pub(crate) struct Shares {
     pub(crate) stolen: f64,
 }
 
-/// Where softirqs are charged when they are not counted apart.
-const SOFTIRQS: &str = "softirqs are charged to the thread they run in: over the loopback the receiving half of TCP \
-    runs in the sender's context and is part of every delivery here, of the bare loop's, the peers' and Chorus's alike.";
-
-/// What the scheduler's figures hold on this kernel, in words, as far as it tells how it was built.
+/// Which of the options that decide what the scheduler's figures hold this kernel was built with.
 pub(crate) fn accounting() -> String {
     let mut config = String::new();
     if let Ok(file) = fs::File::open("/proc/config.gz") {
         let _ = flate2::read::GzDecoder::new(file).read_to_string(&mut config);
     }
-    let has = |option: &str| config.contains(&format!("\nCONFIG_{option}=y\n"));
-    if config.is_empty() {
-        "This kernel does not say (`/proc/config.gz`) whether its figures leave stolen time and softirqs out.".to_owned()
-    } else if has("IRQ_TIME_ACCOUNTING") {
-        "This kernel counts softirqs apart (`IRQ_TIME_ACCOUNTING`): the receiving half of a loopback send, which runs \
-         as a softirq of the sender, is **not** in these figures, on no side."
-            .to_owned()
-    } else if has("PARAVIRT_TIME_ACCOUNTING") {
-        format!(
-            "On this kernel time that the host took away is not in them (`PARAVIRT_TIME_ACCOUNTING`), and {SOFTIRQS}"
-        )
-    } else {
-        format!(
-            "On this kernel time that the host took away is in them as if it had been used, and {SOFTIRQS}"
-        )
+    let options = ["IRQ_TIME_ACCOUNTING", "PARAVIRT_TIME_ACCOUNTING"];
+    let has = options.map(
+        |option| match config.contains(&format!("\nCONFIG_{option}=y\n")) {
+            true => format!("`{option}`"),
+            false => format!("not `{option}`"),
+        },
+    );
+    match config.is_empty() {
+        true => "this kernel does not say (`/proc/config.gz`)".to_owned(),
+        false => format!("this kernel has {}", has.join(" and ")),
     }
 }
 
