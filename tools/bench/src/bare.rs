@@ -1,27 +1,25 @@
 //! The physical limit: an epoll loop that accepts, upgrades and writes one prebuilt frame to all, and decides nothing.
 //!
-//! It runs as a process of its own and takes commands, a line each, on standard input:
-//! `paced MODE FRAME_BYTES INTERVAL_NS GROUP`, `flat MODE FRAME_BYTES`, `mode MODE`, `stop`, `stats`.
+//! It runs as a process of its own and takes an [`Order`] a line, as JSON, on standard input.
 
 pub(crate) mod child;
-mod commands;
 mod send;
 mod uring;
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use chorus_telemetry::say;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use rustix::time::{TimerfdClockId, TimerfdFlags, Timespec};
 use serde::{Deserialize, Serialize};
 
+use crate::sys;
 use crate::ws::{self, Head};
-use commands::Commands;
 use send::Sender;
 
 pub(crate) use send::Mode;
@@ -32,19 +30,30 @@ const CONTROL: u64 = u64::MAX - 2;
 /// Connections taken from the listener before the loop looks at anything else.
 const ACCEPTS_MAX: usize = 64;
 
+/// What the loop is to do next.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Send a frame of so many bytes to `group` members (0: to all).
+    Send {
+        mode: Mode,
+        frame_bytes: usize,
+        /// From one frame to the next, in nanoseconds; without it as fast as it can.
+        interval_ns: Option<u64>,
+        group: usize,
+    },
+    /// Pass messages that ask for it on to all, in this way.
+    Pass(Mode),
+    /// Send nothing more of itself.
+    Stop,
+    /// Print the [`Stats`] as a line.
+    Stats,
+}
+
 /// What the loop has done since it began.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Stats {
-    /// Broadcasts.
-    pub(crate) ticks: u64,
-    /// Ticks that came while the one before was still going out.
-    pub(crate) missed: u64,
     /// Frames taken by a socket.
     pub(crate) sent: u64,
-    /// Frames that a socket did not take (whole).
-    pub(crate) refused: u64,
-    /// Connections upgraded.
-    pub(crate) accepted: u64,
     /// Client frames read.
     pub(crate) frames_read: u64,
     /// Connections now.
@@ -61,7 +70,8 @@ struct Server {
     epoll: OwnedFd,
     timer: OwnedFd,
     listener: TcpListener,
-    commands: Commands,
+    /// The beginning of an order that is not there whole.
+    order: Vec<u8>,
     conns: Vec<Option<Conn>>,
     free: Vec<usize>,
     /// The sockets of all upgraded connections, packed for iteration, and whose they are.
@@ -76,10 +86,10 @@ struct Server {
 }
 
 /// Runs until standard input ends. Prints the port first.
-pub(crate) fn run(listen: SocketAddr) -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    socket.bind(&listen.into())?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
     socket.listen(4096)?;
     let listener: TcpListener = socket.into();
     listener.set_nonblocking(true)?;
@@ -88,25 +98,15 @@ pub(crate) fn run(listen: SocketAddr) -> Result<()> {
 
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
-    epoll::add(
-        &epoll,
-        &listener,
-        EventData::new_u64(LISTENER),
-        EventFlags::IN,
-    )?;
-    epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
-    let commands = Commands::new(std::io::stdin().as_fd())?;
-    epoll::add(
-        &epoll,
-        &commands,
-        EventData::new_u64(CONTROL),
-        EventFlags::IN,
-    )?;
+    let watch = |data| EventData::new_u64(data);
+    epoll::add(&epoll, &listener, watch(LISTENER), EventFlags::IN)?;
+    epoll::add(&epoll, &timer, watch(TIMER), EventFlags::IN)?;
+    epoll::add(&epoll, std::io::stdin(), watch(CONTROL), EventFlags::IN)?;
     let mut server = Server {
         epoll,
         timer,
         listener,
-        commands,
+        order: Vec::new(),
         conns: Vec::new(),
         free: Vec::new(),
         members: Vec::new(),
@@ -140,11 +140,8 @@ impl Server {
                     LISTENER => self.accept()?,
                     TIMER => self.tick(),
                     CONTROL => {
-                        if !self.command()? {
+                        if !self.orders()? {
                             return Ok(());
-                        }
-                        while self.commands.has_more() {
-                            self.command()?;
                         }
                     }
                     index => self.readable(index as usize),
@@ -167,12 +164,8 @@ impl Server {
                 self.conns.push(None);
                 self.conns.len() - 1
             });
-            epoll::add(
-                &self.epoll,
-                &socket,
-                EventData::new_u64(index as u64),
-                EventFlags::IN,
-            )?;
+            let data = EventData::new_u64(index as u64);
+            epoll::add(&self.epoll, &socket, data, EventFlags::IN)?;
             self.conns[index] = Some(Conn {
                 socket,
                 upgraded: false,
@@ -185,7 +178,6 @@ impl Server {
     fn tick(&mut self) {
         let mut expired = [0_u8; 8];
         if rustix::io::read(&self.timer, &mut expired).is_ok() {
-            self.stats.missed += u64::from_ne_bytes(expired).saturating_sub(1);
             self.broadcast();
         }
     }
@@ -202,10 +194,7 @@ impl Server {
             self.next_group += 1;
             start..(start + self.group).min(self.members.len())
         };
-        let sent = self.sender.send(&self.members[range.clone()], &self.frame);
-        self.stats.ticks += 1;
-        self.stats.sent += sent;
-        self.stats.refused += range.len() as u64 - sent;
+        self.stats.sent += self.sender.send(&self.members[range], &self.frame);
     }
 
     fn readable(&mut self, index: usize) {
@@ -264,7 +253,6 @@ impl Server {
             rustix::net::send(&conn.socket, answer.as_bytes(), SendFlags::NOSIGNAL).ok()?;
             conn.upgraded = true;
             self.members.push(conn.socket.as_raw_fd());
-            self.stats.accepted += 1;
             self.stats.open += 1;
             all.drain(..end + 4);
         }
@@ -299,60 +287,49 @@ impl Server {
         Some(used)
     }
 
-    /// Carries out one command; false when there are no more.
-    fn command(&mut self) -> Result<bool> {
-        let Some(line) = self.commands.next()? else {
-            return Ok(false);
-        };
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        match words.as_slice() {
-            ["paced", mode, bytes, interval, group] => {
-                self.prepare(mode, bytes.parse()?)?;
-                self.group = group.parse()?;
-                self.arm(interval.parse()?)?;
-            }
-            ["flat", mode, bytes] => {
-                self.prepare(mode, bytes.parse()?)?;
-                self.group = 0;
-                self.flat = true;
-            }
-            ["mode", mode] => {
-                self.sender.mode = mode.parse()?;
-                self.group = 0;
-            }
-            ["stop"] => {
-                self.arm(0)?;
-                self.flat = false;
-            }
-            ["stats"] => {
-                say!("{}", serde_json::to_string(&self.stats)?);
-                std::io::stdout().flush()?;
-            }
-            other => anyhow::bail!("no such command: {other:?}"),
+    /// Carries out what has come on standard input; false when that has ended. One read may bring several orders.
+    fn orders(&mut self) -> Result<bool> {
+        let mut buffer = [0; 4_096];
+        let read = rustix::io::read(std::io::stdin(), &mut buffer)?;
+        self.order.extend_from_slice(&buffer[..read]);
+        while let Some(end) = memchr::memchr(b'\n', &self.order) {
+            let order = serde_json::from_slice(&self.order[..end])?;
+            self.order.drain(..=end);
+            self.obey(order)?;
         }
-        Ok(true)
+        Ok(read > 0)
     }
 
-    fn prepare(&mut self, mode: &str, frame_bytes: usize) -> Result<()> {
-        self.sender.mode = mode.parse()?;
-        let head = if frame_bytes < 128 { 2 } else { 4 };
-        let payload = vec![b'x'; frame_bytes.saturating_sub(head)];
-        self.frame = ws::server_frame(ws::TEXT, &payload);
-        Ok(())
-    }
-
-    fn arm(&self, interval_ns: i64) -> Result<()> {
-        let interval = Timespec {
-            tv_sec: interval_ns / 1_000_000_000,
-            tv_nsec: interval_ns % 1_000_000_000,
-        };
-        let timer = Itimerspec {
-            it_interval: interval,
-            it_value: interval,
-        };
-        rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &timer)
-            .context("timer")?;
-        Ok(())
+    fn obey(&mut self, order: Order) -> Result<()> {
+        match order {
+            Order::Send {
+                mode,
+                frame_bytes,
+                interval_ns,
+                group,
+            } => {
+                self.sender.mode = mode;
+                self.group = group;
+                let head = if frame_bytes < 128 { 2 } else { 4 };
+                let payload = vec![b'x'; frame_bytes.saturating_sub(head)];
+                self.frame = ws::server_frame(ws::TEXT, &payload);
+                self.flat = interval_ns.is_none();
+                sys::arm(&self.timer, interval_ns.unwrap_or_default())
+            }
+            Order::Pass(mode) => {
+                self.sender.mode = mode;
+                self.group = 0;
+                Ok(())
+            }
+            Order::Stop => {
+                self.flat = false;
+                sys::arm(&self.timer, 0)
+            }
+            Order::Stats => {
+                say!("{}", serde_json::to_string(&self.stats)?);
+                std::io::stdout().flush().context("standard output")
+            }
+        }
     }
 }
 

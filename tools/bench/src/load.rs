@@ -1,7 +1,8 @@
 //! The load: one thread, one epoll, any number of connections. It reads what servers send, counts it and finds the
 //! posts' marks in it, and parses nothing else.
 
-pub(crate) mod conn;
+mod conn;
+mod counts;
 pub(crate) mod crowd;
 pub(crate) mod dialect;
 pub(crate) mod posts;
@@ -13,94 +14,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use rustix::time::{TimerfdClockId, TimerfdFlags};
 use socket2::{Domain, Socket, Type};
 
-use crate::sys::now_ns;
+use crate::sys::{self, now_ns};
 use conn::{Conn, State};
-use dialect::Dialect;
+use dialect::{Dialect, Ready};
 use posts::Posts;
+
+pub(crate) use counts::Counts;
 
 const TIMER: u64 = u64::MAX;
 /// Connections that may be opening at once.
 const OPENING_MAX: usize = 128;
 /// Local addresses that connections to the loopback are spread over, for want of ports.
 const SOURCES: usize = 16;
-/// Ticks made up for after a delay; more are dropped and counted.
+/// Ticks made up for after a delay; more are dropped.
 const CATCH_UP_MAX: u64 = 64;
 
-/// A connection's number.
 pub(crate) type ConnId = usize;
-/// A group's number.
 pub(crate) type GroupId = usize;
-
-/// What a group of connections has seen.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counts {
-    /// Messages received once open.
-    pub(crate) frames: u64,
-    /// Bytes received, frame heads included, TLS not.
-    pub(crate) bytes: u64,
-    /// Marks of posts seen in them.
-    pub(crate) comments: u64,
-    /// Frames with a mark in them, and their bytes.
-    pub(crate) comment_frames: u64,
-    /// Bytes of those.
-    pub(crate) comment_bytes: u64,
-    /// Messages of the kind that the dialect has an eye on.
-    pub(crate) noticed: u64,
-    /// Receipts `durable`.
-    pub(crate) durable: u64,
-    /// Receipts `rejected` and messages `error`.
-    pub(crate) refused: u64,
-    /// The last refusal's words.
-    pub(crate) refusal: String,
-    /// Connections that became ready.
-    pub(crate) ready: u64,
-    /// Connections that ended although nobody here ended them.
-    pub(crate) lost: u64,
-    /// Close codes received.
-    pub(crate) codes: Vec<u16>,
-}
-
-impl Counts {
-    /// What was added since.
-    pub(crate) fn since(&self, before: &Self) -> Self {
-        Self {
-            frames: self.frames - before.frames,
-            bytes: self.bytes - before.bytes,
-            comments: self.comments - before.comments,
-            comment_frames: self.comment_frames - before.comment_frames,
-            comment_bytes: self.comment_bytes - before.comment_bytes,
-            noticed: self.noticed - before.noticed,
-            durable: self.durable - before.durable,
-            refused: self.refused - before.refused,
-            refusal: self.refusal.clone(),
-            ready: self.ready - before.ready,
-            lost: self.lost - before.lost,
-            codes: self.codes[before.codes.len()..].to_vec(),
-        }
-    }
-
-    /// Both together.
-    pub(crate) fn and(mut self, other: &Self) -> Self {
-        self.frames += other.frames;
-        self.bytes += other.bytes;
-        self.comments += other.comments;
-        self.comment_frames += other.comment_frames;
-        self.comment_bytes += other.comment_bytes;
-        self.noticed += other.noticed;
-        self.durable += other.durable;
-        self.refused += other.refused;
-        self.ready += other.ready;
-        self.lost += other.lost;
-        if self.refusal.is_empty() {
-            self.refusal.clone_from(&other.refusal);
-        }
-        self.codes.extend_from_slice(&other.codes);
-        self
-    }
-}
 
 /// Connections that speak alike.
 pub(crate) struct Group {
@@ -125,8 +58,6 @@ pub(crate) struct Engine {
     opening: usize,
     buffer: Vec<u8>,
     plain: Vec<u8>,
-    /// Ticks that could not be made up for.
-    pub(crate) late: u64,
     deadline: Instant,
 }
 
@@ -149,7 +80,6 @@ impl Engine {
             opening: 0,
             buffer: vec![0; 262_144],
             plain: vec![0; 65_536],
-            late: 0,
             deadline,
         })
     }
@@ -171,13 +101,21 @@ impl Engine {
         self.groups.len() - 1
     }
 
-    /// What a group has seen so far.
-    pub(crate) fn counts(&self, group: GroupId) -> Counts {
-        self.groups[group].counts.clone()
+    /// What some groups have seen together so far.
+    pub(crate) fn counts(&self, groups: &[GroupId]) -> Counts {
+        let counts = groups.iter().map(|group| &self.groups[*group].counts);
+        counts.fold(Counts::default(), Counts::and)
+    }
+
+    /// A group of `count` connections, each of which is ready.
+    pub(crate) fn join(&mut self, dialect: Dialect, count: usize) -> Result<GroupId> {
+        let group = self.group(dialect);
+        self.connect(group, count)?;
+        Ok(group)
     }
 
     /// Opens `count` connections and waits until each is ready.
-    pub(crate) fn connect(&mut self, group: GroupId, count: usize) -> Result<()> {
+    fn connect(&mut self, group: GroupId, count: usize) -> Result<()> {
         let wanted = self.groups[group].counts.ready + count as u64;
         let lost_before = self.groups[group].counts.lost;
         let mut started = 0;
@@ -187,14 +125,10 @@ impl Engine {
                 self.open_one(group)?;
                 started += 1;
             }
-            self.turn(Some(Duration::from_millis(20)))?;
+            self.turn(Duration::from_millis(20))?;
             let counts = &self.groups[group].counts;
             if counts.lost > lost_before {
-                bail!(
-                    "a connection was refused while opening (close code {:?}, {})",
-                    counts.codes.last(),
-                    counts.refusal
-                );
+                bail!("a connection was refused while opening: {}", counts.refusal);
             }
             if counts.ready != last.1 {
                 last = (now_ns(), counts.ready);
@@ -226,23 +160,18 @@ impl Engine {
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         let mut conn = Box::new(Conn::new(socket.into(), group, number, dialect)?);
-        let first = (dialect.request)(number);
         let id = self.free.pop().unwrap_or_else(|| {
             self.conns.push(None);
             self.conns.len() - 1
         });
-        epoll::add(
-            &self.epoll,
-            &conn.socket,
-            EventData::new_u64(id as u64),
-            EventFlags::IN,
-        )?;
-        conn.write(&first)?;
-        let raw = conn.state == State::Open;
+        let data = EventData::new_u64(id as u64);
+        epoll::add(&self.epoll, &conn.socket, data, EventFlags::IN)?;
+        conn.write(Dialect::of(&dialect.requests, number))?;
+        let raw = matches!(dialect.ready, Ready::Raw);
         let waiting = conn.is_blocked();
         self.conns[id] = Some(conn);
         if waiting {
-            self.watch_writable(id)?;
+            self.watch(id, EventFlags::IN | EventFlags::OUT)?;
         }
         let group = &mut self.groups[group];
         group.opened += 1;
@@ -262,24 +191,19 @@ impl Engine {
         };
         conn.write(bytes)?;
         if conn.is_blocked() {
-            self.watch_writable(id)?;
+            self.watch(id, EventFlags::IN | EventFlags::OUT)?;
         }
         Ok(())
     }
 
-    fn watch_writable(&self, id: ConnId) -> Result<()> {
+    /// Waits for a connection to be readable or writable; for the first only while it is read.
+    fn watch(&self, id: ConnId, mut what: EventFlags) -> Result<()> {
         if let Some(Some(conn)) = self.conns.get(id) {
-            let flags = if conn.paused {
-                EventFlags::OUT
-            } else {
-                EventFlags::IN | EventFlags::OUT
-            };
-            epoll::modify(
-                &self.epoll,
-                &conn.socket,
-                EventData::new_u64(id as u64),
-                flags,
-            )?;
+            if conn.paused {
+                what.remove(EventFlags::IN);
+            }
+            let data = EventData::new_u64(id as u64);
+            epoll::modify(&self.epoll, &conn.socket, data, what)?;
         }
         Ok(())
     }
@@ -288,14 +212,8 @@ impl Engine {
     pub(crate) fn pause(&mut self, id: ConnId) -> Result<()> {
         if let Some(Some(conn)) = self.conns.get_mut(id) {
             conn.paused = true;
-            epoll::modify(
-                &self.epoll,
-                &conn.socket,
-                EventData::new_u64(id as u64),
-                EventFlags::empty(),
-            )?;
         }
-        Ok(())
+        self.watch(id, EventFlags::empty())
     }
 
     /// Whether the server has ended a connection.
@@ -310,20 +228,20 @@ impl Engine {
         interval: Option<Duration>,
         publish: &mut dyn FnMut(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        self.arm(interval.unwrap_or_default())?;
+        let interval_ns = interval.unwrap_or_default().as_nanos() as u64;
+        sys::arm(&self.timer, interval_ns)?;
         let end = now_ns() + during.as_nanos() as u64;
         loop {
             let now = now_ns();
             if now >= end {
                 break;
             }
-            let ticks = self.turn(Some(Duration::from_nanos((end - now).max(1_000_000))))?;
-            self.late += ticks.saturating_sub(CATCH_UP_MAX);
+            let ticks = self.turn(Duration::from_nanos((end - now).max(1_000_000)))?;
             for _ in 0..ticks.min(CATCH_UP_MAX) {
                 publish(self)?;
             }
         }
-        self.arm(Duration::ZERO)
+        sys::arm(&self.timer, 0)
     }
 
     /// Goes on reading for a while and publishes nothing.
@@ -333,46 +251,25 @@ impl Engine {
 
     /// Goes on reading for at least `min`, until nothing more comes to some groups or `max` is over.
     pub(crate) fn drain(&mut self, groups: &[GroupId], min: Duration, max: Duration) -> Result<()> {
-        let seen = |engine: &Self| -> u64 {
-            (groups.iter())
-                .map(|group| engine.groups[*group].counts.bytes)
-                .sum()
-        };
         let end = now_ns() + max.as_nanos() as u64;
         self.settle(min)?;
         loop {
-            let before = seen(self);
+            let before = self.counts(groups).bytes;
             self.settle(min / 5)?;
-            if seen(self) == before || now_ns() >= end {
+            if self.counts(groups).bytes == before || now_ns() >= end {
                 return Ok(());
             }
         }
     }
 
-    fn arm(&self, interval: Duration) -> Result<()> {
-        let interval = Timespec {
-            tv_sec: interval.as_secs() as i64,
-            tv_nsec: i64::from(interval.subsec_nanos()),
-        };
-        let timer = Itimerspec {
-            it_interval: interval,
-            it_value: interval,
-        };
-        rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &timer)?;
-        Ok(())
-    }
-
     /// Waits once and takes what came; says how many ticks have passed.
-    fn turn(&mut self, wait: Option<Duration>) -> Result<u64> {
+    fn turn(&mut self, wait: Duration) -> Result<u64> {
         if Instant::now() > self.deadline {
             bail!("the row's share of the time is over");
         }
         let mut events = Vec::with_capacity(1024);
-        let wait = wait.map(|wait| Timespec {
-            tv_sec: wait.as_secs() as i64,
-            tv_nsec: i64::from(wait.subsec_nanos()),
-        });
-        match epoll::wait(&self.epoll, spare_capacity(&mut events), wait.as_ref()) {
+        let wait = sys::timespec(wait);
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&wait)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -396,47 +293,39 @@ impl Engine {
             return Ok(());
         };
         let was = conn.state;
-        let group = conn.group;
+        let group = &mut self.groups[conn.group];
         let mut alive = !(conn.paused && flags.intersects(EventFlags::HUP | EventFlags::ERR));
+        let mut flushed = false;
         if flags.contains(EventFlags::OUT) {
             alive &= conn.flush().is_ok();
-            if !conn.is_blocked() && !conn.paused {
-                epoll::modify(
-                    &self.epoll,
-                    &conn.socket,
-                    EventData::new_u64(id as u64),
-                    EventFlags::IN,
-                )?;
-            }
+            flushed = !conn.is_blocked() && !conn.paused;
         }
         if alive && !conn.paused {
-            let members = &mut self.groups[group];
-            alive = conn
-                .read(&mut self.buffer, &mut self.plain, members, &mut self.posts)
-                .is_some();
+            let (buffer, plain) = (&mut self.buffer, &mut self.plain);
+            alive = conn.read(buffer, plain, group, &mut self.posts).is_some();
         }
         let done = was != State::Open && conn.state == State::Open;
         if done {
             self.opening -= 1;
-            self.groups[group].counts.ready += 1;
+            group.counts.ready += 1;
         }
-        if done && self.groups[group].close_when_ready {
+        if done && group.close_when_ready {
             self.free.push(id);
-            self.groups[group].members.retain(|member| *member != id);
+            group.members.retain(|member| *member != id);
             return Ok(());
         }
         if !alive {
-            if conn.state != State::Open {
-                self.opening -= 1;
-            }
-            self.groups[group].counts.lost += 1;
+            self.opening -= usize::from(conn.state != State::Open);
+            group.counts.lost += 1;
             self.free.push(id);
             return Ok(());
         }
         let blocked = conn.is_blocked();
         self.conns[id] = Some(conn);
         if blocked {
-            self.watch_writable(id)?;
+            self.watch(id, EventFlags::IN | EventFlags::OUT)?;
+        } else if flushed {
+            self.watch(id, EventFlags::IN)?;
         }
         Ok(())
     }

@@ -36,34 +36,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Every row, at most 15 minutes; writes docs/benchmarks.md.
+    /// Every row, at most 13 minutes; writes docs/benchmarks.md.
     All(Options),
-    /// Every row in short form (but `limits` and `peers`, which `fanout` shows too), at most 3 minutes; prints the table.
-    Quick(Options),
-    /// Some rows by name, each as long as it needs; without a name, lists them.
+    /// Some rows by name, each as long as it needs (`--rounds 1`: as short as it can be); without a name, lists them.
     Row {
         /// Their names.
         names: Vec<String>,
         #[command(flatten)]
         options: Options,
     },
-    /// The bare loop, driven by commands on standard input.
+    /// The bare loop, driven by orders on standard input.
     #[command(hide = true)]
-    Bare {
-        /// Where to listen.
-        #[arg(long)]
-        listen: SocketAddr,
-    },
-    /// Viewers of a bare loop, until standard input ends.
+    Bare,
+    /// Viewers of a bare loop.
     #[command(hide = true)]
-    Crowd {
-        /// Where the loop listens.
-        #[arg(long)]
-        addr: SocketAddr,
-        /// How many.
-        #[arg(long)]
-        viewers: usize,
-    },
+    Crowd { addr: SocketAddr, viewers: usize },
 }
 
 /// What is measured and where the results go.
@@ -90,6 +77,10 @@ pub(crate) struct Options {
     /// Where the binaries of the stack are.
     #[arg(long, default_value = "target/release")]
     bin_dir: PathBuf,
+    /// The binaries of an earlier build: each row runs with them and with those of `--bin-dir` in turn, `--rounds` times,
+    /// and what is printed are the figures before and after.
+    #[arg(long, conflicts_with_all = ["url", "out"])]
+    before: Option<PathBuf>,
     /// Where the results go; without it `all` writes `docs` and the others only print.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -109,11 +100,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.command.unwrap_or(Command::All(cli.options)) {
-        Command::Bare { listen } => bare::run(listen),
+        Command::Bare => bare::run(),
         Command::Crowd { addr, viewers } => load::crowd::run(addr, viewers),
-        Command::All(options) => rows::run(&options, rows::Length::Full, &[]),
-        Command::Quick(options) => rows::run(&options, rows::Length::Quick, &[]),
-        Command::Row { names, options } => rows::run(&options, rows::Length::Chosen, &names),
+        Command::All(options) => rows::run(&options, None),
+        Command::Row { names, options } => rows::run(&options, Some(&names)),
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Machine {
     pub(crate) during: Shares,
     date: String,
     before: Shares,
-    accounting: &'static str,
+    accounting: String,
 }
 
 impl Machine {
@@ -51,43 +51,23 @@ pub(crate) fn shares(shares: &Shares) -> String {
 
 /// A line of the table as plain text.
 pub(crate) fn plain(line: &Line) -> String {
+    let mark = match line.met {
+        Met::Yes => "[yes]",
+        Met::No => "[NO ]",
+        Met::Fact => "[   ]",
+        Met::NotMeasured => "[ ? ]",
+    };
     let mut text = format!(
-        "  {} {}\n      target {} · measured {} · beside {}",
-        mark(line.met),
-        line.what,
-        line.target,
-        line.measured,
-        line.beside
+        "  {mark} {}\n      target {} · measured {} (user {}) · beside {}",
+        line.what, line.target, line.measured, line.user, line.beside
     );
     if let Some(ratio) = line.ratio {
-        let _ = write!(
-            text,
-            " · ratio {:.2} ({:.2}–{:.2})",
-            ratio.median, ratio.min, ratio.max
-        );
+        let _ = write!(text, " · ratio {}", ratio.words(2));
     }
     for note in &line.notes {
         let _ = write!(text, "\n      {note}");
     }
     text
-}
-
-fn mark(met: Met) -> &'static str {
-    match met {
-        Met::Yes => "[yes]",
-        Met::No => "[NO ]",
-        Met::Fact => "[   ]",
-        Met::NotMeasured => "[ ? ]",
-    }
-}
-
-fn word(met: Met) -> &'static str {
-    match met {
-        Met::Yes => "yes",
-        Met::No => "**no**",
-        Met::Fact => "",
-        Met::NotMeasured => "not measured",
-    }
 }
 
 /// A run: what is said of it above the table.
@@ -96,9 +76,7 @@ pub(crate) struct Run<'a> {
     pub(crate) command: &'static str,
     /// The PoP was one that ran already.
     pub(crate) is_given: bool,
-    /// Where.
     pub(crate) machine: &'a Machine,
-    /// How long it took.
     pub(crate) took: Duration,
 }
 
@@ -122,66 +100,42 @@ pub(crate) fn write(out: &Path, run: &Run<'_>, sections: &[Section], plots: &[Pl
     let earlier = std::fs::read_to_string(&path).unwrap_or_default();
     let by_hand = by_hand(&earlier);
     let mut text = preamble(run);
+    let lines = || {
+        let sections = sections.iter();
+        sections.flat_map(|section| section.lines.iter().map(move |line| (section, line)))
+    };
     text.push_str(
-        "\n| row | what | target | measured | beside | ratio (min–max) | met | others, steal |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        "\n| row | what | target | measured | in user space | beside | ratio (min–max) | met | others, steal |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for section in sections {
-        for line in &section.lines {
-            let ratio = line.ratio.map_or_else(String::new, |ratio| {
-                format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.min, ratio.max)
-            });
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {} | {} | {ratio} | {} | {:.0} %, {:.1} % |",
-                section.name,
-                cell(&line.what),
-                cell(&line.target),
-                cell(&line.measured),
-                cell(&line.beside),
-                word(line.met),
-                section.shares.others * 100.0,
-                section.shares.stolen * 100.0
-            );
-        }
-    }
-    let missed: Vec<&Line> = lines_that(sections, Met::No);
-    let absent: Vec<&Line> = lines_that(sections, Met::NotMeasured);
-    text.push_str("\n## What falls short\n\n");
-    if missed.is_empty() && absent.is_empty() {
-        text.push_str("Nothing in this run.\n");
-    }
-    for line in missed {
-        let _ = writeln!(
-            text,
-            "- {}: target {}, measured {} beside {}{}.",
-            line.what,
-            line.target,
-            line.measured,
-            line.beside,
-            line.ratio
-                .map_or_else(String::new, |ratio| format!(", ratio {:.2}", ratio.median))
-        );
-    }
-    for line in absent {
-        let _ = writeln!(
-            text,
-            "- {}: not measured: {}.",
-            line.what,
-            line.notes.join("; ")
-        );
+    for (section, line) in lines() {
+        let met = match line.met {
+            Met::Yes => "yes",
+            Met::No => "**no**",
+            Met::Fact => "",
+            Met::NotMeasured => "not measured",
+        };
+        let ratio = line.ratio.map(|ratio| ratio.words(2)).unwrap_or_default();
+        let (others, stolen) = (section.shares.others * 100.0, section.shares.stolen * 100.0);
+        let cells = [
+            section.name,
+            &line.what,
+            &line.target,
+            &line.measured,
+            &line.user,
+            &line.beside,
+            &ratio,
+            met,
+            &format!("{others:.0} %, {stolen:.1} %"),
+        ];
+        let cells = cells.map(|cell| cell.replace('|', "\\|"));
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     let _ = write!(text, "\n{}\n{by_hand}\n{}\n", BY_HAND.0, BY_HAND.1);
     text.push_str("\n## Notes\n\n");
-    for section in sections {
-        for line in section
-            .lines
-            .iter()
-            .filter(|line| line.met != Met::NotMeasured)
-        {
-            for note in &line.notes {
-                let _ = writeln!(text, "- {}, {}: {note}.", section.name, line.what);
-            }
+    for (section, line) in lines() {
+        for note in &line.notes {
+            let _ = writeln!(text, "- {}, {}: {note}.", section.name, line.what);
         }
     }
     if !plots.is_empty() {
@@ -189,7 +143,7 @@ pub(crate) fn write(out: &Path, run: &Run<'_>, sections: &[Section], plots: &[Pl
     }
     for plot in plots {
         let file = format!("{}.svg", plot.file);
-        std::fs::write(out.join("benchmarks").join(&file), plot.svg())?;
+        std::fs::write(out.join("benchmarks").join(&file), &plot.svg)?;
         let _ = writeln!(text, "![{}](benchmarks/{file})\n", plot.title);
     }
     text.push_str(
@@ -207,7 +161,7 @@ fn preamble(run: &Run<'_>) -> String {
         "# Benchmarks\n\n\
          Written by `{}` on {}, in {:.0} minutes. `make bench` installs the peers \
          (`tools/bench/peers/install.sh`), builds everything in release mode and runs `chorus-bench all`; \
-         `chorus-bench quick` does the same in 3 minutes and only prints, `chorus-bench row NAME` runs one row.{}\n\n\
+         `chorus-bench row NAME` runs one row, with `--before DIR` in turns with the binaries of an earlier build.{}\n\n\
          Machine: {}. In the second before the run other processes used {:.0} % of both cores. During the run {}. The \
          last column of the table has the same two numbers for the time of each row: what others used, and what the \
          host took away.\n\n\
@@ -216,7 +170,10 @@ fn preamble(run: &Run<'_>) -> String {
          `W` is the CPU a delivery of a bare epoll loop that `write`s one prebuilt frame of equal size to every \
          socket, `U` the same loop with one `io_uring` submit per 2,048 sends, both at half the rate at which the \
          loop saturates its core. CPU is that of all threads of the processes named, read from the scheduler \
-         (`/proc/PID/task/*/schedstat`). {}\n",
+         (`/proc/PID/task/*/schedstat`); what of it is in user space is the kernel's sample of 10 ms \
+         (`/proc/PID/stat`), all rounds together. Time that the host took away is in them unless the kernel is built \
+         with `PARAVIRT_TIME_ACCOUNTING`; softirqs, which over the loopback are the receiving half of every send, are \
+         in them unless it is built with `IRQ_TIME_ACCOUNTING`: {}.\n",
         run.command,
         machine.date,
         took.as_secs_f64() / 60.0,
@@ -232,18 +189,6 @@ fn preamble(run: &Run<'_>) -> String {
         sys::LOAD_CORE,
         machine.accounting
     )
-}
-
-fn lines_that(sections: &[Section], met: Met) -> Vec<&Line> {
-    sections
-        .iter()
-        .flat_map(|section| &section.lines)
-        .filter(|line| line.met == met)
-        .collect()
-}
-
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|")
 }
 
 #[cfg(test)]

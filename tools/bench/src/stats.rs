@@ -24,17 +24,13 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one value.
     pub(crate) fn add(&mut self, ns: u64) {
         let index = Self::index(ns);
-        if let Some(bucket) = self.buckets.get_mut(index) {
-            *bucket += 1;
-        }
+        self.buckets[index] += 1;
         self.count += 1;
         self.max = self.max.max(ns);
     }
 
-    /// Counts the values of another too.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (bucket, more) in self.buckets.iter_mut().zip(&other.buckets) {
             *bucket += more;
@@ -43,13 +39,16 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// How many values there are.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    /// The value below which a share `q` of all lies, in nanoseconds; 0 when empty.
-    pub(crate) fn quantile(&self, q: f64) -> u64 {
+    /// The value below which a share `q` of all lies, in milliseconds; 0 when empty.
+    pub(crate) fn ms(&self, q: f64) -> f64 {
+        self.quantile(q) as f64 / 1e6
+    }
+
+    fn quantile(&self, q: f64) -> u64 {
         let rank = ((self.count as f64) * q).ceil().max(1.0) as u64;
         let mut seen = 0;
         for (index, bucket) in self.buckets.iter().enumerate() {
@@ -80,13 +79,10 @@ impl Histogram {
 }
 
 /// A median with the smallest and the largest of what it stands for.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spread {
-    /// The middle one.
     pub(crate) median: f64,
-    /// The smallest.
     pub(crate) min: f64,
-    /// The largest.
     pub(crate) max: f64,
 }
 
@@ -115,6 +111,12 @@ impl Spread {
     pub(crate) fn of_ratios(ours: &[f64], theirs: &[f64]) -> Self {
         let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a / b).collect();
         Self::of(&ratios)
+    }
+
+    /// The median with its ends.
+    pub(crate) fn words(&self, digits: usize) -> String {
+        let Self { median, min, max } = self;
+        format!("{median:.digits$} ({min:.digits$}–{max:.digits$})")
     }
 }
 
@@ -147,13 +149,6 @@ mod tests {
     #[test]
     fn spread_of_ratios_goes_round_by_round() {
         let spread = Spread::of_ratios(&[2.0, 6.0, 3.0], &[1.0, 2.0, 3.0]);
-        assert_eq!(
-            spread,
-            Spread {
-                median: 2.0,
-                min: 1.0,
-                max: 3.0
-            }
-        );
+        assert_eq!((spread.median, spread.min, spread.max), (2.0, 1.0, 3.0));
     }
 }

@@ -4,15 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-/// A text message.
 pub(crate) const TEXT: u8 = 1;
-/// A binary message.
 pub(crate) const BINARY: u8 = 2;
-/// A close.
 pub(crate) const CLOSE: u8 = 8;
-/// A ping.
 pub(crate) const PING: u8 = 9;
-/// A pong.
 pub(crate) const PONG: u8 = 10;
 /// The mask of every client frame here: masking must happen, what it hides is of no interest on the loopback.
 pub(crate) const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -20,13 +15,9 @@ pub(crate) const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// What it is.
     pub(crate) opcode: u8,
-    /// The client's mask.
     pub(crate) mask: Option<[u8; 4]>,
-    /// Bytes of the head.
     pub(crate) head_len: usize,
-    /// Bytes of the payload.
     pub(crate) payload_len: usize,
 }
 
@@ -34,33 +25,24 @@ impl Head {
     /// Reads the head of a frame; `None` while bytes are missing.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-        let (payload_len, mut at) = match second & 0x7f {
-            126 => (
-                usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
-                4,
-            ),
-            127 => (
-                u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize,
-                10,
-            ),
-            short => (usize::from(short), 2),
+        let (payload_len, mut head_len) = match second & 0x7f {
+            126 => (u16::from_be_bytes(*bytes[2..].first_chunk()?).into(), 4),
+            127 => (u64::from_be_bytes(*bytes[2..].first_chunk()?) as usize, 10),
+            short => (short.into(), 2),
         };
-        let mask = if second & 0x80 == 0 {
-            None
-        } else {
-            let mask = bytes.get(at..at + 4)?.try_into().ok()?;
-            at += 4;
-            Some(mask)
-        };
+        let mut mask = None;
+        if second & 0x80 != 0 {
+            mask = Some(*bytes.get(head_len..)?.first_chunk()?);
+            head_len += 4;
+        }
         Some(Self {
             opcode: first & 0x0f,
             mask,
-            head_len: at,
+            head_len,
             payload_len,
         })
     }
 
-    /// Bytes of the whole frame.
     pub(crate) fn len(&self) -> usize {
         self.head_len.saturating_add(self.payload_len)
     }
@@ -92,27 +74,20 @@ pub(crate) fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(payload.len() + 14);
     push_head(&mut frame, opcode, payload.len(), 0x80);
     frame.extend_from_slice(&MASK);
-    frame.extend(
-        payload
-            .iter()
-            .zip(MASK.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask),
-    );
+    let head_len = frame.len();
+    frame.extend_from_slice(payload);
+    unmask(&mut frame[head_len..], MASK);
     frame
 }
 
-/// Takes the mask off, in place.
 pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    let wide = u64::from_ne_bytes([
-        mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3],
-    ]);
-    let mut chunks = payload.chunks_exact_mut(8);
-    for chunk in &mut chunks {
-        if let Ok(word) = <[u8; 8]>::try_from(&*chunk) {
-            chunk.copy_from_slice(&(u64::from_ne_bytes(word) ^ wide).to_ne_bytes());
-        }
+    let half = u64::from(u32::from_ne_bytes(mask));
+    let wide = half << 32 | half;
+    let (chunks, rest) = payload.as_chunks_mut::<8>();
+    for chunk in chunks {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
     }
-    for (byte, mask) in chunks.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+    for (byte, mask) in rest.iter_mut().zip(mask.into_iter().cycle()) {
         *byte ^= mask;
     }
 }
@@ -125,16 +100,15 @@ pub(crate) fn accept_key(key: &[u8]) -> String {
     STANDARD.encode(sha.finalize())
 }
 
-/// A client's request to upgrade.
-pub(crate) fn upgrade_request(path: &str, host: &str, headers: &[(String, String)]) -> Vec<u8> {
-    let mut request = format!(
+pub(crate) fn upgrade_request(path: &str, host: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let headers = headers.iter();
+    let headers: String = headers
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
     );
-    for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
-    }
-    request.push_str("\r\n");
     request.into_bytes()
 }
 
@@ -160,16 +134,20 @@ mod tests {
                 (head.opcode, head.payload_len, head.len()),
                 (BINARY, len, frame.len())
             );
+            let masked = frame[head.head_len..].iter().zip(MASK.iter().cycle());
+            assert!(
+                masked
+                    .map(|(byte, mask)| byte ^ mask)
+                    .eq(payload.iter().copied())
+            );
             unmask(&mut frame[head.head_len..], head.mask.expect("masked"));
             assert_eq!(&frame[head.head_len..], &payload[..]);
             for cut in 0..head.head_len {
                 assert_eq!(Head::read(&frame[..cut]), None);
             }
             let served = server_frame(TEXT, &payload);
-            assert_eq!(
-                Head::read(&served).map(|head| head.len()),
-                Some(served.len())
-            );
+            let head = Head::read(&served).expect("whole");
+            assert_eq!(head.len(), served.len());
         }
     }
 }

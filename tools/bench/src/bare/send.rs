@@ -1,16 +1,16 @@
 //! How the bare loop gets a frame to many sockets.
 
 use std::os::fd::BorrowedFd;
-use std::str::FromStr;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use serde::{Deserialize, Serialize};
 
 use super::uring::Uring;
 use crate::ws;
 
 /// Which way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Mode {
     /// A `write` a socket: its cost is `W`.
     Write,
@@ -20,31 +20,7 @@ pub(crate) enum Mode {
     Seal,
 }
 
-impl Mode {
-    /// The word for it in commands.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Write => "write",
-            Self::Uring => "uring",
-            Self::Seal => "seal",
-        }
-    }
-}
-
-impl FromStr for Mode {
-    type Err = anyhow::Error;
-
-    fn from_str(word: &str) -> Result<Self> {
-        [Self::Write, Self::Uring, Self::Seal]
-            .into_iter()
-            .find(|mode| mode.word() == word)
-            .ok_or_else(|| anyhow!("no such mode: {word}"))
-    }
-}
-
-/// Sends.
 pub(super) struct Sender {
-    /// Which way.
     pub(super) mode: Mode,
     uring: Option<Uring>,
     seal: Seal,
@@ -69,14 +45,10 @@ impl Sender {
                 .iter()
                 .filter(|socket| write(**socket, frame))
                 .count() as u64,
-            (Mode::Seal, _) => {
-                let mut sent = 0;
-                for socket in sockets {
-                    let sealed = self.seal.seal(frame);
-                    sent += u64::from(write(*socket, sealed));
-                }
-                sent
-            }
+            (Mode::Seal, _) => sockets
+                .iter()
+                .filter(|socket| write(**socket, self.seal.seal(frame)))
+                .count() as u64,
         }
     }
 }
@@ -104,9 +76,7 @@ const TAG: usize = 16;
 
 impl Seal {
     fn new() -> Result<Self> {
-        let Ok(key) = UnboundKey::new(&AES_256_GCM, &[7; 32]) else {
-            bail!("no AES-256-GCM")
-        };
+        let key = UnboundKey::new(&AES_256_GCM, &[7; 32]).map_err(|_| anyhow!("no AES-256-GCM"))?;
         Ok(Self {
             key: LessSafeKey::new(key),
             counter: 0,

@@ -15,7 +15,6 @@ use super::{Group, GroupId};
 use crate::sys::now_ns;
 use crate::ws::{self, Head};
 
-/// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// The upgrade is under way.
@@ -26,13 +25,9 @@ pub(crate) enum State {
     Open,
 }
 
-/// One connection.
 pub(crate) struct Conn {
-    /// Its socket.
     pub(crate) socket: TcpStream,
-    /// Its group.
     pub(crate) group: GroupId,
-    /// How far it is.
     pub(crate) state: State,
     /// Nobody reads it.
     pub(crate) paused: bool,
@@ -52,10 +47,10 @@ impl Conn {
         dialect: &Dialect,
     ) -> Result<Self> {
         let raw = matches!(dialect.ready, Ready::Raw);
-        let tls = match &dialect.tls {
-            Some(tls) => Some(Box::new(tls.connection()?)),
-            None => None,
-        };
+        let tls = dialect
+            .tls
+            .as_ref()
+            .map(|tls| tls.connection().map(Box::new));
         Ok(Self {
             socket,
             group,
@@ -63,7 +58,7 @@ impl Conn {
             paused: false,
             number,
             raw,
-            tls,
+            tls: tls.transpose()?,
             carry: Vec::new(),
             out: Vec::new(),
         })
@@ -180,16 +175,16 @@ impl Conn {
                 return Some(());
             };
             if !all.starts_with(b"HTTP/1.1 101") {
-                group.counts.refusal = String::from_utf8_lossy(&all[..end.min(200)]).into_owned();
+                group.counts.refusal = words(&all[..end]);
                 return None;
             }
             start = end + 4;
-            let hello = (group.dialect.hello)(self.number);
+            let hello = Dialect::of(&group.dialect.hellos, self.number);
             self.state = match group.dialect.ready {
                 Ready::Says(_) | Ready::Answers => State::Joining,
                 Ready::Raw | Ready::Upgraded => State::Open,
             };
-            self.write(&hello).ok()?;
+            self.write(hello).ok()?;
         }
         let used = self.frames(&all[start..], now, group, posts)?;
         all.drain(..start + used);
@@ -218,11 +213,9 @@ impl Conn {
             match head.opcode {
                 ws::PING => self.write(&ws::client_frame(ws::PONG, payload)).ok()?,
                 ws::CLOSE => {
-                    if let Some(code) = payload.get(..2).and_then(|code| code.try_into().ok()) {
-                        group.counts.codes.push(u16::from_be_bytes(code));
-                    }
-                    group.counts.refusal =
-                        String::from_utf8_lossy(payload.get(2..).unwrap_or_default()).into_owned();
+                    let (code, why) = payload.split_first_chunk().unwrap_or((&[0; 2], b""));
+                    let code = u16::from_be_bytes(*code);
+                    group.counts.refusal = format!("closed with {code}: {}", words(why));
                     return None;
                 }
                 ws::PONG => {}
@@ -248,8 +241,7 @@ impl Conn {
             if ready {
                 self.state = State::Open;
             } else {
-                group.counts.refusal =
-                    String::from_utf8_lossy(&payload[..payload.len().min(200)]).into_owned();
+                group.counts.refusal = words(payload);
             }
             return;
         }
@@ -272,9 +264,13 @@ impl Conn {
                 || memmem::find(payload, b"error").is_some()
             {
                 counts.refused += 1;
-                counts.refusal =
-                    String::from_utf8_lossy(&payload[..payload.len().min(200)]).into_owned();
+                counts.refusal = words(payload);
             }
         }
     }
+}
+
+/// The beginning of an answer that is not what was hoped for.
+fn words(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
 }

@@ -1,6 +1,5 @@
 //! How a group of connections speaks to its server.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,9 +10,6 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
 
 use crate::ws;
-
-/// Bytes for the connection of a number.
-pub(crate) type PerConn = Box<dyn Fn(usize) -> Vec<u8>>;
 
 /// How TLS is spoken: with whoever answers, for this measures and does not trust.
 #[derive(Clone, Debug)]
@@ -61,45 +57,29 @@ pub(crate) enum Ready {
 
 /// How to speak.
 pub(crate) struct Dialect {
-    /// To whom.
     pub(crate) addr: SocketAddr,
-    /// With TLS.
     pub(crate) tls: Option<Tls>,
-    /// The first bytes.
-    pub(crate) request: PerConn,
-    /// The bytes after the upgrade, framed.
-    pub(crate) hello: PerConn,
-    /// When it is ready.
+    /// The first bytes, for one connection after the other and then from the first again.
+    pub(crate) requests: Vec<Vec<u8>>,
+    /// The bytes after the upgrade, framed, in the same way.
+    pub(crate) hellos: Vec<Vec<u8>>,
     pub(crate) ready: Ready,
     /// Look for receipts in what comes without a mark.
     pub(crate) receipts: bool,
     /// Count the messages with these bytes in them.
     pub(crate) notice: Option<&'static [u8]>,
-    /// The socket's receive buffer.
+    /// The socket's receive buffer, in bytes.
     pub(crate) receive_buffer: Option<usize>,
-}
-
-impl fmt::Debug for Dialect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dialect")
-            .field("addr", &self.addr)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Dialect {
     /// A WebSocket at a path, with more headers, that says nothing of itself.
     pub(crate) fn websocket(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
-        let headers: Vec<(String, String)> = headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        let request = ws::upgrade_request(path, &addr.to_string(), &headers);
         Self {
             addr,
             tls: None,
-            request: Box::new(move |_| request.clone()),
-            hello: Box::new(|_| Vec::new()),
+            requests: vec![ws::upgrade_request(path, &addr.to_string(), headers)],
+            hellos: Vec::new(),
             ready: Ready::Upgraded,
             receipts: false,
             notice: None,
@@ -110,10 +90,16 @@ impl Dialect {
     /// A bare TCP connection.
     pub(crate) fn raw(addr: SocketAddr, first: Vec<u8>) -> Self {
         Self {
-            request: Box::new(move |_| first.clone()),
+            requests: vec![first],
             ready: Ready::Raw,
             ..Self::websocket(addr, "/", &[])
         }
+    }
+
+    /// What the connection of a number sends.
+    pub(crate) fn of(each: &[Vec<u8>], number: usize) -> &[u8] {
+        let at = number.checked_rem(each.len());
+        at.map_or(&[], |at| &each[at])
     }
 }
 

@@ -3,21 +3,17 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags};
-use rustix::time::Timespec;
 use serde_json::Value;
 
-use super::{Peer, Server, find_program, free_port, installed};
+use super::{Dialects, Peer, find_program, free_port, installed};
 use crate::load::dialect::{Dialect, Ready};
-use crate::sys::now_ns;
+use crate::sys::{now_ns, timespec};
 use crate::ws;
-
-/// Its name in tables.
-pub(super) const NAME: &str = "nats-server WebSocket";
 
 /// Where the server's program is.
 pub(crate) fn server_path() -> Option<PathBuf> {
@@ -27,13 +23,13 @@ pub(crate) fn server_path() -> Option<PathBuf> {
     ]
     .into_iter()
     .find(|own| own.is_file())
-    .or_else(|| find_program("nats-server"))
+    .or_else(|| find_program("nats-server").ok())
 }
 
 /// Starts a server whose viewers subscribe by WebSocket and whose publisher speaks NATS.
-pub(super) fn start_websocket() -> Result<Peer> {
-    let program =
-        server_path().context("nats-server is not installed (tools/bench/peers/install.sh)")?;
+pub(super) fn start_websocket() -> Result<(Peer, Dialects)> {
+    let program = server_path();
+    let program = program.context("nats-server is not installed (tools/bench/peers/install.sh)")?;
     let (client, websocket) = (free_port()?, free_port()?);
     let files = tempfile::tempdir()?;
     let conf = files.path().join("nats.conf");
@@ -45,28 +41,22 @@ pub(super) fn start_websocket() -> Result<Peer> {
     )?;
     let mut command = Command::new(program);
     // One core is what every side gets.
-    command
-        .arg("-c")
-        .arg(&conf)
-        .env("GOMAXPROCS", "1")
-        .stdout(Stdio::null());
-    let mut server = Server::start(&mut command, Some(files))?;
-    server.ready(client, 1)?;
-    server.ready(websocket, 1)?;
-    let hello = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"lang\":\"bench\",\"version\":\"1\"}\r\nSUB bench 1\r\nPING\r\n";
-    let mut viewers = Dialect::websocket(websocket, "/", &[]);
-    viewers.hello = Box::new(|_| ws::client_frame(ws::BINARY, hello));
-    viewers.ready = Ready::Says(b"PONG");
-    Ok(Peer {
-        name: NAME,
-        viewers: Some(viewers),
-        publisher: Some(Dialect::raw(
-            client,
-            b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n".to_vec(),
-        )),
+    command.arg("-c").arg(&conf).env("GOMAXPROCS", "1");
+    let mut peer = Peer::start(command, files)?;
+    peer.ready(client, 1)?;
+    peer.ready(websocket, 1)?;
+    let connect = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
+    let hello = "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1,\"lang\":\"bench\",\"version\":\"1\"}\r\nSUB bench 1\r\nPING\r\n";
+    let dialects = Dialects {
+        viewers: Dialect {
+            hellos: vec![ws::client_frame(ws::BINARY, hello.as_bytes())],
+            ready: Ready::Says(b"PONG"),
+            ..Dialect::websocket(websocket, "/", &[])
+        },
+        publisher: Dialect::raw(client, connect.into()),
         publish: |text| format!("PUB bench {}\r\n{text}\r\n", text.len()).into_bytes(),
-        server,
-    })
+    };
+    Ok((peer, dialects))
 }
 
 /// A NATS connection of a few lines, for making a log like another and publishing into it.
@@ -77,10 +67,10 @@ pub(crate) struct Nats {
     published: u64,
 }
 
-/// What the server said.
-enum Said {
-    Message { subject: String, payload: Vec<u8> },
-    Other,
+/// What the server sent for a subject.
+struct Message {
+    subject: String,
+    payload: Vec<u8>,
 }
 
 const INBOX: &str = "_INBOX.bench";
@@ -108,7 +98,7 @@ impl Nats {
         Ok(nats)
     }
 
-    /// Asks and waits for the answer.
+    /// Asks and waits for the answer; one that tells an error is one.
     pub(crate) fn request(&mut self, subject: &str, payload: &str) -> Result<Value> {
         let inbox = format!("{INBOX}.ask");
         self.socket.write_all(
@@ -119,14 +109,14 @@ impl Nats {
             if begun.elapsed() > WAIT_MAX {
                 bail!("nats-server did not answer {subject}");
             }
-            if let Said::Message {
-                subject: to,
-                payload,
-            } = self.next()?
-                && to == inbox
-            {
-                return serde_json::from_slice(&payload).context("an answer that is no JSON");
-            }
+            let Some(message) = self.next()?.filter(|said| said.subject == inbox) else {
+                continue;
+            };
+            let answer: Value = serde_json::from_slice(&message.payload)?;
+            return match answer.get("error") {
+                Some(error) => bail!("nats-server refuses {subject}: {error}"),
+                None => Ok(answer),
+            };
         }
     }
 
@@ -165,7 +155,7 @@ impl Nats {
                 WAIT_MAX
             };
             if self.is_readable(wait)? {
-                if let Said::Message { payload, .. } = self.next()? {
+                if let Some(Message { payload, .. }) = self.next()? {
                     if memchr::memmem::find(&payload, b"\"error\"").is_some() {
                         bail!("the log refused: {}", String::from_utf8_lossy(&payload));
                     }
@@ -183,57 +173,38 @@ impl Nats {
         if !self.reader.buffer().is_empty() {
             return Ok(true);
         }
-        let wait = Timespec {
-            tv_sec: wait.as_secs() as i64,
-            tv_nsec: i64::from(wait.subsec_nanos()),
-        };
         let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
-        match rustix::event::poll(&mut sockets, Some(&wait)) {
+        match rustix::event::poll(&mut sockets, Some(&timespec(wait))) {
             Ok(ready) => Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn next(&mut self) -> Result<Said> {
+    /// What comes next; `None`: nothing that was asked for.
+    fn next(&mut self) -> Result<Option<Message>> {
         let mut line = String::new();
-        let read = self
-            .reader
-            .read_line(&mut line)
-            .context("waiting for nats-server")?;
-        if read == 0 {
+        let read = self.reader.read_line(&mut line);
+        if read.context("waiting for nats-server")? == 0 {
             bail!("nats-server closed the connection");
         }
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        match words.as_slice() {
-            ["MSG", subject, .., len] => {
-                let payload = self.payload(len.parse()?)?;
-                Ok(Said::Message {
-                    subject: (*subject).to_owned(),
-                    payload,
-                })
-            }
-            ["HMSG", subject, .., head, len] => {
-                let all = self.payload(len.parse()?)?;
-                let head: usize = head.parse()?;
-                Ok(Said::Message {
-                    subject: (*subject).to_owned(),
-                    payload: all.get(head..).unwrap_or_default().to_vec(),
-                })
-            }
+        let (subject, head, len) = match words.as_slice() {
+            ["MSG", subject, .., len] => (subject, 0, len),
+            ["HMSG", subject, .., head, len] => (subject, head.parse()?, len),
             ["PING"] => {
                 self.socket.write_all(b"PONG\r\n")?;
-                Ok(Said::Other)
+                return Ok(None);
             }
             ["-ERR", ..] => bail!("nats-server: {}", line.trim()),
-            _ => Ok(Said::Other),
-        }
-    }
-
-    fn payload(&mut self, len: usize) -> Result<Vec<u8>> {
+            _ => return Ok(None),
+        };
+        let len: usize = len.parse()?;
         let mut payload = vec![0; len + 2];
         self.reader.read_exact(&mut payload)?;
-        payload.truncate(len);
-        Ok(payload)
+        Ok(Some(Message {
+            subject: (*subject).to_owned(),
+            payload: payload.get(head..len).unwrap_or_default().to_vec(),
+        }))
     }
 }

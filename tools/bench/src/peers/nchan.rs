@@ -1,21 +1,18 @@
 //! nginx with nchan: published to by HTTP POST.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use super::{Peer, Server, find_program, free_port};
+use super::{Dialects, Peer, find_program, free_port};
 use crate::load::dialect::Dialect;
 
-/// Its name in tables.
-pub(super) const NAME: &str = "nchan";
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
 /// Starts nginx with one worker, as one core wants it.
-pub(super) fn start() -> Result<Peer> {
-    let nginx = find_program("nginx")
-        .context("nginx is not installed (apt-get install nginx-light libnginx-mod-nchan)")?;
+pub(super) fn start() -> Result<(Peer, Dialects)> {
+    let nginx = find_program("nginx")?;
     if !Path::new(MODULE).is_file() {
         bail!("nchan is not installed (apt-get install libnginx-mod-nchan)");
     }
@@ -50,28 +47,20 @@ http {{
     let path = files.path().join("nginx.conf");
     std::fs::write(&path, conf)?;
     let mut command = Command::new(nginx);
-    command
-        .arg("-p")
-        .arg(files.path())
-        .arg("-c")
-        .arg(&path)
-        .stdout(Stdio::null());
-    let mut server = Server::start(&mut command, Some(files))?;
+    command.arg("-p").arg(files.path()).arg("-c").arg(&path);
+    let mut peer = Peer::start(command, files)?;
     // The master listens before it has a worker, and the worker does the work.
-    server.ready(addr, 2)?;
-    Ok(Peer {
-        name: NAME,
-        viewers: Some(Dialect::websocket(addr, "/sub", &[])),
-        publisher: Some(Dialect::raw(addr, Vec::new())),
+    peer.ready(addr, 2)?;
+    let dialects = Dialects {
+        viewers: Dialect::websocket(addr, "/sub", &[]),
+        publisher: Dialect::raw(addr, Vec::new()),
         publish,
-        server,
-    })
+    };
+    Ok((peer, dialects))
 }
 
 fn publish(text: &str) -> Vec<u8> {
-    format!(
-        "POST /pub HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n{text}",
-        text.len()
-    )
-    .into_bytes()
+    let length = text.len();
+    format!("POST /pub HTTP/1.1\r\nHost: bench\r\nContent-Length: {length}\r\n\r\n{text}")
+        .into_bytes()
 }

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::Context;
 use super::measure::{Measured, Round};
 use crate::load::{ConnId, Engine, GroupId};
-use crate::stack::Pop;
 use crate::stack::speech::{self, Encoding};
+use crate::stack::{Pop, Wish};
 
 /// Users that post.
 pub(super) const AUTHORS: usize = 200;
 /// A comment's text, in bytes.
 pub(super) const TEXT_BYTES: usize = 60;
 
-/// Users of many streams, one of each, that post in turn.
+/// Users of some streams that post in turn.
 pub(super) struct Authors {
     pub(super) group: GroupId,
     members: Vec<ConnId>,
@@ -24,17 +25,15 @@ pub(super) struct Authors {
 }
 
 impl Authors {
-    /// Joins each of these streams as a user of its own.
-    pub(super) fn join(engine: &mut Engine, pop: &mut Pop, streams: Vec<String>) -> Result<Self> {
-        let count = streams.len();
+    /// Joins so many users, dealt out to the streams in turn.
+    pub(super) fn join(
+        engine: &mut Engine,
+        pop: &mut Pop,
+        streams: Vec<String>,
+        count: usize,
+    ) -> Result<Self> {
         let tokens = pop.tokens(count)?;
-        let of = streams.clone();
-        let group = engine.group(speech::authors(
-            pop,
-            tokens,
-            Box::new(move |number| of[number % count].clone()),
-        ));
-        engine.connect(group, count)?;
+        let group = engine.join(speech::authors(pop, &tokens, &streams), count)?;
         Ok(Self {
             group,
             members: engine.groups[group].members.clone(),
@@ -46,21 +45,19 @@ impl Authors {
     /// Posts a text as the next one, on its stream.
     pub(super) fn post(&mut self, engine: &mut Engine, text: &str) -> Result<()> {
         let at = self.posts % self.members.len();
+        let stream = &self.streams[at % self.streams.len()];
         self.posts += 1;
-        engine.send(self.members[at], &speech::post(&self.streams[at], text))
+        engine.send(self.members[at], &speech::post(stream, text))
     }
 }
 
 /// Viewers and authors of a stream.
 pub(super) struct Cast {
     /// Both groups: everyone here gets every comment.
-    pub(super) groups: [GroupId; 2],
-    authors: Vec<ConnId>,
-    stream: String,
+    groups: [GroupId; 2],
+    authors: Authors,
     audience: usize,
-    next: usize,
-    /// The PoP's process.
-    pub(super) pid: u32,
+    pid: u32,
 }
 
 impl Cast {
@@ -70,52 +67,20 @@ impl Cast {
         pop: &mut Pop,
         stream: &str,
         people: usize,
-    ) -> Result<Self> {
-        Self::join_as(engine, pop, stream, people, Encoding::Json, false)
-    }
-
-    /// The same, the viewers with an encoding; authors speak JSON.
-    pub(super) fn join_as(
-        engine: &mut Engine,
-        pop: &mut Pop,
-        stream: &str,
-        people: usize,
-        encoding: Encoding,
         deflate: bool,
     ) -> Result<Self> {
         let count = AUTHORS.min(people / 2).max(1);
-        let tokens = pop.tokens(count)?;
-        let name = stream.to_owned();
-        let authors = engine.group(speech::authors(
-            pop,
-            tokens,
-            Box::new(move |_| name.clone()),
-        ));
-        engine.connect(authors, count)?;
-        let name = stream.to_owned();
-        let viewers = engine.group(speech::viewers(
-            pop,
-            Box::new(move |_| name.clone()),
-            encoding,
-            deflate,
-        ));
-        engine.connect(viewers, people - count)?;
+        let streams = vec![stream.to_owned()];
+        let viewers = speech::viewers(pop, &streams, Encoding::Json, deflate);
+        let authors = Authors::join(engine, pop, streams, count)?;
+        let viewers = engine.join(viewers, people - count)?;
         Ok(Self {
-            groups: [viewers, authors],
-            authors: engine.groups[authors].members.clone(),
-            stream: stream.to_owned(),
+            groups: [viewers, authors.group],
+            authors,
             // Marks are not found in what is deflated.
             audience: if deflate { count } else { people },
-            next: 0,
             pid: pop.pid,
         })
-    }
-
-    /// Posts a text as the next author.
-    pub(super) fn post(&mut self, engine: &mut Engine, text: &str) -> Result<()> {
-        let author = self.authors[self.next % self.authors.len()];
-        self.next += 1;
-        engine.send(author, &speech::post(&self.stream, text))
     }
 
     /// A round of posts.
@@ -136,33 +101,47 @@ impl Cast {
         interval: Duration,
         during: Duration,
     ) -> Result<Measured> {
-        let (groups, pid) = (self.groups, self.pid);
         let round = Round {
-            groups: &groups,
-            pids: &[pid],
+            groups: &self.groups,
+            pids: &[self.pid],
             others: &[],
             text_bytes,
             interval,
             during,
             audience: self.audience,
         };
-        let measured = round.run(engine, &mut |engine, text| self.post(engine, &text))?;
+        let authors = &mut self.authors;
+        let measured = round.run(engine, &mut |engine, text| authors.post(engine, text))?;
         check(&measured)?;
         Ok(measured)
     }
 
+    /// Receipts `durable` that its authors have.
+    pub(super) fn durable(&self, engine: &Engine) -> u64 {
+        engine.groups[self.authors.group].counts.durable
+    }
+
     /// A short round to learn how large the frames of single comments are.
     pub(super) fn frame_bytes(&mut self, engine: &mut Engine) -> Result<usize> {
-        let measured = self.round(
-            engine,
-            Duration::from_millis(20),
-            Duration::from_millis(400),
-        )?;
+        let (interval, during) = (Duration::from_millis(20), Duration::from_millis(400));
+        let counts = self.round(engine, interval, during)?.counts;
         // Receipts and totals go to few; what matters is the frame that goes to all.
-        Ok(
-            (measured.counts.comment_bytes as f64 / measured.counts.comments.max(1) as f64).round()
-                as usize,
-        )
+        Ok((counts.comment_bytes as f64 / counts.comments.max(1) as f64).round() as usize)
+    }
+}
+
+impl Context {
+    /// A PoP as wished, with so many people on a stream of it, authors included.
+    pub(super) fn cast(
+        &mut self,
+        engine: &mut Engine,
+        wish: Wish,
+        people: usize,
+    ) -> Result<(Pop, Cast, String)> {
+        let mut pop = self.pop(wish)?;
+        let stream = self.stream()?;
+        let cast = Cast::join(engine, &mut pop, &stream, people, false)?;
+        Ok((pop, cast, stream))
     }
 }
 
@@ -170,22 +149,14 @@ impl Cast {
 pub(super) fn check(measured: &Measured) -> Result<()> {
     let counts = &measured.counts;
     if counts.lost > 0 {
-        bail!(
-            "{} viewers were closed (codes {:?}, {})",
-            counts.lost,
-            counts.codes,
-            counts.refusal
-        );
+        bail!("{} viewers were lost: {}", counts.lost, counts.refusal);
     }
     if counts.refused > 0 {
         bail!("{} posts were refused: {}", counts.refused, counts.refusal);
     }
     if counts.comments == 0 {
-        bail!(
-            "no comment arrived at anyone ({} frames, {} receipts durable)",
-            counts.frames,
-            counts.durable
-        );
+        let (frames, durable) = (counts.frames, counts.durable);
+        bail!("no comment arrived at anyone ({frames} frames, {durable} receipts durable)");
     }
     Ok(())
 }

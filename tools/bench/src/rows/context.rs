@@ -4,32 +4,26 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use chorus_telemetry::complain;
+use toml::Table;
 
+use super::measure::{Measured, Series};
 use crate::Options;
 use crate::load::Engine;
 use crate::plot::Plot;
 use crate::stack::{Pop, Stack, Sync, Wish};
 
-/// How long the whole may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Length {
-    /// At most 15 minutes.
-    Full,
-    /// At most 3 minutes.
-    Quick,
-    /// Rows that were asked for by name: as long as they need, within [`ROW_MAX`] each.
-    Chosen,
-}
-
 /// The longest a row may take that was asked for by name or with a number of rounds.
 const ROW_MAX: Duration = Duration::from_secs(600);
+/// Rounds of each side when no number is asked for.
+const ROUNDS: usize = 5;
+/// How long one round of one side lasts.
+pub(super) const DURING: Duration = Duration::from_secs(2);
 
 /// A row's share of the time.
 #[derive(Clone, Debug)]
 struct Share {
     begun: Instant,
     length: Duration,
-    rounds_begun: Instant,
     cut: Option<String>,
 }
 
@@ -37,7 +31,8 @@ struct Share {
 pub(crate) struct Context {
     /// The command's options.
     pub(crate) options: Options,
-    length: Length,
+    /// Rows keep to their shares of the time.
+    shared: bool,
     start: Instant,
     share: Share,
     stack: Option<Stack>,
@@ -48,16 +43,15 @@ pub(crate) struct Context {
 
 impl Context {
     /// Nothing started yet.
-    pub(crate) fn new(options: Options, length: Length) -> Self {
+    pub(crate) fn new(options: Options, shared: bool) -> Self {
         let now = Instant::now();
         Self {
             options,
-            length,
+            shared,
             start: now,
             share: Share {
                 begun: now,
                 length: ROW_MAX,
-                rounds_begun: now,
                 cut: None,
             },
             stack: None,
@@ -71,18 +65,16 @@ impl Context {
         self.start.elapsed()
     }
 
-    /// Begins a row with its share of the time, in seconds: of the full run and of the quick one.
-    pub(crate) fn begin(&mut self, (full_s, quick_s): (u64, u64)) {
-        let length = match self.length {
-            _ if self.options.rounds > 0 => ROW_MAX,
-            Length::Full => Duration::from_secs(full_s),
-            Length::Quick => Duration::from_secs(quick_s),
-            Length::Chosen => ROW_MAX,
+    /// Begins a row with its share of the time.
+    pub(crate) fn begin(&mut self, share_s: u64) {
+        let length = if self.shared && self.options.rounds == 0 {
+            Duration::from_secs(share_s)
+        } else {
+            ROW_MAX
         };
         self.share = Share {
             begun: Instant::now(),
             length,
-            rounds_begun: Instant::now(),
             cut: None,
         };
     }
@@ -103,74 +95,60 @@ impl Context {
     }
 
     /// Rounds of each side.
-    pub(crate) fn rounds(&self) -> usize {
-        match (self.options.rounds, self.length) {
-            (0, Length::Quick) => 2,
-            (0, Length::Full | Length::Chosen) => 5,
-            (rounds, _) => rounds,
+    pub(super) fn rounds(&self) -> usize {
+        match self.options.rounds {
+            0 => ROUNDS,
+            rounds => rounds,
         }
     }
 
-    /// Whether to go on after `done` rounds of the usual number.
-    pub(crate) fn another(&mut self, what: &str, done: usize) -> bool {
-        self.another_of(what, done, self.rounds())
-    }
-
-    /// Whether to go on after `done` of so many rounds. The first is always tried; the others only when the row's
-    /// share of the time suffices for one as long as those before.
-    pub(crate) fn another_of(&mut self, what: &str, done: usize, wanted: usize) -> bool {
-        if done == 0 {
-            self.share.rounds_begun = Instant::now();
-        } else if done >= wanted {
-            return false;
-        } else {
-            let one = self.share.rounds_begun.elapsed() / u32::try_from(done).unwrap_or(u32::MAX);
-            if self.share.begun.elapsed() + one > self.share.length {
+    /// Rounds of some sides in turn: `round` runs one of each, lasting so long. The first is always tried; the others
+    /// only when the row's share of the time suffices for one as long as those before.
+    pub(super) fn interleave<const N: usize>(
+        &mut self,
+        what: &str,
+        wanted: usize,
+        mut round: impl FnMut(Duration) -> Result<[Measured; N]>,
+    ) -> Result<[Series; N]> {
+        let mut sides = [const { Series(Vec::new()) }; N];
+        let begun = Instant::now();
+        for done in 0..wanted.max(1) {
+            let one = begun.elapsed() / u32::try_from(done.max(1))?;
+            if done > 0 && one > self.left() {
+                let length = self.share.length.as_secs();
                 self.share.cut = Some(format!(
-                    "{done} of {wanted} rounds: the row's {} s were over",
-                    self.share.length.as_secs()
+                    "{done} of {wanted} rounds: the row's {length} s were over"
                 ));
-                return false;
+                break;
+            }
+            self.progress(&format!("{what}: round {} of {wanted}", done + 1));
+            for (side, measured) in sides.iter_mut().zip(round(DURING)?) {
+                side.0.push(measured);
             }
         }
-        self.progress(&format!("{what}: round {} of {wanted}", done + 1));
-        true
+        Ok(sides)
     }
 
-    /// How long one round of one side lasts.
-    pub(crate) fn during(&self) -> Duration {
-        match self.length {
-            Length::Full | Length::Chosen => Duration::from_millis(2_000),
-            Length::Quick => Duration::from_millis(700),
+    /// A PoP as a row wishes it: the one given, or one of the bench's own, which takes tokens of these keys too.
+    pub(super) fn pop_with_keys(&mut self, wish: Wish, keys: Vec<Table>) -> Result<Pop> {
+        let Some(url) = &self.options.url else {
+            return self.stack()?.pop(wish, keys);
+        };
+        let pid = self.options.pid;
+        let pid = pid.context("--url needs --pid for its CPU and memory")?;
+        let tokens = match &self.options.tokens {
+            Some(path) => std::fs::read_to_string(path)?,
+            None => String::new(),
+        };
+        let pop = Pop::given(url, pid, tokens.lines().map(str::to_owned).collect())?;
+        if wish.tls && pop.tls.is_none() {
+            bail!("the PoP of --url speaks no TLS");
         }
+        Ok(pop)
     }
 
-    /// Whether it is the short form.
-    pub(crate) fn is_quick(&self) -> bool {
-        self.length == Length::Quick
-    }
-
-    /// A PoP as a row wishes it: the one given, or one of the bench's own.
-    pub(crate) fn pop(&mut self, wish: Wish) -> Result<Pop> {
-        if let Some(url) = &self.options.url {
-            let pid = self
-                .options
-                .pid
-                .context("--url needs --pid for its CPU and memory")?;
-            let tokens = match &self.options.tokens {
-                Some(path) => std::fs::read_to_string(path)?
-                    .lines()
-                    .map(str::to_owned)
-                    .collect(),
-                None => Vec::new(),
-            };
-            let pop = Pop::given(url, pid, tokens)?;
-            if wish.tls && pop.tls.is_none() {
-                bail!("the PoP of --url speaks no TLS");
-            }
-            return Ok(pop);
-        }
-        self.stack()?.pop(wish)
+    pub(super) fn pop(&mut self, wish: Wish) -> Result<Pop> {
+        self.pop_with_keys(wish, Vec::new())
     }
 
     /// The stack behind the bench's own PoPs.
@@ -193,13 +171,16 @@ impl Context {
             }
             return Ok(vec![self.options.stream.clone()]);
         }
-        let first = self.streams;
-        self.streams += count;
-        let names: Vec<String> = (first..first + count)
-            .map(|number| format!("bench-{number}"))
-            .collect();
+        let numbers = self.streams..self.streams + count;
+        self.streams = numbers.end;
+        let names: Vec<String> = numbers.map(|number| format!("bench-{number}")).collect();
         self.stack()?.create_streams(&names)?;
         Ok(names)
+    }
+
+    /// One of them.
+    pub(super) fn stream(&mut self) -> Result<String> {
+        Ok(self.streams(1)?.remove(0))
     }
 
     /// A line for who waits.

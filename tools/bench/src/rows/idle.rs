@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Context, Line, Met};
+use super::{Context, Line};
 use crate::stack::Wish;
 use crate::stack::speech::{self, Encoding};
 use crate::sys;
@@ -16,32 +16,21 @@ const BESIDE: &str =
 
 /// (RSS at 15,000 − RSS at 0) / 15,000, plain and over TLS.
 pub(super) fn memory(context: &mut Context) -> Result<Vec<Line>> {
-    let mut lines = Vec::new();
-    for (tls, target_kib) in [(false, 4.0), (true, 10.0)] {
-        let what = format!(
-            "memory of an idle connection in one stream{}",
-            if tls { ", TLS 1.3" } else { "" }
-        );
-        context.progress(&what);
-        match one(context, tls) {
-            Ok((kib, count, before)) => {
-                let mut line = Line::fact(what, format!("{kib:.2} KiB"));
-                line.target = format!("≤ {target_kib} KiB");
-                line.beside = BESIDE.to_owned();
-                line.met = Met::when(kib <= target_kib);
-                lines.push(line.note(format!(
-                    "(RSS at {count} − RSS at 0) / {count}; RSS at 0 was {:.1} MiB",
-                    before as f64 / 1_048_576.0
-                )));
-            }
-            Err(error) => lines.push(Line::not_measured(&what, &format!("{error:#}"))),
-        }
-    }
-    Ok(lines)
+    let plain = (false, 4.0, "memory of an idle connection in one stream");
+    let tls = (
+        true,
+        10.0,
+        "memory of an idle connection in one stream, TLS 1.3",
+    );
+    let lines = [plain, tls].map(|(tls, kib_max, what)| {
+        context.progress(what);
+        one(context, tls, kib_max, what)
+            .unwrap_or_else(|error| Line::not_measured(what, format!("{error:#}")))
+    });
+    Ok(lines.into())
 }
 
-/// KiB a connection, how many there were, and the bytes without any.
-fn one(context: &mut Context, tls: bool) -> Result<(f64, usize, u64)> {
+fn one(context: &mut Context, tls: bool, kib_max: f64, what: &str) -> Result<Line> {
     let mut engine = context.engine()?;
     let mut pop = context.pop(Wish {
         unbatched: false,
@@ -55,27 +44,22 @@ fn one(context: &mut Context, tls: bool) -> Result<(f64, usize, u64)> {
         // cost nothing until it is full.
         pop.restart()?;
     }
-    let stream = context.streams(1)?.remove(0);
-    let count = if context.is_quick() {
-        CONNECTIONS / 5
-    } else {
-        CONNECTIONS
-    };
+    let streams = context.streams(1)?;
     engine.settle(Duration::from_millis(500))?;
     let before = sys::resident_bytes(&[pop.pid])?;
-    let viewers = engine.group(speech::viewers(
-        &pop,
-        Box::new(move |_| stream.clone()),
-        Encoding::Json,
-        false,
-    ));
-    engine.connect(viewers, count).context("connecting")?;
+    let viewers = speech::viewers(&pop, &streams, Encoding::Json, false);
+    engine.join(viewers, CONNECTIONS).context("connecting")?;
     // What the handshakes left behind is given back.
     engine.settle(Duration::from_millis(1_500))?;
-    let after = sys::resident_bytes(&[pop.pid])?;
-    Ok((
-        after.saturating_sub(before) as f64 / count as f64 / 1024.0,
-        count,
-        before,
-    ))
+    let grown = sys::resident_bytes(&[pop.pid])?.saturating_sub(before);
+    let kib = grown as f64 / CONNECTIONS as f64 / 1024.0;
+    let mut line = Line::fact(what, format!("{kib:.2} KiB"));
+    line.figures = Some([kib, 0.0]);
+    Ok(line
+        .beside(BESIDE, None)
+        .target(format!("≤ {kib_max} KiB"), kib <= kib_max)
+        .note(format!(
+            "(RSS at {CONNECTIONS} − RSS at 0) / {CONNECTIONS}; RSS at 0 was {:.1} MiB",
+            before as f64 / 1_048_576.0
+        )))
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Context, Line, Met};
+use super::{Context, Line};
 use crate::stack::Wish;
 use crate::stats::Spread;
 
@@ -13,17 +13,12 @@ pub(super) fn to_ready(context: &mut Context) -> Result<Vec<Line>> {
     for _ in 0..context.rounds().max(3) {
         times.push(pop.restart()?.as_secs_f64() * 1e3);
     }
-    let spread = Spread::of(&times);
-    let mut line = Line::fact(
+    let Spread { median, min, max } = Spread::of(&times);
+    let line = Line::fact(
         "PoP restart to ready, compiled session logic cached",
-        format!(
-            "{:.0} ms ({:.0}–{:.0})",
-            spread.median, spread.min, spread.max
-        ),
+        format!("{median:.0} ms ({min:.0}–{max:.0})"),
     );
-    line.target = "≤ 300 ms".to_owned();
-    line.met = Met::when(spread.median <= 300.0);
-    Ok(vec![line.note(
+    Ok(vec![line.target("≤ 300 ms", median <= 300.0).note(
         "from the start of the process to the first `/readyz` that says so, connected to its gateway",
     )])
 }

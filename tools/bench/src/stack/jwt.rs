@@ -1,177 +1,87 @@
-//! Tokens of every algorithm a PoP takes, signed here with keys made here.
+//! Tokens of every algorithm with a public key that a PoP takes, signed here with keys made here.
 
-use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Error, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
-    RsaKeyPair,
-};
+use jwt_compact::alg::{Ed25519, Es256, ModulusBits, Rsa, SigningKey};
+use jwt_compact::jwk::JsonWebKey;
+use jwt_compact::{Algorithm, AlgorithmExt as _, Claims, Header};
+use rand_core::{OsRng, RngCore as _};
+use serde_json::json;
 use toml::Table;
 
-use crate::sys::child::run_within;
+/// Long enough for any run.
+const LIFE: Duration = Duration::from_hours(6);
 
-/// Long enough for any run, in seconds.
-const LIFE_S: i64 = 6 * 3_600;
-
-/// Signs a message.
-type Sign = Box<dyn Fn(&[u8]) -> Result<Vec<u8>>>;
-
-/// A key and how it signs.
-pub(crate) struct Signer {
+/// Users' tokens of an algorithm.
+pub(crate) struct Signed {
     /// `EdDSA`, `ES256` or `RS256`.
-    pub(crate) algorithm: &'static str,
+    pub(crate) algorithm: String,
     /// The public key as a PoP's configuration wants it.
     pub(crate) key: Table,
-    sign: Sign,
+    pub(crate) tokens: Vec<String>,
 }
 
-impl Signer {
-    /// One of each algorithm with a public key; RS256 only where `openssl` makes a key.
-    pub(crate) fn all() -> Vec<Result<Self>> {
-        vec![Self::ed25519(), Self::p256(), Self::rsa()]
-    }
-
-    fn ed25519() -> Result<Self> {
-        let unspecified = |_| anyhow!("Ed25519");
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(unspecified)?;
-        let pair =
-            Ed25519KeyPair::from_pkcs8(document.as_ref()).map_err(|error| anyhow!("{error}"))?;
-        Ok(Self {
-            algorithm: "EdDSA",
-            key: key("EdDSA", &[("public", pair.public_key().as_ref())]),
-            sign: Box::new(move |message| Ok(pair.sign(message).as_ref().to_vec())),
-        })
-    }
-
-    fn p256() -> Result<Self> {
-        let random = SystemRandom::new();
-        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
-            .map_err(|_| anyhow!("P-256"))?;
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random)
-                .map_err(|error| anyhow!("{error}"))?;
-        Ok(Self {
-            algorithm: "ES256",
-            key: key("ES256", &[("public", pair.public_key().as_ref())]),
-            sign: Box::new(move |message| {
-                let signature = pair.sign(&random, message).map_err(|_| anyhow!("P-256"))?;
-                Ok(signature.as_ref().to_vec())
-            }),
-        })
-    }
-
-    fn rsa() -> Result<Self> {
-        let pem = openssl(
-            &[
-                "genpkey",
-                "-algorithm",
-                "RSA",
-                "-pkeyopt",
-                "rsa_keygen_bits:2048",
-            ],
-            &[],
-        )?;
-        let der = openssl(&["pkcs8", "-topk8", "-nocrypt", "-outform", "DER"], &pem)?;
-        let pair = RsaKeyPair::from_pkcs8(&der).map_err(|error| anyhow!("{error}"))?;
-        let public = ring::signature::RsaPublicKeyComponents::<Vec<u8>>::from(pair.public());
-        Ok(Self {
-            algorithm: "RS256",
-            key: key("RS256", &[("n", &public.n), ("e", &public.e)]),
-            sign: Box::new(move |message| {
-                let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(
-                    &RSA_PKCS1_SHA256,
-                    &SystemRandom::new(),
-                    message,
-                    &mut signature,
-                )
-                .map_err(|_| anyhow!("RSA"))?;
-                Ok(signature)
-            }),
-        })
-    }
-
-    /// A user's token.
-    pub(crate) fn token(&self, user: &str) -> Result<String> {
-        let expires = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec + LIFE_S;
-        let header =
-            serde_json::json!({"alg": self.algorithm, "typ": "JWT", "kid": kid(self.algorithm)});
-        let claims = serde_json::json!({"sub": user, "name": user, "role": "user", "exp": expires});
-        let signed = format!("{}.{}", part(&header), part(&claims));
-        let signature = (self.sign)(signed.as_bytes())?;
-        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
-    }
+/// So many tokens of each algorithm.
+pub(crate) fn all(count: usize) -> Result<Vec<Signed>> {
+    let (ed25519, p256) = (key::<Ed25519>()?, key::<Es256>()?);
+    let rsa = Rsa::generate(&mut OsRng, ModulusBits::TwoKibibytes).map_err(Error::msg)?;
+    let (rsa, public) = (rsa.0.into_inner(), rsa.1.into_inner());
+    Ok(vec![
+        signed(
+            &Ed25519,
+            &ed25519,
+            &(&ed25519.to_verifying_key()).into(),
+            count,
+        )?,
+        signed(&Es256, &p256, &(&p256.to_verifying_key()).into(), count)?,
+        signed(&Rsa::rs256(), &rsa, &(&public).into(), count)?,
+    ])
 }
 
-fn kid(algorithm: &str) -> String {
-    format!("bench-{algorithm}")
+fn key<A: Algorithm<SigningKey: SigningKey<A>>>() -> Result<A::SigningKey> {
+    let mut secret = [0; 32];
+    OsRng.fill_bytes(&mut secret);
+    A::SigningKey::from_slice(&secret)
 }
 
-fn part(value: &serde_json::Value) -> String {
-    URL_SAFE_NO_PAD.encode(value.to_string())
-}
-
-fn key(algorithm: &str, fields: &[(&str, &[u8])]) -> Table {
-    let mut table = Table::new();
-    table.insert("alg".to_owned(), algorithm.into());
-    table.insert("kid".to_owned(), kid(algorithm).into());
-    for (name, bytes) in fields {
-        table.insert((*name).to_owned(), URL_SAFE_NO_PAD.encode(bytes).into());
-    }
-    table
-}
-
-fn openssl(args: &[&str], input: &[u8]) -> Result<Vec<u8>> {
-    let mut command = Command::new("openssl");
-    let output = run_within(command.args(args), input, Duration::from_secs(20))
-        .context("openssl makes the RSA key")?;
-    if !output.status.success() {
-        bail!("openssl made no RSA key");
-    }
-    Ok(output.stdout)
-}
-
-#[cfg(test)]
-mod tests {
-    use ring::signature::{
-        ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
-        UnparsedPublicKey,
+fn signed<A: Algorithm>(
+    algorithm: &A,
+    secret: &A::SigningKey,
+    public: &JsonWebKey<'_>,
+    count: usize,
+) -> Result<Signed> {
+    let name = algorithm.name().into_owned();
+    let kid = format!("bench-{name}");
+    let fields = match public {
+        JsonWebKey::KeyPair { x, .. } => vec![("public", x.to_vec())],
+        JsonWebKey::EllipticCurve { x, y, .. } => vec![("public", [&[4], &x[..], y].concat())],
+        JsonWebKey::Rsa {
+            modulus,
+            public_exponent,
+            ..
+        } => vec![("n", modulus.to_vec()), ("e", public_exponent.to_vec())],
+        _ => bail!("{name} has no public key"),
     };
-
-    use super::*;
-
-    #[test]
-    fn each_token_verifies_with_the_key_a_pop_is_given() {
-        for signer in Signer::all() {
-            let Ok(signer) = signer else { continue };
-            let token = signer.token("ada").expect("signs");
-            let (signed, signature) = token.rsplit_once('.').expect("three parts");
-            let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
-            let field = |name: &str| {
-                let text = signer
-                    .key
-                    .get(name)
-                    .and_then(toml::Value::as_str)
-                    .expect("a field");
-                URL_SAFE_NO_PAD.decode(text).expect("base64url")
-            };
-            let verified = match signer.algorithm {
-                "EdDSA" => UnparsedPublicKey::new(&ED25519, field("public"))
-                    .verify(signed.as_bytes(), &signature),
-                "ES256" => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, field("public"))
-                    .verify(signed.as_bytes(), &signature),
-                _ => RsaPublicKeyComponents {
-                    n: field("n"),
-                    e: field("e"),
-                }
-                .verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature),
-            };
-            assert!(verified.is_ok(), "{}", signer.algorithm);
-        }
+    let mut key = Table::new();
+    key.insert("alg".to_owned(), name.clone().into());
+    key.insert("kid".to_owned(), kid.clone().into());
+    for (field, bytes) in fields {
+        key.insert(field.to_owned(), URL_SAFE_NO_PAD.encode(bytes).into());
     }
+    let header = Header::empty().with_token_type("JWT").with_key_id(kid);
+    let expires = (SystemTime::now().duration_since(UNIX_EPOCH)? + LIFE).as_secs();
+    let token = |user: usize| {
+        let user = format!("user{user}");
+        let claims = json!({"sub": user, "name": user, "role": "user", "exp": expires});
+        let token = algorithm.token(&header, &Claims::new(claims), secret);
+        token.map_err(Error::msg)
+    };
+    Ok(Signed {
+        algorithm: name,
+        key,
+        tokens: (0..count).map(token).collect::<Result<_, _>>()?,
+    })
 }

@@ -3,16 +3,16 @@
 use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::tail;
 use crate::http;
 use crate::load::dialect::Tls;
 use crate::sys;
+use crate::sys::process::Process;
 
 /// The longest a PoP may take until it is ready.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -20,11 +20,8 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// A PoP under test.
 #[derive(Debug)]
 pub(crate) struct Pop {
-    /// Where it listens.
     pub(crate) addr: SocketAddr,
-    /// How TLS is spoken with it.
     pub(crate) tls: Option<Tls>,
-    /// Its process.
     pub(crate) pid: u32,
     pub(super) own: Option<Own>,
     /// More are not to be had.
@@ -38,7 +35,7 @@ pub(super) struct Own {
     pub(super) program: PathBuf,
     pub(super) config: PathBuf,
     pub(super) log: PathBuf,
-    pub(super) child: Option<Child>,
+    pub(super) process: Option<Process>,
 }
 
 impl Pop {
@@ -50,12 +47,11 @@ impl Pop {
             _ => bail!("{url} is neither ws:// nor wss://"),
         };
         let host = rest.split('/').next().unwrap_or(rest);
-        let addr = host
-            .to_socket_addrs()?
-            .next()
-            .with_context(|| format!("{host} has no address"))?;
+        let mut addrs = host.to_socket_addrs()?;
         Ok(Self {
-            addr,
+            addr: addrs
+                .next()
+                .with_context(|| format!("{host} has no address"))?,
             tls,
             pid,
             own: None,
@@ -74,94 +70,47 @@ impl Pop {
         let Some(own) = &mut self.own else {
             bail!("a PoP that is not the bench's own is not restarted")
         };
-        if let Some(mut child) = own.child.take() {
-            child.kill()?;
-            child.wait()?;
-        }
+        own.process = None;
         let begun = Instant::now();
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&own.log)?;
-        let child = Command::new(&own.program)
-            .arg("--config")
-            .arg(&own.config)
-            .args(["--exit-with-parent", "--log", "text"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("starting chorus-edge")?;
-        self.pid = child.id();
-        sys::pin(self.pid, sys::SERVER_CORE);
-        own.child = Some(child);
-        let log = own.log.clone();
-        loop {
-            if self.ask("GET", "/readyz", "").is_ok() {
-                break;
-            }
-            let ended = self
-                .own
-                .as_mut()
-                .and_then(|own| own.child.as_mut())
-                .map(Child::try_wait);
-            if let Some(Ok(Some(status))) = ended {
-                bail!(
-                    "chorus-edge ended ({status}): {}",
-                    tail(&fs::read_to_string(&log).unwrap_or_default())
-                );
-            }
-            if begun.elapsed() > START_MAX {
-                bail!(
-                    "chorus-edge is not ready: {}",
-                    tail(&fs::read_to_string(&log).unwrap_or_default())
-                );
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        let mut command = Command::new(&own.program);
+        command.arg("--config").arg(&own.config);
+        command.args(["--exit-with-parent", "--log", "text"]);
+        let core = sys::SERVER_CORE;
+        let mut process = Process::logging(command, &own.log, core, Duration::ZERO)?;
+        let (addr, tls) = (self.addr, self.tls.as_ref());
+        process.until(START_MAX, Duration::from_millis(2), |_| {
+            http::ask(addr, tls, "GET", "/readyz", "").ok()
+        })?;
         let took = begun.elapsed();
-        // Threads started since then inherited the core; those before `pin` may not have.
-        sys::pin(self.pid, sys::SERVER_CORE);
+        self.pid = process.pid();
+        // Threads started since then inherited the core; those before it was pinned may not have.
+        sys::pin(self.pid, core);
+        own.process = Some(process);
         Ok(took)
     }
 
     /// The tokens of `count` users.
     pub(crate) fn tokens(&mut self, count: usize) -> Result<Vec<String>> {
         while self.tokens.len() < count {
+            let known = self.tokens.len();
             if self.tokens_given {
-                bail!(
-                    "{count} users are needed and --tokens has {}",
-                    self.tokens.len()
-                );
+                bail!("{count} users are needed and --tokens has {known}");
             }
-            let body = format!("{{\"username\":\"bench{}\"}}", self.tokens.len());
-            let answer: Value =
-                serde_json::from_str(&self.ask("POST", "/api/dev/token", &body)?)?;
-            let token = answer
-                .get("token")
-                .and_then(Value::as_str)
-                .context("an answer without a token")?;
-            self.tokens.push(token.to_owned());
+            let body = json!({"username": format!("bench{known}")}).to_string();
+            let answer = self.ask("POST", "/api/dev/token", &body)?;
+            let answer: Value = serde_json::from_str(&answer)?;
+            let token = answer["token"].as_str();
+            self.tokens
+                .push(token.context("an answer without a token")?.to_owned());
         }
         Ok(self.tokens[..count].to_vec())
     }
 
     /// Whether it sends by `io_uring`.
     pub(crate) fn has_uring(&self) -> bool {
-        let Ok(files) = fs::read_dir(format!("/proc/{}/fd", self.pid)) else {
-            return false;
-        };
-        files.flatten().any(|file| {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.pid));
+        files.into_iter().flatten().flatten().any(|file| {
             fs::read_link(file.path()).is_ok_and(|to| to.to_string_lossy().contains("[io_uring]"))
         })
-    }
-}
-
-impl Drop for Pop {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.own.as_mut().and_then(|own| own.child.take()) {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }

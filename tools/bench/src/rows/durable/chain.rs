@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 
 use super::super::cast::{Authors, TEXT_BYTES, check};
-use super::super::measure::Round;
-use super::Rounds;
+use super::super::context::DURING;
+use super::super::measure::{Measured, Round, TAIL};
 use crate::load::Engine;
 use crate::peers::Nats;
 use crate::stack::{Pop, Stack};
-use crate::sys::CpuMeter;
+use crate::sys::{Cpu, CpuMeter};
 
 /// What a record has about, before there is one.
 const RECORD_BYTES: usize = 250;
@@ -27,7 +26,8 @@ pub(super) struct Chain {
     gateway: u32,
     nats: u32,
     bare_log: Nats,
-    during: Duration,
+    /// The name of Chorus's log.
+    log: String,
 }
 
 impl Chain {
@@ -37,76 +37,68 @@ impl Chain {
         stack: &Stack,
         mut pop: Pop,
         streams: Vec<String>,
-        during: Duration,
     ) -> Result<Self> {
         let mut bare_log = stack.nats()?;
-        make_log_like(&mut bare_log, &Stack::events_log())?;
+        let log = log_of_chorus(&mut bare_log)?;
+        make_log_like(&mut bare_log, &log)?;
+        let count = streams.len();
         Ok(Self {
-            authors: Authors::join(engine, &mut pop, streams)?,
+            authors: Authors::join(engine, &mut pop, streams, count)?,
             pop,
             gateway: stack.gateway(),
             nats: stack.nats,
             bare_log,
-            during,
+            log,
         })
     }
 
     /// A round of posts at a rate.
-    pub(super) fn posts(
-        &mut self,
-        engine: &mut Engine,
-        per_s: u64,
-        rounds: &mut Rounds,
-    ) -> Result<()> {
-        let before = logged(&mut self.bare_log, &Stack::events_log())?;
-        let posts = Round {
+    pub(super) fn posts(&mut self, engine: &mut Engine, per_s: u64) -> Result<Posted> {
+        let before = logged(&mut self.bare_log, &self.log)?;
+        let round = Round {
             groups: &[self.authors.group],
             pids: &[self.pop.pid],
             others: &[self.gateway, self.nats],
             text_bytes: TEXT_BYTES,
             interval: Duration::from_secs(1) / u32::try_from(per_s)?,
-            during: self.during,
+            during: DURING,
             audience: 1,
         };
-        let sent_before = self.authors.posts;
         let authors = &mut self.authors;
-        let last = posts.run(engine, &mut |engine, text| authors.post(engine, &text))?;
-        check(&last)?;
-        if last.counts.durable < last.posts {
-            bail!(
-                "{} of {} posts were durable 3 s after the last",
-                last.counts.durable,
-                last.posts
-            );
+        let sent_before = authors.posts;
+        let mut ours = round.run(engine, &mut |engine, text| authors.post(engine, text))?;
+        check(&ours)?;
+        let (durable, posts) = (ours.counts.durable, ours.posts);
+        if durable < posts {
+            bail!("{durable} of {posts} posts were durable 3 s after the last");
         }
-        let count = last.posts.max(1) as f64 * 1e3;
-        rounds.pops.push(last.cpu_ns / count);
-        let others = |at: usize| last.others_ns.get(at).copied().unwrap_or_default() / count;
-        rounds.gateways.push(others(0));
-        rounds.nats.push(others(1));
-        let after = logged(&mut self.bare_log, &Stack::events_log())?;
-        rounds.records = (after - before) as f64 / (self.authors.posts - sent_before).max(1) as f64;
-        for (values, q) in [(&mut rounds.p50_ms, 0.5), (&mut rounds.p99_ms, 0.99)] {
-            values.push(last.each.quantile(q) as f64 / 1e6);
-        }
-        rounds.last = last;
-        Ok(())
+        let logged = logged(&mut self.bare_log, &self.log)? - before;
+        let of = |cpu: Cpu| Measured::of(cpu, posts);
+        let (pop, gateway, nats) = (ours.cpu, ours.others[0], ours.others[1]);
+        ours.deliveries = posts as f64;
+        ours.cpu = pop + gateway;
+        Ok(Posted {
+            ours,
+            pop: of(pop),
+            gateway: of(gateway),
+            nats: of(nats),
+            records: logged as f64 / (authors.posts - sent_before).max(1) as f64,
+        })
     }
 
-    /// The log's CPU a post, in microseconds, when a bare publisher writes at a rate. As a round of posts: some before
+    /// The log's CPU when a bare publisher writes at a rate. As a round of posts: some before
     /// it counts, then quiet.
-    pub(super) fn bare_posts(&mut self, engine: &mut Engine, per_s: u64) -> Result<f64> {
+    pub(super) fn bare_posts(&mut self, engine: &mut Engine, per_s: u64) -> Result<Measured> {
         let record = self.record()?;
-        let quiet = Duration::from_millis(250);
         self.bare_log
             .publish_all(BARE_SUBJECT, &record, per_s * 3 / 10, per_s)?;
-        engine.settle(quiet)?;
+        engine.settle(TAIL)?;
         let mut cpu = CpuMeter::start(&[self.nats]);
-        let count = (u128::from(per_s) * self.during.as_millis() / 1_000) as u64;
+        let count = (u128::from(per_s) * DURING.as_millis() / 1_000) as u64;
         self.bare_log
             .publish_all(BARE_SUBJECT, &record, count, per_s)?;
-        engine.settle(quiet)?;
-        Ok(cpu.take().ran_ns as f64 / count as f64 / 1e3)
+        engine.settle(TAIL)?;
+        Ok(Measured::of(cpu.take(), count))
     }
 
     /// Messages a second that a bare publisher gets into the log at most, found with so many.
@@ -120,55 +112,68 @@ impl Chain {
 
     /// Bytes as long as a record of Chorus.
     fn record(&mut self) -> Result<Vec<u8>> {
-        let log = Stack::events_log();
-        if logged(&mut self.bare_log, &log)? == 0 {
-            return Ok(vec![b'r'; RECORD_BYTES]);
-        }
-        Ok(vec![b'r'; last_record_bytes(&mut self.bare_log, &log)?])
+        let bytes = match logged(&mut self.bare_log, &self.log)? {
+            0 => RECORD_BYTES,
+            seq => record_bytes(&mut self.bare_log, &self.log, seq)?,
+        };
+        Ok(vec![b'r'; bytes])
     }
+}
+
+/// What a post cost, by who took it.
+pub(super) struct Posted {
+    /// PoP and gateway, and how the round was besides.
+    pub(super) ours: Measured,
+    pub(super) pop: Measured,
+    pub(super) gateway: Measured,
+    pub(super) nats: Measured,
+    /// Records of Chorus a post.
+    pub(super) records: f64,
+}
+
+impl Posted {
+    /// PoP, gateway and NATS together.
+    pub(super) fn all(mut self) -> Measured {
+        self.ours.cpu = self.ours.cpu + self.nats.cpu;
+        self.ours
+    }
+}
+
+/// The log that holds what is posted; before there were events it held comments alone.
+fn log_of_chorus(nats: &mut Nats) -> Result<String> {
+    let names = nats.request("$JS.API.STREAM.NAMES", "")?["streams"].take();
+    let mut names = names.as_array().into_iter().flatten();
+    let log = names.find_map(|name| {
+        let name = name.as_str()?;
+        (name.starts_with("EVENTS_") || name.starts_with("COMMENTS_")).then(|| name.to_owned())
+    });
+    log.context("the server has no log of events")
 }
 
 /// Makes a log with the settings of another.
 fn make_log_like(nats: &mut Nats, log: &str) -> Result<()> {
-    let info = nats.request(&format!("$JS.API.STREAM.INFO.{log}"), "")?;
-    let mut config = info
-        .get("config")
-        .cloned()
-        .with_context(|| format!("no log {log}: {info}"))?;
-    if let Some(fields) = config.as_object_mut() {
-        fields.insert("name".to_owned(), BARE_LOG.into());
-        fields.insert("subjects".to_owned(), vec!["bench.>"].into());
-        if let Some(republish) = fields.get_mut("republish").and_then(Value::as_object_mut) {
-            republish.insert("dest".to_owned(), "benchlive.>".into());
-        }
+    let mut config = nats.request(&format!("$JS.API.STREAM.INFO.{log}"), "")?["config"].take();
+    config["name"] = BARE_LOG.into();
+    config["subjects"] = vec!["bench.>"].into();
+    if config["republish"].is_object() {
+        config["republish"]["dest"] = "benchlive.>".into();
     }
-    let made = nats.request(
-        &format!("$JS.API.STREAM.CREATE.{BARE_LOG}"),
-        &config.to_string(),
-    )?;
-    match made.get("error") {
-        Some(error) => bail!("a log like {log} is refused: {error}"),
-        None => Ok(()),
-    }
+    let create = format!("$JS.API.STREAM.CREATE.{BARE_LOG}");
+    nats.request(&create, &config.to_string()).map(drop)
 }
 
 /// How many messages a log has ever had.
 fn logged(nats: &mut Nats, log: &str) -> Result<u64> {
     let info = nats.request(&format!("$JS.API.STREAM.INFO.{log}"), "")?;
-    (info.get("state"))
-        .and_then(|state| state.get("last_seq"))
-        .and_then(Value::as_u64)
-        .with_context(|| format!("no state of {log}: {info}"))
+    let last = info["state"]["last_seq"].as_u64();
+    last.with_context(|| format!("no state of {log}: {info}"))
 }
 
-/// The size of a log's last message, without its header.
-fn last_record_bytes(nats: &mut Nats, log: &str) -> Result<usize> {
-    let seq = logged(nats, log)?;
+/// The size of one of a log's messages, without its header.
+fn record_bytes(nats: &mut Nats, log: &str, seq: u64) -> Result<usize> {
     let ask = serde_json::json!({ "seq": seq }).to_string();
     let answer = nats.request(&format!("$JS.API.STREAM.MSG.GET.{log}"), &ask)?;
-    let data = (answer.get("message"))
-        .and_then(|message| message.get("data"))
-        .and_then(Value::as_str)
-        .with_context(|| format!("no message {seq} of {log}: {answer}"))?;
+    let data = answer["message"]["data"].as_str();
+    let data = data.with_context(|| format!("no message {seq} of {log}: {answer}"))?;
     Ok(STANDARD.decode(data)?.len())
 }
