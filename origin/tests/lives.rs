@@ -81,6 +81,26 @@ async fn jetstream(nats_port: u16, api: &str, body: &str) -> Value {
 }
 
 #[tokio::test]
+async fn what_was_stored_before_the_end_is_answered_after_it() {
+    let region = Region::start().await;
+    let mut pop = common::pop::pop(&region, 1).await;
+    let ([talk], ada) = pop.create(["talk"]).await;
+    let said = pop.comment(&talk, "ada", "in time");
+    assert_eq!(pop.post(&said).await, stored(said.comment.id));
+    end(&pop, &talk, &ada).await;
+    // Sent again by who never heard of its outcome: it is stored, whatever holds now.
+    let mut again = said.clone();
+    again.comment.id = pop.mint();
+    let first = Outcome::Stored {
+        id: said.comment.id,
+        duplicate: true,
+    };
+    assert_eq!(pop.post(&again).await, first);
+    let late = pop.comment(&talk, "ada", "too late");
+    assert_eq!(pop.post(&late).await, refused("stream_ended"));
+}
+
+#[tokio::test]
 async fn an_end_is_heard_at_every_pop_of_every_gateway() {
     let mut region = Region::start().await;
     let directory = region.directory.path().to_owned();

@@ -213,17 +213,18 @@ impl Posts {
                 let log = &shared.log;
                 log.publish_event(&stream, key, event.body, waiter).await;
             }
-            Admitted::Limited {
+            Admitted::RefusedIfNew {
                 request,
                 key,
                 stream,
                 id,
-                refusal,
+                reason,
+                retry_after_ms,
             } => {
                 let mut waiter = self.waiter(request, key, 1);
                 waiter.tag.id = Some(id);
-                // Stored before it is answered by its id, whatever the limits are now.
-                waiter.tag.refusal = Some(refusal);
+                // Stored before it is answered by its id, whatever holds now.
+                waiter.tag.refusal = Some((reason, retry_after_ms));
                 shared.log.find_repeat(&stream, key, waiter).await;
             }
             Admitted::Reactions {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chorus_protocol::rate::CommentRefusal;
+use chorus_protocol::codes::Reason;
 use chorus_protocol::{CommentId, Region, StreamId, UserId};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -52,8 +52,9 @@ pub struct Tag {
     pub key: u128,
     /// Whose limits it was counted in.
     pub counted: Option<UserId>,
-    /// Why it is refused if it was not stored before, see [`Publish::find_repeat`].
-    pub refusal: Option<CommentRefusal>,
+    /// Why it is refused if it was not stored before, and in how many milliseconds waiting helps: see
+    /// [`Publish::find_repeat`].
+    pub refusal: Option<(Reason, Option<u64>)>,
     /// The partition an event went to: the log writes it here.
     pub partition: u16,
 }

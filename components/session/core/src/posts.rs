@@ -28,6 +28,9 @@ pub(crate) struct Post {
     pub(crate) at: Millis,
     /// What it cost its author; given back when it certainly is not stored.
     pub(crate) charge: Option<Charge>,
+    /// It goes out again, and an earlier try may be stored.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) again: bool,
 }
 
 /// What a post was counted as.
@@ -246,7 +249,9 @@ impl Posts {
         mut charge: Option<Charge>,
     ) {
         let mut tell = Tell::one(connection);
+        let mut again = false;
         if let Some(before) = self.by_key.remove(&key) {
+            again = true;
             // Its own answer will tell whether the first try was stored.
             self.by_request.remove(&before.request);
             charge = charge.or(before.charge);
@@ -264,6 +269,7 @@ impl Posts {
                 state,
                 at: now,
                 charge,
+                again,
             },
         );
         self.by_request.insert(request, key);

@@ -123,6 +123,8 @@ struct ReadPost {
     at: Millis,
     #[serde(default)]
     charge: Option<Charge>,
+    #[serde(default)]
+    again: bool,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +150,7 @@ impl ReadPost {
             state,
             at: self.at,
             charge: self.charge,
+            again: self.again,
         })
     }
 }

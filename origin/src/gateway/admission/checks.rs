@@ -78,13 +78,14 @@ pub(in crate::gateway) enum Admitted {
         /// It was counted in its author's limits.
         counted: bool,
     },
-    /// Refused, unless it was stored before.
-    Limited {
+    /// An event that is refused, unless an earlier try of it is stored.
+    RefusedIfNew {
         request: u64,
         key: u128,
         stream: StreamId,
         id: CommentId,
-        refusal: CommentRefusal,
+        reason: Reason,
+        retry_after_ms: Option<u64>,
     },
     /// What the limits let in is to be added.
     Reactions {
@@ -255,7 +256,7 @@ fn check(
         None => match find_stream(known, &publication.stream, found) {
             Some(found) => match check_stream(found, publication.to_ended()) {
                 Ok(life) => life,
-                Err(Some(reason)) => return refused(request, reason, None),
+                Err(Some(reason)) => return refused_if_new(publication, reason, None),
                 // Whether it exists is not known; an earlier try may even be stored.
                 Err(None) => return answered(request, Outcome::Unknown),
             },
@@ -336,7 +337,16 @@ fn check_event(
     }
     match allowed {
         Ok(()) => {}
-        Err(Not::Allowed(reason)) => return refused(request, reason, None),
+        Err(Not::Allowed(reason)) => {
+            let publication = Publication {
+                request,
+                key,
+                stream,
+                what: What::Event(event),
+                life: None,
+            };
+            return refused_if_new(publication, reason, None);
+        }
         Err(Not::Needed(id)) => {
             let duplicate = true;
             return answered(request, Outcome::Stored { id, duplicate });
@@ -352,14 +362,31 @@ fn check_event(
             counted: counted == Some(true),
             event,
         },
-        Err(refusal) => Admitted::Limited {
+        Err(refusal) => Admitted::RefusedIfNew {
             request,
             key,
             stream,
             id: event.id,
-            refusal,
+            reason: refusal.reason(),
+            retry_after_ms: Some(refusal.retry_after_ms()),
         },
     })
+}
+
+/// The log says whether it is new.
+fn refused_if_new(publication: Publication, reason: Reason, retry_after_ms: Option<u64>) -> Step {
+    let request = publication.request;
+    match publication.what {
+        What::Event(event) => Step::Done(Admitted::RefusedIfNew {
+            request,
+            key: publication.key,
+            stream: publication.stream,
+            id: event.id,
+            reason,
+            retry_after_ms,
+        }),
+        What::Reactions { .. } => refused(request, reason, retry_after_ms),
+    }
 }
 
 fn refused(request: u64, reason: Reason, retry_after_ms: Option<u64>) -> Step {

@@ -125,7 +125,7 @@ fn outcome(tag: &Tag, ack: &Ack) -> Option<Outcome> {
         Ack::Unknown => Some(Outcome::Unknown),
         Ack::Refused => Some(match tag.refusal {
             // It was not stored before either.
-            Some(refusal) => Outcome::refused(refusal.reason(), Some(refusal.retry_after_ms())),
+            Some((reason, retry_after_ms)) => Outcome::refused(reason, retry_after_ms),
             // An earlier try may be stored; the log itself says what it does not take.
             None => Outcome::refused(Reason::Unavailable, Some(1_000)),
         }),

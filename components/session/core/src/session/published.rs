@@ -36,6 +36,13 @@ impl Session {
             return;
         };
         self.wait_for_posts();
+        // The gateway looks whether it is stored before it refuses, unless it can look at nothing.
+        let unavailable = matches!(&outcome, Outcome::Refused { reason, .. } if Reason::parse(reason) == Some(Reason::Unavailable));
+        let outcome = if post.again && unavailable {
+            Outcome::Unknown
+        } else {
+            outcome
+        };
         self.give_back(&post, &outcome);
         let (PostState::Waiting { client_id, tell } | PostState::Unconfirmed { client_id, tell }) =
             post.state;

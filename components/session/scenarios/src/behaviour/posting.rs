@@ -1,5 +1,6 @@
 //! Posts and the truth about them.
 
+use chorus_protocol::codes::Reason;
 use chorus_protocol::comment::post_key;
 use chorus_protocol::event::AuthorRole;
 use chorus_protocol::server::{Receipt, ReceiptStatus, ServerMessage};
@@ -254,6 +255,16 @@ fn an_unanswered_post_is_unconfirmed_and_keeps_its_id(pop: &mut Pop<'_>) {
     );
     pop.answer(again.request, Outcome::Unknown);
     assert_eq!(pop.take(user).len(), 2);
+    // That it cannot be stored now says nothing of the tries before.
+    pop.post(user, "demo", "c1", "hi");
+    let refused = pop.publication();
+    let unavailable = Outcome::refused(Reason::Unavailable, Some(1_000));
+    pop.answer(refused.request, unavailable);
+    let told = pop.take(user);
+    assert!(
+        matches!(&told[1], ServerMessage::Error(error) if error.code == "unconfirmed"),
+        "{told:?}"
+    );
     pop.post(user, "demo", "c1", "hi");
     let third = pop.publication();
     pop.answer(

@@ -95,7 +95,7 @@ fn reactions(request: u64, stream: &str) -> Publication {
 fn request_of(admitted: &Admitted) -> u64 {
     match admitted {
         Admitted::Event { request, .. }
-        | Admitted::Limited { request, .. }
+        | Admitted::RefusedIfNew { request, .. }
         | Admitted::Reactions { request, .. }
         | Admitted::Refused { request, .. }
         | Admitted::Answered { request, .. }
@@ -125,7 +125,7 @@ fn what_is_known_is_decided_at_once() {
     checks.offer(&world, reactions(4, "live"));
     let admitted = take(&mut checks);
     let reason = |admitted: &Admitted| {
-        let Admitted::Refused { reason, .. } = admitted else {
+        let Admitted::RefusedIfNew { reason, .. } = admitted else {
             return None;
         };
         Some(*reason)
