@@ -142,8 +142,8 @@ impl History {
         }
         if only_in_tail && let Some(found) = &mut found {
             let decided = self.comments.decisions(vec![comment]).await?;
-            let removals = decided.iter().filter_map(Event::envelope);
-            let removal = removals.filter(|it| it.removes().is_some()).last();
+            let mut decided = decided.iter().filter_map(Event::envelope);
+            let removal = decided.find(|it| it.removes().is_some());
             found.removed_by = found.removed_by.or(removal.map(|it| it.id));
         }
         Ok(found)

@@ -6,7 +6,6 @@ use chorus_protocol::{Region, subject};
 
 use super::Memory;
 use super::bucket::{Keys, RIGHTS, WORKERS};
-use super::consume::Durable;
 use super::stored::Stored;
 use crate::log::{Answer, LogError, Part, Provision, RIGHT, Regional as _};
 
@@ -35,11 +34,7 @@ impl Provision for Memory {
         let made = names.try_for_each(|name| {
             self.make(&name, false)?;
             let mut world = self.world();
-            world
-                .state(own)
-                .durables
-                .entry(name)
-                .or_insert_with(Durable::default);
+            world.state(own).durables.entry(name).or_default();
             Ok(())
         });
         Box::pin(std::future::ready(made))

@@ -63,7 +63,7 @@ fn signed<A: Algorithm>(
             public_exponent,
             ..
         } => vec![("n", modulus.to_vec()), ("e", public_exponent.to_vec())],
-        _ => bail!("{name} has no public key"),
+        JsonWebKey::Symmetric { .. } | _ => bail!("{name} has no public key"),
     };
     let mut key = Table::new();
     key.insert("alg".to_owned(), name.clone().into());

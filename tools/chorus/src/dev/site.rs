@@ -34,7 +34,7 @@ impl Site {
         let mut sites: Vec<Self> = Vec::new();
         let mut listen = listen.to_owned();
         let any = listen.ends_with(":0");
-        for index in 0..usize::from(count) {
+        for (index, name) in NAMES.into_iter().take(count.into()).enumerate() {
             let (address, reserved) = super::free_listen(&listen)?;
             let next = if any {
                 0
@@ -43,7 +43,7 @@ impl Site {
             };
             listen = SocketAddr::new(address.ip(), next).to_string();
             sites.push(Self {
-                region: if count == 1 { ALONE } else { NAMES[index] },
+                region: if count == 1 { ALONE } else { name },
                 index,
                 listen: address,
                 ports: Ports::choose()?,
