@@ -73,7 +73,7 @@ pub(crate) fn plain(line: &Line) -> String {
 /// A run: what is said of it above the table.
 pub(crate) struct Run<'a> {
     /// How it was begun.
-    pub(crate) command: &'static str,
+    pub(crate) command: String,
     /// The PoP was one that ran already.
     pub(crate) is_given: bool,
     pub(crate) machine: &'a Machine,

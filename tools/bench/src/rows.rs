@@ -167,7 +167,11 @@ pub(crate) fn run(options: &Options, names: Option<&[String]>) -> Result<()> {
         .or(whole.then_some(Path::new("docs")));
     if let Some(out) = out {
         let run = report::Run {
-            command: if whole { "make bench" } else { "chorus-bench" },
+            command: match (whole, options.rounds) {
+                (true, 0) => "make bench".to_owned(),
+                (true, rounds) => format!("chorus-bench all --rounds {rounds}"),
+                (false, _) => "chorus-bench row".to_owned(),
+            },
             is_given: options.url.is_some(),
             machine: &machine,
             took,

@@ -77,7 +77,7 @@ pub(crate) fn accounting() -> String {
     );
     match config.is_empty() {
         true => "this kernel does not say (`/proc/config.gz`)".to_owned(),
-        false => format!("this kernel has {}", has.join(" and ")),
+        false => format!("on this kernel {}", has.join(", ")),
     }
 }
 
