@@ -191,15 +191,14 @@ impl World {
     }
 
     pub(crate) fn pop_told(&mut self, pop: usize, connection: usize, message: ToPop) {
-        self.note(|| match &message {
-            ToPop::Held { stream, held } => {
+        self.note(|| {
+            if let ToPop::Held { stream, held } = &message {
                 let held = format!("{held:?}");
-                format!(
-                    "pop {pop}: {stream} is held: {}",
-                    &held[..held.len().min(7)]
-                )
+                let held = &held[..held.len().min(7)];
+                format!("pop {pop}: {stream} is held: {held}")
+            } else {
+                format!("pop {pop} hears {message:?}")
             }
-            other => format!("pop {pop} hears {other:?}"),
         });
         self.say(pop, connection, FromGateway::Control(vec![message]));
     }
@@ -359,17 +358,18 @@ impl World {
 
     fn tell_shard(&mut self, pop: usize, shard: usize, message: ToShard) {
         let now_ms = self.now_ms;
-        self.note(|| match &message {
-            ToShard::State { stream, state } => {
+        self.note(|| {
+            let told = if let ToShard::State { stream, state } = &message {
                 let at = state.as_ref().map(|state| &state.at);
-                format!("pop {pop} shard {shard}: {stream} is at {at:?}")
-            }
-            ToShard::Delivered { stream, data } => {
+                format!("{stream} is at {at:?}")
+            } else if let ToShard::Delivered { stream, data } = &message {
                 let it = chorus_protocol::session::DeliveryView::read(data);
                 let range = it.map(|it| (it.region.to_owned(), it.epoch, it.from, it.to));
-                format!("pop {pop} shard {shard}: {stream} gets {range:?}")
-            }
-            other => format!("pop {pop} shard {shard}: {other:?}"),
+                format!("{stream} gets {range:?}")
+            } else {
+                format!("{message:?}")
+            };
+            format!("pop {pop} shard {shard}: {told}")
         });
         let this = &mut self.pops[pop];
         let told = &mut this.shards[shard];

@@ -95,7 +95,7 @@ impl World {
         let known = |log: &&Log| standings.get(&log.region) != Some(&Standing::Away);
         let logs: Vec<&Log> = self.logs.iter().filter(known).collect();
         let away = logs.iter().any(|log| log.away);
-        let persisted = self.now_ms % 2 == 0;
+        let persisted = self.now_ms.is_multiple_of(2);
         let past = log::past(&logs, &self.logs, stream, self.plan.newest_max, persisted);
         (!self.read_fails(away)).then_some(past)
     }
