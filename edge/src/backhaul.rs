@@ -10,6 +10,7 @@ mod frames;
 pub mod hub;
 mod lanes;
 mod metrics;
+mod nearest;
 mod run;
 mod tls;
 

@@ -234,16 +234,16 @@ impl Dev {
         Ok(url.context("no such region in pids.json")?.to_owned())
     }
 
-    /// Sends a signal to the nats-server of another region.
+    /// Sends a signal to a part of another region.
     ///
     /// # Errors
     /// When its process does not exist.
-    pub fn signal_nats_in(&self, region: &str, signal: Signal) -> Result<()> {
+    pub fn signal_in(&self, part: Part, region: &str, signal: Signal) -> Result<()> {
         let told = self.pids()?;
-        let pid = told["pids"][format!("nats-{region}")].as_i64();
+        let pid = told["pids"][format!("{}-{region}", part.key())].as_i64();
         let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         kill_process(pid.context("no such region in pids.json")?, signal)
-            .with_context(|| format!("cannot signal nats-server in {region}"))
+            .with_context(|| format!("cannot signal {part:?} in {region}"))
     }
 
     fn pids(&self) -> Result<Value> {

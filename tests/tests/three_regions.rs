@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use chorus_client::protocol::server::ReceiptStatus;
 use chorus_client::protocol::{CommentId, StreamId};
 use chorus_client::{Endpoint, Options, Rest, Viewer};
-use chorus_tests::dev::Dev;
+use chorus_tests::dev::{Dev, Part};
 use chorus_tests::{SOON, eventually, history};
 use rustix::process::Signal;
 use serde_json::json;
@@ -47,6 +47,8 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
         "restart",
         "--restart-delay-ms",
         "4000",
+        "--edge-set",
+        "backhaul.bounds.look_ms=500",
     ])?;
     let urls = urls(&dev)?;
     let host = dev.token("host-of-three", "user").await?;
@@ -102,10 +104,10 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
     assert!(!back.seen.comments.contains_key(&ids[0]), "it had seen it");
 
     // A region's log is killed: the others go on, its viewers keep their connections, and hear what they missed.
-    dev.signal_nats_in("us", Signal::KILL)?;
+    dev.signal_in(Part::Nats, "us", Signal::KILL)?;
     let meanwhile = back.post_durable("while us is away", SOON).await?;
-    let fresh = join(&urls[0], &stream, &options).await?;
-    assert!(fresh.seen.comments.contains_key(&meanwhile));
+    let mut fresh = join(&urls[0], &stream, &options).await?;
+    sees(&mut fresh, meanwhile).await?;
     sees(&mut viewers[1], meanwhile).await?;
     sees(&mut viewers[0], meanwhile).await?;
     let again = viewers[0].post_durable("us is back", SOON * 3).await?;
@@ -113,6 +115,25 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
         sees(viewer, again).await?;
         assert_eq!((viewer.seen.repeats, viewer.seen.unsorted), (0, 0));
         assert_eq!(viewer.unreadable, Vec::<String>::new());
+    }
+
+    // A region's gateway is killed: its PoP goes on over another region's, and back to its own when that is well.
+    dev.signal_in(Part::Origin, "us", Signal::KILL)?;
+    let around = viewers[0].post_durable("over another region", SOON).await?;
+    for viewer in viewers.iter_mut().chain([&mut back]) {
+        sees(viewer, around).await?;
+    }
+    let pop = Rest::new(&urls[1])?;
+    eventually("the way back", SOON * 3, || async {
+        let metrics = pop.get("/metrics").await.ok()?.text();
+        let moved = "chorus_edge_backhaul_moves_total 1";
+        metrics.contains(moved).then_some(())
+    })
+    .await?;
+    let home = viewers[0].post_durable("over its own", SOON).await?;
+    for viewer in viewers.iter_mut().chain([&mut back]) {
+        sees(viewer, home).await?;
+        assert_eq!(viewer.seen.repeats, 0);
     }
     Ok(())
 }

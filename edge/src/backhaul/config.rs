@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackhaulConfig {
-    /// The gateways, `host:port` each. The nearest that answers is taken.
+    /// The gateways, `host:port` each. The nearest that answers is taken, of those about as near the one named first; with
+    /// several the others are looked at again and again, and the PoP moves to one that stays nearer.
     pub gateways: Vec<String>,
     /// The name in the gateways' certificates.
     #[serde(default = "server_name")]
@@ -44,6 +45,8 @@ pub struct BackhaulBounds {
     pub keep_alive_ms: u64,
     /// The longest wait between two attempts to connect, in milliseconds.
     pub reconnect_ms_max: u64,
+    /// How often the other gateways are looked at, in milliseconds.
+    pub look_ms: u64,
     /// Bytes of the first packets; larger ones are found out later. Raise it only where the path is known.
     pub initial_mtu: u16,
     /// Bytes received and not yet read, of one lane and of all.
@@ -105,6 +108,7 @@ impl Default for BackhaulBounds {
             idle_ms_max: 1_800,
             keep_alive_ms: 500,
             reconnect_ms_max: 1_000,
+            look_ms: 10_000,
             initial_mtu: 1_200,
             lane_window_bytes: 8 << 20,
             window_bytes: 128 << 20,
@@ -177,6 +181,7 @@ impl BackhaulConfig {
             ("reactions_ms", bounds.reactions_ms, 10, 60_000),
             ("viewers_ms", bounds.viewers_ms, 10, 60_000),
             ("idle_ms_max", bounds.idle_ms_max, 100, 600_000),
+            ("look_ms", bounds.look_ms, 100, 3_600_000),
         ];
         for (name, value, least, most) in ranges {
             if value < least || value > most {

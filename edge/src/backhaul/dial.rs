@@ -1,4 +1,4 @@
-//! Finding the nearest gateway and being welcomed by it.
+//! Finding the nearest gateway and being welcomed by it, and looking whether another one is nearer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,6 +17,7 @@ use super::frames::Frames;
 use super::hub::Welcome;
 use super::lanes::{code, known};
 use super::metrics::Metrics;
+use super::nearest::{ALIKE, Place, nearest};
 use super::tls;
 
 /// This machine's clock.
@@ -31,6 +32,8 @@ pub(super) fn wall() -> Millis {
 pub(super) struct Up {
     pub(super) connection: Connection,
     pub(super) gateway: String,
+    /// Its place in the configuration.
+    pub(super) place: usize,
     pub(super) region: chorus_protocol::Region,
     pub(super) welcome: Welcome,
     pub(super) control: (SendStream, Frames),
@@ -87,7 +90,51 @@ fn endpoint(address: IpAddr) -> std::io::Result<Endpoint> {
     chorus_quic::endpoint(None, socket.into())
 }
 
-/// Dials all gateways at once and takes the first that answers and welcomes this process: the nearest.
+/// Handshakes under way: which gateway by its place, or why not.
+type Attempts = JoinSet<Result<(usize, Connection), String>>;
+
+/// Shakes hands with these gateways at once; what comes of each, as it comes.
+fn shake_all(
+    config: &BackhaulConfig,
+    sockets: &Sockets,
+    places: impl Iterator<Item = usize>,
+) -> Result<Attempts, String> {
+    let client = tls::client(config).map_err(|error| error.to_string())?;
+    let limit = Duration::from_millis(config.bounds.connect_ms_max);
+    let mut attempts = JoinSet::new();
+    for place in places {
+        let (gateway, client) = (config.gateways[place].clone(), client.clone());
+        let name = config.server_name.clone();
+        let sockets = sockets.clone();
+        attempts.spawn(async move {
+            let shaken = timeout(limit, shake(&gateway, &name, client, &sockets)).await;
+            match shaken {
+                Ok(Ok(connection)) => Ok((place, connection)),
+                Ok(Err(error)) => Err(format!("{gateway}: {error}")),
+                Err(_) => Err(format!("{gateway}: no answer")),
+            }
+        });
+    }
+    Ok(attempts)
+}
+
+/// The round trips to the other gateways that answer.
+pub(super) async fn look(config: &BackhaulConfig, sockets: &Sockets, here: usize) -> Vec<Place> {
+    let others = (0..config.gateways.len()).filter(|&place| place != here);
+    let Ok(mut attempts) = shake_all(config, sockets, others) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    while let Some(joined) = attempts.join_next().await {
+        if let Ok(Ok((place, connection))) = joined {
+            found.push((place, connection.rtt()));
+            connection.close(code(CloseCode::GoingAway), b"a look");
+        }
+    }
+    found
+}
+
+/// Dials all gateways at once and takes the nearest that welcomes this process.
 ///
 /// # Errors
 /// Says for each gateway why not.
@@ -97,40 +144,56 @@ pub(super) async fn dial(
     process: u64,
     metrics: &Metrics,
 ) -> Result<Up, String> {
-    let client = tls::client(config).map_err(|error| error.to_string())?;
     let limit = Duration::from_millis(config.bounds.connect_ms_max);
-    let mut attempts = JoinSet::new();
-    for gateway in &config.gateways {
-        let (gateway, client) = (gateway.clone(), client.clone());
-        let name = config.server_name.clone();
-        let sockets = sockets.clone();
-        attempts.spawn(async move {
-            let shaken = timeout(limit, shake(&gateway, &name, client, &sockets)).await;
-            match shaken {
-                Ok(Ok(connection)) => Ok((gateway, connection)),
-                Ok(Err(error)) => Err(format!("{gateway}: {error}")),
-                Err(_) => Err(format!("{gateway}: no answer")),
-            }
-        });
-    }
+    let mut attempts = shake_all(config, sockets, 0..config.gateways.len())?;
     let mut reasons = Vec::new();
-    while let Some(joined) = attempts.join_next().await {
-        match joined {
-            Ok(Ok((gateway, connection))) => {
-                let greeted = greet(config, &connection, process, metrics);
-                let (why, reason) = match timeout(limit, greeted).await {
-                    Ok(Ok(up)) => return Ok(Up { gateway, ..up }),
-                    Ok(Err(refusal)) => refusal,
-                    Err(_) => (CloseCode::GoingAway, "no welcome".to_owned()),
-                };
-                reasons.push(format!("{gateway}: {reason}"));
-                connection.close(code(why), b"");
+    let mut shaken: Vec<(usize, Connection)> = Vec::new();
+    loop {
+        // The first that answers is the nearest or about as near: others have a moment more.
+        let more = async {
+            if shaken.is_empty() {
+                attempts.join_next().await
+            } else {
+                timeout(ALIKE, attempts.join_next()).await.ok().flatten()
             }
-            Ok(Err(reason)) => reasons.push(reason),
-            Err(error) => reasons.push(error.to_string()),
+        };
+        match more.await {
+            Some(Ok(Ok(found))) => {
+                shaken.push(found);
+                continue;
+            }
+            Some(Ok(Err(reason))) => {
+                reasons.push(reason);
+                continue;
+            }
+            Some(Err(error)) => {
+                reasons.push(error.to_string());
+                continue;
+            }
+            None => {}
         }
+        let places = shaken.iter().map(|(place, to)| (*place, to.rtt()));
+        let Some((place, _)) = nearest(places) else {
+            return Err(reasons.join("; "));
+        };
+        let index = shaken.iter().position(|(of, _)| *of == place);
+        let (_, connection) = shaken.swap_remove(index.unwrap_or(0));
+        let gateway = config.gateways[place].clone();
+        let greeted = greet(config, &connection, process, metrics);
+        let (why, reason) = match timeout(limit, greeted).await {
+            Ok(Ok(up)) => {
+                return Ok(Up {
+                    gateway,
+                    place,
+                    ..up
+                });
+            }
+            Ok(Err(refusal)) => refusal,
+            Err(_) => (CloseCode::GoingAway, "no welcome".to_owned()),
+        };
+        reasons.push(format!("{gateway}: {reason}"));
+        connection.close(code(why), b"");
     }
-    Err(reasons.join("; "))
 }
 
 async fn shake(
@@ -215,6 +278,7 @@ async fn greet(
     Ok(Up {
         connection: connection.clone(),
         gateway: String::new(),
+        place: 0,
         region,
         welcome: Welcome {
             hello_at,

@@ -32,6 +32,7 @@ metrics! {
     connected: Gauge, "Whether a gateway is connected";
     connects: Counter, "Connections to a gateway that were welcomed";
     connect_failures: Counter, "Attempts to connect that failed";
+    moves: Counter, "Moves to a gateway that was found nearer than the connected one";
     rtt_us: Gauge, "Round trip to the gateway in microseconds";
     turn_us: Gauge, "Microseconds that a turn of the backhaul's thread lasts at least, by the load now";
     lease_worker: Gauge, "The worker id leased";

@@ -12,10 +12,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::config::BackhaulConfig;
-use super::dial::{Sockets, Up, dial, wall};
+use super::dial::{Sockets, Up, dial, look, wall};
 use super::hub::{FromGateway, Generation, Hub, Now, Out, Redial};
 use super::lanes::{self, Sink, code};
 use super::metrics::{Metrics, add, set};
+use super::nearest::{Looks, Place};
 use super::{Gateway, ShardSender, Shared};
 use crate::link::{ToBackhaul, ToShard};
 use crate::panics::{self, Restarts};
@@ -28,6 +29,8 @@ const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// The connection and its writers.
 struct Link {
     generation: Generation,
+    /// Of its gateway in the configuration.
+    place: usize,
     connection: Connection,
     control: mpsc::UnboundedSender<Bytes>,
     posts: mpsc::UnboundedSender<Bytes>,
@@ -93,6 +96,8 @@ impl Runner {
         let mut link: Option<Link> = None;
         let mut dialling = JoinSet::new();
         let mut redial = Redial::new(bounds.reconnect_ms_max);
+        let mut looking: JoinSet<Vec<Place>> = JoinSet::new();
+        let mut looks = Looks::default();
         self.start_dialling(&mut dialling, Duration::ZERO);
         let mut wishes = Vec::with_capacity(BATCH_MAX);
         let mut happened = Vec::with_capacity(BATCH_MAX);
@@ -115,6 +120,7 @@ impl Runner {
                         tracing::warn!(%reason, "the gateway is gone; connecting anew");
                     }
                     link = None;
+                    looking.abort_all();
                     self.shared.down();
                     hub.disconnected();
                     let wait = redial.lost(Instant::now(), super::random());
@@ -124,6 +130,8 @@ impl Runner {
                     Some(Ok(Ok(up))) => {
                         generation += 1;
                         redial.up(Instant::now());
+                        looks = Looks::default();
+                        self.start_looking(&mut looking, up.place);
                         link = Some(self.link_up(up, generation, &sender, &mut hub));
                     }
                     Some(Ok(Err(reason))) => {
@@ -137,6 +145,18 @@ impl Runner {
                         self.start_dialling(&mut dialling, wait);
                     }
                 },
+                looked = looking.join_next(), if !looking.is_empty() => {
+                    if let (Some(Ok(others)), Some(link)) = (looked, &link) {
+                        if looks.move_after((link.place, link.connection.rtt()), &others) {
+                            add(&self.metrics.moves, 1);
+                            tracing::info!("another gateway is nearer: moving to it");
+                            // The next turn finds it closed, and what is under way is said again over the next one.
+                            link.connection.close(code(CloseCode::GoingAway), b"a nearer gateway");
+                        } else {
+                            self.start_looking(&mut looking, link.place);
+                        }
+                    }
+                }
                 () = sleep => {}
             }
             let now = now();
@@ -197,6 +217,18 @@ impl Runner {
         });
     }
 
+    /// A look at the other gateways after a while.
+    fn start_looking(&self, looking: &mut JoinSet<Vec<Place>>, here: usize) {
+        if self.config.gateways.len() < 2 {
+            return;
+        }
+        let (config, sockets) = (Arc::clone(&self.config), self.sockets.clone());
+        looking.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(config.bounds.look_ms)).await;
+            look(&config, &sockets, here).await
+        });
+    }
+
     fn link_up(
         &self,
         up: Up,
@@ -225,6 +257,7 @@ impl Runner {
         });
         Link {
             generation,
+            place: up.place,
             connection: up.connection,
             control,
             posts,

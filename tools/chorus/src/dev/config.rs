@@ -180,6 +180,13 @@ fn origin(plan: &Plan<'_>, site: &Site) -> Table {
 
 fn edge(plan: &Plan<'_>, site: &Site) -> Table {
     let shared = |name: &str| plan.dir.file(name).display().to_string();
+    // Its own region's first: of gateways that are alike near the first is taken.
+    let others = plan.sites.iter().filter(|it| it.region != site.region);
+    let gateways: Vec<Value> = [site]
+        .into_iter()
+        .chain(others)
+        .map(|it| format!("127.0.0.1:{}", it.ports.gateway).into())
+        .collect();
     let mut edge = table([
         ("listen", site.listen.to_string().into()),
         ("pop", site.name(POP_NAME).into()),
@@ -192,10 +199,7 @@ fn edge(plan: &Plan<'_>, site: &Site) -> Table {
         (
             "backhaul",
             table([
-                (
-                    "gateways",
-                    Value::Array(vec![format!("127.0.0.1:{}", site.ports.gateway).into()]),
-                ),
+                ("gateways", gateways.into()),
                 ("server_name", GATEWAY_NAME.into()),
                 ("ca", shared("tls/ca.pem").into()),
                 ("cert", shared("tls/pop.pem").into()),
