@@ -10,11 +10,11 @@ mod write;
 use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chorus_protocol::stream::StreamInfo;
 use chorus_protocol::{CommentId, Event, StreamId};
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::{
     Answer, Author, Batch, Comments, Page, Positions, Slice, StoreError, StreamPage, StreamRow,
@@ -28,6 +28,12 @@ const READERS: usize = 2;
 const JOBS_MAX: usize = 1_024;
 /// How long a statement waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(5);
+/// From one try to open to the next, while it is locked.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+const PRAGMAS: &str =
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
+    PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;";
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -112,14 +118,26 @@ impl Streams for Sqlite {
 fn connect(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open(path).map_err(failed)?;
     connection.busy_timeout(BUSY).map_err(failed)?;
-    connection
-        .execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
-             PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;",
-        )
-        .map_err(failed)?;
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match connection.execute_batch(PRAGMAS) {
+            Ok(()) => break,
+            // Changing the journal's mode does not wait for others that open the file at the same time.
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 fn work(
@@ -140,4 +158,27 @@ fn work(
         })
         .map(|_| ())
         .map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the processes of a region's roles do.
+    #[test]
+    fn all_that_open_a_new_file_at_once_get_it() {
+        for _ in 0..30 {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = directory.path().join("new/chorus.db");
+            let start = std::sync::Barrier::new(8);
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        start.wait();
+                        Sqlite::open(&path).map(drop).expect("opens");
+                    });
+                }
+            });
+        }
+    }
 }
