@@ -38,7 +38,8 @@ pub enum HistoryError {
 pub struct Part {
     /// The comments that were not taken away, in the order asked for.
     pub comments: Vec<(CommentId, Event)>,
-    /// The decisions that stand about them.
+    /// The decisions that stand about them, and the removals that the logs have and the store had not: the comment of one
+    /// may be of a region whose log is behind.
     pub decisions: Vec<Event>,
     /// Comments of the stream in all, less those taken away.
     pub comment_count: u64,
@@ -254,8 +255,11 @@ impl Tail {
         }
         let comments = merge(slice.comments, found, &removed, page);
         let shown: BTreeSet<CommentId> = comments.iter().map(|(id, _)| *id).collect();
+        let removals = self.envelopes().filter(|(_, it, _)| it.removes().is_some());
+        let mut decisions = decided.about(&shown);
+        decisions.extend(removals.map(|(_, _, event)| event.clone()));
         Part {
-            decisions: decided.about(&shown),
+            decisions,
             comments,
             comment_count: u64::try_from(count).unwrap_or(0),
             at,

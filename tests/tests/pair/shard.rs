@@ -123,13 +123,19 @@ impl Shard {
     ) -> Result<(), Fault> {
         self.states += 1;
         let before = self.views.remove(stream).map(|view| view.removed);
-        let removed = before.unwrap_or_default();
-        let ids: Vec<CommentId> = state.newest.iter().filter_map(id).collect();
+        let mut removed = before.unwrap_or_default();
+        let of_removals = |event: &Event| event.envelope().and_then(|it| it.removes());
+        removed.extend(state.newest.iter().filter_map(of_removals));
+        let comments = |event: &&Event| of_removals(event).is_none();
+        let comments: Vec<&Event> = state.newest.iter().filter(comments).collect();
+        let ids: Vec<CommentId> = comments.iter().copied().filter_map(id).collect();
         if !ids.is_sorted() || ids.len() > newest_max {
             return Err(format!("the newest of {stream} are no such: {ids:?}"));
         }
-        for (event, id) in state.newest.iter().zip(&ids) {
+        for event in &state.newest {
             same(logs, stream, event)?;
+        }
+        for (event, id) in comments.into_iter().zip(&ids) {
             let at = state.at.get(&event.region);
             if removed.contains(id) || log_of(logs, &event.region)?.removed(event, *id, at) {
                 return Err(format!("{id} of {stream} is shown after its removal"));

@@ -21,5 +21,6 @@ cases!(
     a_hole_may_hold_a_removal,
     a_removal_in_a_part_that_is_lost_leaves_nothing_to_be_seen,
     a_new_state_does_not_bring_a_comment_back,
+    a_removal_that_a_state_brings_before_its_comment_holds,
     an_unknown_kind_passes_through,
 );

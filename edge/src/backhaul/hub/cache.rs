@@ -1,12 +1,15 @@
 //! The recent events of one stream: what answers a later subscription and a replay without asking the gateway.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::event::Removed;
 use chorus_protocol::session::{DeliveryView, ReplayRange, Replayed};
 use chorus_protocol::stream::{Life, Revision};
 use chorus_protocol::{CommentId, Envelope, Event, Offset, Position, Region};
+
+/// Removals in a state whose comment is not there.
+const AHEAD_MAX: usize = 100;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +90,7 @@ pub(super) struct Known {
 
 impl Known {
     /// `removed` is what was known before of the same stream.
-    pub(super) fn new(mut state: StreamState, removed: Removed, bounds: CacheBounds) -> Self {
+    pub(super) fn new(mut state: StreamState, mut removed: Removed, bounds: CacheBounds) -> Self {
         let newest = std::mem::take(&mut state.newest);
         let read = |event: &Event| {
             let (epoch, seq) = (event.epoch, event.seq);
@@ -96,6 +99,9 @@ impl Known {
         let events: VecDeque<Kept> = newest.iter().filter_map(read).collect();
         let mut floor = state.at.clone();
         for kept in &events {
+            if let What::Removal(target) = kept.what {
+                removed.insert(target);
+            }
             // Of a region whose place is not known all is delivered from its beginning, these too.
             let last = |floor: Offset| (floor.epoch, floor.seq) < (kept.at.epoch, kept.at.seq);
             if state.at.get(&kept.region).is_none() && floor.get(&kept.region).is_none_or(last) {
@@ -214,8 +220,9 @@ impl Known {
         self.state.viewer_count = viewers.unwrap_or(self.state.viewer_count);
     }
 
-    /// The stream as it stands now, with the newest comments that were not taken away and the decisions about them: the
-    /// deliveries from now on continue it.
+    /// The stream as it stands now, with the newest comments that were not taken away, the decisions about them and the
+    /// removals of comments that are not here: one of another region may come behind its removal. The deliveries from now
+    /// on continue it.
     pub(super) fn state(&self) -> StreamState {
         let shown = |kept: &&Kept| kept.what == What::Comment && !self.removed.contains(kept.id);
         let mut newest: Vec<&Kept> = self
@@ -233,7 +240,11 @@ impl Known {
             What::Comment | What::Removal(_) | What::Other => false,
         };
         let decisions = self.events.iter().filter(decided);
-        let all = newest.iter().copied().chain(decisions);
+        let comments = self.events.iter().filter(|it| it.what == What::Comment);
+        let here: BTreeSet<CommentId> = comments.map(|it| it.id).collect();
+        let ahead = |kept: &&Kept| matches!(kept.what, What::Removal(of) if !here.contains(&of));
+        let ahead = self.events.iter().rev().filter(ahead).take(AHEAD_MAX);
+        let all = newest.iter().copied().chain(decisions).chain(ahead);
         StreamState {
             newest: all.map(Kept::event).collect(),
             ..self.state.clone()

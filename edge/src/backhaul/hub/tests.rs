@@ -205,14 +205,18 @@ fn what_deliveries_lose_to_an_answer_that_they_overtook_is_asked_for_again() {
 
 /// A comment in another region's log.
 fn comment(seq: u64) -> Event {
+    event(seq, kind::COMMENT, None)
+}
+
+fn event(seq: u64, kind: &str, target: Option<u64>) -> Event {
     let envelope = Envelope {
         id: CommentId(seq),
-        kind: kind::COMMENT,
+        kind,
         stream: "demo",
         author: "ann",
         role: AuthorRole::User,
         key: seq.into(),
-        target: None,
+        target: target.map(CommentId),
         record: b"",
     };
     Event {
@@ -221,6 +225,45 @@ fn comment(seq: u64) -> Event {
         seq,
         body: envelope.write(0, |_| {}),
     }
+}
+
+/// The log of its comment is behind.
+#[test]
+fn a_removal_whose_comment_may_come_is_in_every_state() {
+    let mut bench = Bench::new();
+    bench.connect();
+    let newest = |bench: &mut Bench| -> Vec<u64> {
+        let (shard, stream) = (0, demo());
+        let subscribe = ToBackhaul::Subscribe { shard, stream };
+        bench.hub.shard(bench.now, subscribe);
+        let told = std::mem::take(&mut bench.hub.flush(bench.now).shards[0]);
+        let Some(ToShard::State {
+            state: Some(state), ..
+        }) = told.last()
+        else {
+            return Vec::new();
+        };
+        state.newest.iter().map(|event| event.seq).collect()
+    };
+    assert!(newest(&mut bench).is_empty());
+    let mut first = state(1);
+    first.newest = vec![event(7, kind::REMOVAL, Some(8))];
+    first
+        .at
+        .0
+        .insert(comment(1).region, Offset { epoch: 1, seq: 7 });
+    bench.held(Held::Fresh(first));
+    assert_eq!(newest(&mut bench), [7]);
+    let delivery = Delivery {
+        region: comment(1).region,
+        epoch: 1,
+        from: 7,
+        to: 8,
+        events: vec![comment(8)],
+    };
+    let data = rmp_serde::to_vec_named(&delivery).expect("writes");
+    bench.hear(FromGateway::Delivered(Some(demo()), vec![data.into()]));
+    assert!(newest(&mut bench).is_empty(), "neither is to be shown now");
 }
 
 /// The store has its comments while it is away; when it is back its log is read from the beginning.

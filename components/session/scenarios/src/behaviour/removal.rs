@@ -22,6 +22,7 @@ scenarios!("removal":
     a_hole_may_hold_a_removal,
     a_removal_in_a_part_that_is_lost_leaves_nothing_to_be_seen,
     a_new_state_does_not_bring_a_comment_back,
+    a_removal_that_a_state_brings_before_its_comment_holds,
     an_unknown_kind_passes_through,
 );
 
@@ -342,6 +343,33 @@ fn a_removal_in_a_part_that_is_lost_leaves_nothing_to_be_seen(pop: &mut Pop<'_>)
     );
     pop.state("demo", Some(origin.state()));
     assert_eq!(ids(&pop.take_joined(late)), [2, 3]);
+}
+
+fn a_removal_that_a_state_brings_before_its_comment_holds(pop: &mut Pop<'_>) {
+    let mut origin = studio(pop);
+    origin.write("us", 1, "hi");
+    let before = origin.at();
+    // The log of one region is behind that of the other, which has the removal already.
+    let late = origin.write("eu", 2, "hi");
+    let removal = origin.remove("us", 1_002, 2, RemovalReason::Moderator);
+    let mut state = origin.state();
+    let eu = before
+        .0
+        .get_key_value("eu")
+        .map(|(region, at)| (region.clone(), *at));
+    state.at.0.extend(eu);
+    state.newest.extend(removal.events);
+    state.comment_count = 0;
+    let viewer = pop.open(Encoding::Json, None);
+    pop.say(viewer, "join_stream", &json!({"stream_id": "demo"}));
+    pop.state("demo", Some(state));
+    assert_eq!(ids(&pop.take_joined(viewer)), [1]);
+    pop.deliver("demo", &late);
+    pop.pass(1_000);
+    assert!(shown(pop, viewer).is_empty());
+    let late = pop.open(Encoding::MsgPack, None);
+    pop.say(late, "join_stream", &json!({"stream_id": "demo"}));
+    assert_eq!(ids(&pop.take_joined(late)), [1]);
 }
 
 fn a_new_state_does_not_bring_a_comment_back(pop: &mut Pop<'_>) {

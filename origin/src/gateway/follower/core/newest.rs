@@ -5,11 +5,17 @@ use std::collections::{BTreeMap, VecDeque};
 use chorus_protocol::event::Removed;
 use chorus_protocol::{CommentId, Event};
 
+/// Removals kept whose comment has not come; the oldest is forgotten.
+const AHEAD_MAX: usize = 100;
+
 /// In the order of the log, twice as many as are asked for: ids may be in another order, and some may be taken away.
 pub(super) struct Newest {
     comments: VecDeque<(CommentId, Event)>,
     /// By the comment and the kind.
     decisions: BTreeMap<(CommentId, String), Event>,
+    /// Removals of comments that are not here, in the order in which they came: a comment of another region may come
+    /// behind its removal, and whoever takes the state between the two must know.
+    ahead: VecDeque<(CommentId, Event)>,
     removed: Removed,
     max: usize,
 }
@@ -24,6 +30,7 @@ impl Newest {
         let mut newest = Self {
             comments: comments.into_iter().rev().collect(),
             decisions: BTreeMap::new(),
+            ahead: VecDeque::new(),
             removed: Removed::default(),
             max,
         };
@@ -40,7 +47,9 @@ impl Newest {
         };
         let id = envelope.id;
         if envelope.is_comment() {
-            if !self.removed.contains(id) {
+            if self.removed.contains(id) {
+                self.ahead.retain(|(of, _)| *of != id);
+            } else {
                 self.comments.push_back((id, event));
                 if self.comments.len() > 2 * self.max {
                     self.forget_oldest();
@@ -49,7 +58,14 @@ impl Newest {
             return 1;
         }
         if let Some(target) = envelope.removes() {
+            let before = self.comments.len();
             self.comments.retain(|(id, _)| *id != target);
+            if self.comments.len() == before {
+                self.ahead.push_back((target, event));
+                if self.ahead.len() > AHEAD_MAX {
+                    self.ahead.pop_front();
+                }
+            }
             self.decisions.retain(|(of, _), _| *of != target);
             self.removed.insert(target);
             return -1;
@@ -71,7 +87,7 @@ impl Newest {
         }
     }
 
-    /// The newest by their ids, oldest first, then the decisions about them.
+    /// The newest by their ids, oldest first, then the decisions about them, then the removals of comments that may come.
     pub(super) fn events(&self) -> Vec<Event> {
         let by_id: BTreeMap<CommentId, &Event> = self
             .comments
@@ -86,6 +102,7 @@ impl Newest {
         let comments = shown.into_iter().map(|(_, event)| event);
         comments
             .chain(decisions.map(|(_, event)| event))
+            .chain(self.ahead.iter().map(|(_, event)| event))
             .cloned()
             .collect()
     }
@@ -145,6 +162,7 @@ mod tests {
         assert_eq!(newest.take(event(8, kind::REMOVAL, Some(4))), -1);
         assert_eq!(ids(&newest), [2, 3, 5]);
         assert_eq!(newest.take(event(9, kind::REMOVAL, Some(10))), -1);
+        assert_eq!(ids(&newest), [2, 3, 5, 9], "its comment may come");
         assert_eq!(newest.take(event(10, kind::COMMENT, None)), 1);
         assert_eq!(ids(&newest), [2, 3, 5], "the removal came first");
     }
