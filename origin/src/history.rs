@@ -93,7 +93,7 @@ impl History {
         let stored = self.comments.positions().await?;
         let mut slice = self.comments.page(stream.clone(), page).await?;
         let (tail, at) = self.tail(stream, &stored).await?;
-        decide_tail(&*self.comments, &tail, &mut slice).await?;
+        decide_tail(&*self.comments, &stored, &tail, &mut slice).await?;
         let gone = tail.removed();
         let hit = slice.comments.iter().filter(|(id, _)| gone.contains(id));
         let hit = hit.count();
@@ -194,10 +194,14 @@ impl History {
 /// in any order.
 async fn decide_tail(
     store: &dyn Comments,
+    stored: &Positions,
     tail: &Tail,
     slice: &mut Slice,
 ) -> Result<(), StoreError> {
-    let comments = tail.envelopes().filter(|(_, it, _)| it.is_comment());
+    // What a comment's own log decides about it comes to the store behind it.
+    let others = |log: &str| stored.keys().any(|of| of != log);
+    let comments = tail.envelopes();
+    let comments = comments.filter(|(log, it, _)| it.is_comment() && others(log));
     let comments: Vec<CommentId> = comments.map(|(_, it, _)| it.id).collect();
     if !comments.is_empty() {
         let more = store.decisions(comments).await?;

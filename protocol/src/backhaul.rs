@@ -35,6 +35,9 @@ use crate::time::Millis;
 /// [`CloseCode::Version`].
 pub const VERSIONS: [u16; 2] = [4, 4];
 
+/// Removals of comments that are not in a state, at most; the oldest is left out.
+pub const REMOVALS_AHEAD_MAX: usize = 100;
+
 /// The newest version that both speak.
 #[must_use]
 pub fn common_version(ours: [u16; 2], theirs: [u16; 2]) -> Option<u16> {

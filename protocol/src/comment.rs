@@ -337,14 +337,7 @@ mod tests {
         let record = records().last().expect("there are some");
         let bytes = rmp_serde::to_vec_named(&record).expect("writes");
         let view = CommentView::read(&envelope(&bytes));
-        let value = rmpv::decode::read_value(&mut bytes.as_slice()).expect("reads");
-        let rmpv::Value::Map(mut fields) = value else {
-            panic!("no map");
-        };
-        fields.reverse();
-        fields.push(("tomorrow".into(), rmpv::Value::Nil));
-        let mut other = Vec::new();
-        rmpv::encode::write_value(&mut other, &rmpv::Value::Map(fields)).expect("writes");
+        let other = msgpack::of_tomorrow(&bytes);
         assert_eq!(CommentView::read_ours(&envelope(&other)), None);
         assert_eq!(CommentView::read(&envelope(&other)), view);
         for end in 0..bytes.len() {

@@ -150,27 +150,17 @@ pub(super) async fn dial(
     let mut shaken: Vec<(usize, Connection)> = Vec::new();
     loop {
         // The first that answers is the nearest or about as near: others have a moment more.
-        let more = async {
-            if shaken.is_empty() {
-                attempts.join_next().await
-            } else {
-                timeout(ALIKE, attempts.join_next()).await.ok().flatten()
-            }
+        let joined = if shaken.is_empty() {
+            attempts.join_next().await
+        } else {
+            timeout(ALIKE, attempts.join_next()).await.ok().flatten()
         };
-        match more.await {
-            Some(Ok(Ok(found))) => {
-                shaken.push(found);
-                continue;
+        if let Some(joined) = joined {
+            match joined.map_err(|error| error.to_string()).flatten() {
+                Ok(found) => shaken.push(found),
+                Err(reason) => reasons.push(reason),
             }
-            Some(Ok(Err(reason))) => {
-                reasons.push(reason);
-                continue;
-            }
-            Some(Err(error)) => {
-                reasons.push(error.to_string());
-                continue;
-            }
-            None => {}
+            continue;
         }
         let places = shaken.iter().map(|(place, to)| (*place, to.rtt()));
         let Some((place, _)) = nearest(places) else {

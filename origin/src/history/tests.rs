@@ -86,7 +86,9 @@ async fn read(store: &Memory, log: &[Event]) -> Part {
     let after = stored.get(LOG).map_or(0, |at| at.seq);
     let events = log.iter().filter(|event| event.seq > after).cloned();
     let tail = Tail(BTreeMap::from([(LOG.to_owned(), events.collect())]));
-    decide_tail(store, &tail, &mut slice).await.expect("reads");
+    decide_tail(store, &stored, &tail, &mut slice)
+        .await
+        .expect("reads");
     tail.part(slice, Position::default(), page)
 }
 

@@ -278,3 +278,17 @@ pub fn write_texts(out: &mut Vec<u8>, field: &[u8], texts: &[&str]) {
         write_text(out, text);
     }
 }
+
+/// A map's bytes as a later version may write them: its fields in another order, and one that is not known.
+#[cfg(test)]
+pub(crate) fn of_tomorrow(bytes: &[u8]) -> Vec<u8> {
+    let value = rmpv::decode::read_value(&mut &*bytes).expect("reads");
+    let rmpv::Value::Map(mut fields) = value else {
+        panic!("no map");
+    };
+    fields.reverse();
+    fields.push(("tomorrow".into(), rmpv::Value::Nil));
+    let mut other = Vec::new();
+    rmpv::encode::write_value(&mut other, &rmpv::Value::Map(fields)).expect("writes");
+    other
+}

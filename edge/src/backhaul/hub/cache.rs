@@ -2,14 +2,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use chorus_protocol::backhaul::StreamState;
+use chorus_protocol::backhaul::{REMOVALS_AHEAD_MAX, StreamState};
 use chorus_protocol::event::Removed;
 use chorus_protocol::session::{DeliveryView, ReplayRange, Replayed};
 use chorus_protocol::stream::{Life, Revision};
 use chorus_protocol::{CommentId, Envelope, Event, Offset, Position, Region};
-
-/// Removals in a state whose comment is not there.
-const AHEAD_MAX: usize = 100;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
@@ -240,10 +237,18 @@ impl Known {
             What::Comment | What::Removal(_) | What::Other => false,
         };
         let decisions = self.events.iter().filter(decided);
-        let comments = self.events.iter().filter(|it| it.what == What::Comment);
-        let here: BTreeSet<CommentId> = comments.map(|it| it.id).collect();
-        let ahead = |kept: &&Kept| matches!(kept.what, What::Removal(of) if !here.contains(&of));
-        let ahead = self.events.iter().rev().filter(ahead).take(AHEAD_MAX);
+        let removes = |kept: &Kept| match kept.what {
+            What::Removal(target) => Some(target),
+            What::Comment | What::Decision(_) | What::Other => None,
+        };
+        // Mostly there is none.
+        let mut missing: BTreeSet<CommentId> = self.events.iter().filter_map(removes).collect();
+        for comment in self.events.iter().filter(|it| it.what == What::Comment) {
+            missing.remove(&comment.id);
+        }
+        let ahead = |kept: &&Kept| removes(kept).is_some_and(|target| missing.contains(&target));
+        let ahead = self.events.iter().rev().filter(ahead);
+        let ahead = ahead.take(REMOVALS_AHEAD_MAX);
         let all = newest.iter().copied().chain(decisions).chain(ahead);
         StreamState {
             newest: all.map(Kept::event).collect(),

@@ -256,7 +256,13 @@ fn check(
         None => match find_stream(known, &publication.stream, found) {
             Some(found) => match check_stream(found, publication.to_ended()) {
                 Ok(life) => life,
-                Err(Some(reason)) => return refused_if_new(publication, reason, None),
+                Err(Some(reason)) => {
+                    let What::Event(event) = &publication.what else {
+                        return refused(request, reason, None);
+                    };
+                    let of = (request, publication.key, publication.stream);
+                    return refused_if_new(of, event.id, reason, None);
+                }
                 // Whether it exists is not known; an earlier try may even be stored.
                 Err(None) => return answered(request, Outcome::Unknown),
             },
@@ -338,14 +344,7 @@ fn check_event(
     match allowed {
         Ok(()) => {}
         Err(Not::Allowed(reason)) => {
-            let publication = Publication {
-                request,
-                key,
-                stream,
-                what: What::Event(event),
-                life: None,
-            };
-            return refused_if_new(publication, reason, None);
+            return refused_if_new((request, key, stream), event.id, reason, None);
         }
         Err(Not::Needed(id)) => {
             let duplicate = true;
@@ -354,39 +353,36 @@ fn check_event(
     }
     let counted = event.rule.counted;
     let counted = counted.then(|| known.comment(&event.as_comment(&life.info, key)));
-    Step::Done(match counted.transpose() {
-        Ok(counted) => Admitted::Event {
+    match counted.transpose() {
+        Ok(counted) => Step::Done(Admitted::Event {
             request,
             key,
             stream,
             counted: counted == Some(true),
             event,
-        },
-        Err(refusal) => Admitted::RefusedIfNew {
-            request,
-            key,
-            stream,
-            id: event.id,
-            reason: refusal.reason(),
-            retry_after_ms: Some(refusal.retry_after_ms()),
-        },
-    })
+        }),
+        Err(refusal) => {
+            let (reason, retry_after_ms) = (refusal.reason(), Some(refusal.retry_after_ms()));
+            refused_if_new((request, key, stream), event.id, reason, retry_after_ms)
+        }
+    }
 }
 
 /// The log says whether it is new.
-fn refused_if_new(publication: Publication, reason: Reason, retry_after_ms: Option<u64>) -> Step {
-    let request = publication.request;
-    match publication.what {
-        What::Event(event) => Step::Done(Admitted::RefusedIfNew {
-            request,
-            key: publication.key,
-            stream: publication.stream,
-            id: event.id,
-            reason,
-            retry_after_ms,
-        }),
-        What::Reactions { .. } => refused(request, reason, retry_after_ms),
-    }
+fn refused_if_new(
+    (request, key, stream): (u64, u128, StreamId),
+    id: CommentId,
+    reason: Reason,
+    retry_after_ms: Option<u64>,
+) -> Step {
+    Step::Done(Admitted::RefusedIfNew {
+        request,
+        key,
+        stream,
+        id,
+        reason,
+        retry_after_ms,
+    })
 }
 
 fn refused(request: u64, reason: Reason, retry_after_ms: Option<u64>) -> Step {

@@ -6,10 +6,9 @@ mod join_stream;
 mod leave_stream;
 mod moderate;
 mod ping;
+mod planned;
 mod post_comment;
 mod react;
-mod report;
-mod unreact;
 
 use chorus_protocol::codec::{Incoming, ReadError};
 use chorus_protocol::codes::ErrorCode;
@@ -52,8 +51,8 @@ const COMMANDS: &[Command] = &[
     command("ping", COST, ping::run),
     command("post_comment", COST, post_comment::run),
     command("react", COST, react::run),
-    command("report", COST, report::run),
-    command("unreact", COST, unreact::run),
+    command("report", COST, planned::report),
+    command("unreact", COST, planned::unreact),
 ];
 
 /// The command of a `type`.

@@ -37,8 +37,7 @@ impl Session {
         };
         self.wait_for_posts();
         // The gateway looks whether it is stored before it refuses, unless it can look at nothing.
-        let unavailable = matches!(&outcome, Outcome::Refused { reason, .. } if Reason::parse(reason) == Some(Reason::Unavailable));
-        let outcome = if post.again && unavailable {
+        let outcome = if post.again && outcome.is_refused_for(Reason::Unavailable) {
             Outcome::Unknown
         } else {
             outcome

@@ -92,9 +92,6 @@ impl Session {
                 state.take_life(&live.life());
                 let mut again = std::mem::take(&mut stream.waiting);
                 // There is a gap: who was shown the part before comes back and is told the truth.
-                for request in live.asked() {
-                    self.streams.take_asked(request);
-                }
                 again.append(&mut self.close_members(topic, &mut live, out));
                 drop_kept(&live, out);
                 (again, Some(live))
@@ -121,9 +118,6 @@ impl Session {
         let Some(mut live) = stream.live.take() else {
             return;
         };
-        for request in live.asked() {
-            self.streams.take_asked(request);
-        }
         let mut again = self.close_members(topic, &mut live, out);
         live.holes.clear();
         live.pending.clear();
@@ -136,13 +130,17 @@ impl Session {
         self.streams.touch(topic);
     }
 
-    /// Closes all that were shown a part of the stream; gives back those that were not.
+    /// Closes all that were shown a part of the stream; gives back those that were not. What was asked of the logs is waited
+    /// for no longer.
     fn close_members(
         &mut self,
         topic: TopicId,
         live: &mut Live,
         out: &mut Vec<Output>,
     ) -> Vec<Waiter> {
+        for request in live.asked() {
+            self.streams.take_asked(request);
+        }
         self.close_shown(topic, out);
         let mut again: Vec<Waiter> = live.ahead.drain(..).map(|ahead| ahead.waiter).collect();
         for job in live.jobs.drain(..) {

@@ -2,13 +2,11 @@
 
 use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::codec::decode_server;
-use chorus_protocol::event::{AuthorRole, CommentUpdate, Decision, kind};
+use chorus_protocol::event::{CommentUpdate, Decision};
 use chorus_protocol::server::ServerMessage;
 use chorus_protocol::session::{Control, Delivery};
 use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
-use chorus_protocol::{
-    CommentId, CommentRecord, Encoding, Envelope, Event, Millis, Offset, Position, Region,
-};
+use chorus_protocol::{CommentId, Encoding, Envelope, Event, Millis, Offset, Position, Region};
 
 use super::Session;
 use crate::io::{ConnectionId, Input, Opened, Output, Transport};
@@ -32,25 +30,7 @@ fn place(seq: u64) -> Position {
 }
 
 fn comment(id: u64) -> Vec<u8> {
-    let envelope = Envelope {
-        id: CommentId(id),
-        kind: kind::COMMENT,
-        stream: "demo",
-        author: "ann",
-        role: AuthorRole::User,
-        key: id.into(),
-        target: None,
-        record: b"",
-    };
-    envelope.write_record(&CommentRecord {
-        username: "Ann".to_owned(),
-        content: "hi".to_owned(),
-        created_at_ms: Millis(1),
-        parent_id: None,
-        mentions: Vec::new(),
-        media_ms: None,
-        badges: Vec::new(),
-    })
+    chorus_session_scenarios::origin::comment("demo", id, "hi")
 }
 
 fn decided(event: u64, target: u64, seq: u64, update: CommentUpdate) -> Decided {

@@ -102,9 +102,7 @@ impl Live {
                         seq,
                         update,
                     };
-                    let shown = !self.is_pending(target);
-                    let counts = self.update(updated, stats).filter(|_| shown);
-                    told.updated.extend(counts.map(|update| (target, update)));
+                    self.tell_update(updated, &mut told, stats);
                 }
             }
         }
@@ -184,9 +182,7 @@ impl Live {
                     seq,
                     update,
                 };
-                let shown = !self.is_pending(target);
-                let counts = self.update(updated, stats).filter(|_| shown);
-                told.updated.extend(counts.map(|update| (target, update)));
+                self.tell_update(updated, told, stats);
             }
         }
     }
@@ -243,6 +239,14 @@ impl Live {
             self.stale();
         }
         Some(remembered.update)
+    }
+
+    /// The same, and tells of what counts where the comment may be shown already.
+    fn tell_update(&mut self, updated: Updated, told: &mut Told, stats: &mut Stats) {
+        let id = updated.id;
+        let shown = !self.is_pending(id);
+        let counts = self.update(updated, stats).filter(|_| shown);
+        told.updated.extend(counts.map(|update| (id, update)));
     }
 
     fn is_pending(&self, id: CommentId) -> bool {

@@ -30,6 +30,12 @@ fn delete(pop: &mut Pop<'_>, viewer: u64, comment: u64, client_id: Option<&str>)
     pop.say(viewer, "delete_comment", &payload);
 }
 
+fn moderate(pop: &mut Pop<'_>, viewer: u64, key: &str, action: &str, comment: &str) {
+    let payload =
+        json!({"stream_id": "demo", "client_id": key, "action": action, "comment_id": comment});
+    pop.say(viewer, "moderate", &payload);
+}
+
 /// The log takes an event and delivers it.
 fn store(pop: &mut Pop<'_>, origin: &mut Origin, publication: &Publication) {
     let outcome = Outcome::Stored {
@@ -248,19 +254,18 @@ fn a_moderator_removes_and_nobody_else_may_moderate(pop: &mut Pop<'_>) {
     write(pop, &mut origin, 1..=2);
     pop.take(moderator);
     pop.take(user);
-    let moderate = |action: &str, comment: &str| json!({"stream_id": "demo", "client_id": "m1", "action": action, "comment_id": comment});
-    pop.say(user, "moderate", &moderate("remove", "2"));
+    moderate(pop, user, "m1", "remove", "2");
     let (code, key, stream) = error(pop, user);
     let told = (code.as_str(), key.as_deref(), stream.as_deref());
     assert_eq!(told, ("forbidden", Some("m1"), Some("demo")));
-    pop.say(moderator, "moderate", &moderate("remove", "no id"));
+    moderate(pop, moderator, "m1", "remove", "no id");
     let (code, key, _) = error(pop, moderator);
     assert_eq!(
         (code.as_str(), key.as_deref()),
         ("invalid_message", Some("m1"))
     );
     assert!(pop.published.is_empty());
-    pop.say(moderator, "moderate", &moderate("remove", "2"));
+    moderate(pop, moderator, "m1", "remove", "2");
     let publication = pop.publication();
     assert_eq!(
         (publication.kind.as_str(), publication.target),
@@ -298,8 +303,7 @@ fn a_moderator_highlights_and_all_viewers_see_it(pop: &mut Pop<'_>) {
     write(pop, &mut origin, 1..=2);
     pop.take(moderator);
     pop.take(user);
-    let moderate = |key: &str, action: &str| json!({"stream_id": "demo", "client_id": key, "action": action, "comment_id": "2"});
-    pop.say(user, "moderate", &moderate("m1", "highlight"));
+    moderate(pop, user, "m1", "highlight", "2");
     assert_eq!(error(pop, user).0, "forbidden");
     let before = origin.at();
     let mut keys = Vec::new();
@@ -309,7 +313,7 @@ fn a_moderator_highlights_and_all_viewers_see_it(pop: &mut Pop<'_>) {
         ("m3", "highlight", true),
     ];
     for (key, action, on) in wanted {
-        pop.say(moderator, "moderate", &moderate(key, action));
+        moderate(pop, moderator, key, action, "2");
         let publication = pop.publication();
         assert_eq!(
             (publication.kind.as_str(), publication.target),

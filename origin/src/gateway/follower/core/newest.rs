@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use chorus_protocol::backhaul::REMOVALS_AHEAD_MAX;
 use chorus_protocol::event::Removed;
 use chorus_protocol::{CommentId, Event};
-
-/// Removals kept whose comment has not come; the oldest is forgotten.
-const AHEAD_MAX: usize = 100;
 
 /// In the order of the log, twice as many as are asked for: ids may be in another order, and some may be taken away.
 pub(super) struct Newest {
@@ -62,7 +60,7 @@ impl Newest {
             self.comments.retain(|(id, _)| *id != target);
             if self.comments.len() == before {
                 self.ahead.push_back((target, event));
-                if self.ahead.len() > AHEAD_MAX {
+                if self.ahead.len() > REMOVALS_AHEAD_MAX {
                     self.ahead.pop_front();
                 }
             }
