@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use chorus_protocol::Millis;
 use chorus_quic::Pace;
@@ -170,6 +170,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
         from_shards,
         Arc::clone(&backhaul_metrics),
         pace,
+        Arc::clone(pop.clock()),
     )?);
     let server = HttpServer {
         files,
@@ -209,7 +210,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
     };
     tracing::info!(?end, drain_s, "draining");
     pop.drain();
-    drain(&handles, drain_s);
+    drain(&handles, pop.clock().now(), drain_s);
     let mut deadline = tokio::time::Instant::now() + Duration::from_secs(drain_s) + SHUTDOWN_GRACE;
     let mut left = handles.len();
     let mut accept_second = true;
@@ -222,7 +223,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
             _ = signals.next(), if accept_second => {
                 tracing::info!("a second signal: at once");
                 accept_second = false;
-                drain(&handles, 0);
+                drain(&handles, pop.clock().now(), 0);
                 deadline = tokio::time::Instant::now() + SHUTDOWN_GRACE;
             }
             () = tokio::time::sleep_until(deadline) => break,
@@ -247,15 +248,10 @@ fn ended_early(ended: Option<Ended>) -> PopError {
     }
 }
 
-fn drain(handles: &[ShardHandle], seconds: u64) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        });
+fn drain(handles: &[ShardHandle], now: Millis, seconds: u64) {
     for handle in handles {
         handle.send(ToShard::Drain {
-            until: Millis(now).plus(seconds * 1_000),
+            until: now.plus(seconds * 1_000),
         });
     }
 }
