@@ -232,7 +232,11 @@ impl Shared {
             return not_allowed("GET, HEAD");
         }
         match path {
-            "/healthz" => body(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
+            // Pages of other PoPs measure with it how near this one is.
+            "/healthz" => {
+                let answer = body(StatusCode::OK, "text/plain; charset=utf-8", "ok\n");
+                api::readable(answer, request, &self.origins)
+            }
             "/readyz" if self.pop.is_ready() => {
                 body(StatusCode::OK, "text/plain; charset=utf-8", "ready\n")
             }

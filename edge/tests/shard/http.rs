@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use chorus_edge::backhaul::RestError;
 use chorus_edge::http::{Files, HttpBounds, HttpServer, Rest};
-use chorus_edge::pop::PopState;
 use chorus_edge::ws::handshake::Origins;
 use chorus_protocol::Millis;
 use chorus_protocol::backhaul::{RestRequest, RestResponse};
@@ -79,7 +78,7 @@ pub(crate) fn serve_with(shard: &mut Running, bounds: HttpBounds) -> Served {
     std::fs::write(dir.path().join("index.html"), "<title>Chorus</title>").unwrap();
     // A type that is not compressed, because that would take long.
     std::fs::write(dir.path().join("film.bin"), vec![b'a'; SCRIPT_BYTES]).unwrap();
-    let pop = Arc::new(PopState::new(10));
+    let pop = Arc::clone(&shard.pop);
     pop.connected(true);
     pop.leased(Millis(u64::MAX));
     let admin = runtime
@@ -246,6 +245,30 @@ fn a_method_that_is_not_served_is_told_those_that_are() {
             "{answer}"
         );
     }
+}
+
+#[test]
+fn pages_of_allowed_origins_may_measure_how_near_it_is() {
+    let mut shard = start();
+    let _server = serve(&mut shard);
+    let health = |origin: &str| {
+        ask(
+            shard.address,
+            &format!(
+                "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: {origin}\r\n\r\n"
+            ),
+        )
+    };
+    let allowed = health("https://video.example");
+    assert!(
+        allowed.contains("access-control-allow-origin: https://video.example\r\n"),
+        "{allowed}"
+    );
+    let other = health("https://other.example");
+    assert!(
+        other.starts_with("HTTP/1.1 200 ") && !other.contains("access-control-allow"),
+        "{other}"
+    );
 }
 
 #[test]
