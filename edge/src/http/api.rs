@@ -10,7 +10,7 @@ use super::answer::{Answer, body, not_allowed, problem};
 use super::request::Request;
 use super::server::Rest;
 use crate::backhaul::RestError;
-use crate::ws::handshake::{self, Origins};
+use crate::ws::handshake::Origins;
 
 /// Methods of the REST interface.
 const METHODS: &str = "GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS";
@@ -33,7 +33,9 @@ pub(super) async fn answer(
     rest: &dyn Rest,
     origins: &Origins,
 ) -> Answer {
-    let answer = match judge(request, origins) {
+    let origin_fields = request.headers.get_all(header::ORIGIN);
+    let origin = origins.judge(origin_fields.iter().map(HeaderValue::as_bytes));
+    let mut answer = match origin {
         Err(_) => problem(
             StatusCode::FORBIDDEN,
             ErrorCode::Forbidden,
@@ -42,24 +44,11 @@ pub(super) async fn answer(
         Ok(_) if request.method == Method::OPTIONS => preflight(),
         Ok(_) => forward(request, sent, rest).await,
     };
-    readable(answer, request, origins)
-}
-
-fn judge<'a>(
-    request: &'a Request,
-    origins: &Origins,
-) -> Result<Option<&'a str>, handshake::OriginRefused> {
-    let fields = request.headers.get_all(header::ORIGIN);
-    origins.judge(fields.iter().map(HeaderValue::as_bytes))
-}
-
-/// Lets pages of the allowed origins read an answer.
-pub(super) fn readable(mut answer: Answer, request: &Request, origins: &Origins) -> Answer {
     let headers = answer.headers_mut();
     if origins.0.is_some() {
         headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     }
-    if let Ok(Some(origin)) = judge(request, origins) {
+    if let Ok(Some(origin)) = origin {
         // Tokens are sent in a header field and never in a cookie, so every allowed page may read the answers.
         let value = if origins.0.is_none() {
             Ok(HeaderValue::from_static("*"))

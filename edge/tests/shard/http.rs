@@ -248,30 +248,6 @@ fn a_method_that_is_not_served_is_told_those_that_are() {
 }
 
 #[test]
-fn pages_of_allowed_origins_may_measure_how_near_it_is() {
-    let mut shard = start();
-    let _server = serve(&mut shard);
-    let health = |origin: &str| {
-        ask(
-            shard.address,
-            &format!(
-                "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: {origin}\r\n\r\n"
-            ),
-        )
-    };
-    let allowed = health("https://video.example");
-    assert!(
-        allowed.contains("access-control-allow-origin: https://video.example\r\n"),
-        "{allowed}"
-    );
-    let other = health("https://other.example");
-    assert!(
-        other.starts_with("HTTP/1.1 200 ") && !other.contains("access-control-allow"),
-        "{other}"
-    );
-}
-
-#[test]
 fn calls_go_on_to_the_gateway() {
     let mut shard = start();
     let _server = serve(&mut shard);
