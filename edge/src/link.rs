@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chorus_protocol::backhaul::{RefusedReactions, StreamState, UserReactions};
@@ -145,10 +146,10 @@ pub enum ToShard {
     },
     /// A connection that the HTTP server was given, with a request that is a shard's.
     Returned(Box<Handover>),
-    /// Take no new connection and close the rest by and by.
+    /// Refuse upgrades and close the viewers evenly over a time. A later one replaces the time.
     Drain {
-        /// Close what is left at this time.
-        until: Millis,
+        /// The time; at its end what is left is closed.
+        grace: Duration,
     },
 }
 

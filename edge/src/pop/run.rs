@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chorus_protocol::Millis;
 use chorus_quic::Pace;
 use tokio::sync::mpsc;
 
@@ -210,7 +209,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
     };
     tracing::info!(?end, drain_s, "draining");
     pop.drain();
-    drain(&handles, pop.clock().now(), drain_s);
+    drain(&handles, drain_s);
     let mut deadline = tokio::time::Instant::now() + Duration::from_secs(drain_s) + SHUTDOWN_GRACE;
     let mut left = handles.len();
     let mut accept_second = true;
@@ -223,7 +222,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
             _ = signals.next(), if accept_second => {
                 tracing::info!("a second signal: at once");
                 accept_second = false;
-                drain(&handles, pop.clock().now(), 0);
+                drain(&handles, 0);
                 deadline = tokio::time::Instant::now() + SHUTDOWN_GRACE;
             }
             () = tokio::time::sleep_until(deadline) => break,
@@ -248,11 +247,10 @@ fn ended_early(ended: Option<Ended>) -> PopError {
     }
 }
 
-fn drain(handles: &[ShardHandle], now: Millis, seconds: u64) {
+fn drain(handles: &[ShardHandle], seconds: u64) {
+    let grace = Duration::from_secs(seconds);
     for handle in handles {
-        handle.send(ToShard::Drain {
-            until: now.plus(seconds * 1_000),
-        });
+        handle.send(ToShard::Drain { grace });
     }
 }
 

@@ -133,7 +133,7 @@ impl Shard {
             bell,
             messages,
             spec,
-            listener: Some(listener),
+            listener,
             now: Millis(0),
             leased: false,
             sequence: 0,
@@ -150,7 +150,7 @@ pub(super) struct Base {
     pub(super) bell: Arc<Bell>,
     pub(super) messages: Receiver<ToShard>,
     pub(super) spec: ShardSpec,
-    pub(super) listener: Option<TcpListener>,
+    pub(super) listener: TcpListener,
     /// The shard's time. It does not go back once ids may be minted with it.
     pub(super) now: Millis,
     /// Whether ids could be minted already.
@@ -178,7 +178,7 @@ pub(super) struct Engine<L> {
     pub(super) messages: Receiver<ToShard>,
     pub(super) spec: ShardSpec,
     pub(super) logic: L,
-    pub(super) listener: Option<TcpListener>,
+    pub(super) listener: TcpListener,
     pub(super) wire: Wire,
     pub(super) topics: Topics,
     pub(super) blobs: HashMap<u64, Blob>,
@@ -202,6 +202,10 @@ pub(super) struct Engine<L> {
     pub(super) closings: VecDeque<(Instant, ConnId)>,
     /// Messages to the backhaul: those of this turn, and those that found the channel full.
     pub(super) pending: VecDeque<ToBackhaul>,
+    /// Publications whose outcome the session does not know yet, and whose they are. The session bounds them.
+    pub(super) unanswered: HashMap<u64, ConnId>,
+    /// Publications whose outcome is among the next inputs.
+    pub(super) answered: Vec<u64>,
     pub(super) wake_at: Option<Millis>,
     pub(super) now: Millis,
     /// Whether ids could be minted already.
@@ -225,12 +229,12 @@ pub(super) struct Engine<L> {
     pub(super) backhaul_lost: bool,
 }
 
-/// A drain: connections are closed evenly between `from` and `until`.
+/// A drain: connections are closed evenly over `grace`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
-    pub(super) from: Millis,
-    pub(super) until: Millis,
-    /// Open connections at `from`.
+    pub(super) began: Instant,
+    pub(super) grace: Duration,
+    /// Open connections at its start.
     pub(super) open: usize,
 }
 
@@ -290,6 +294,8 @@ impl<L: SessionLogic> Engine<L> {
             openings: VecDeque::new(),
             closings: VecDeque::new(),
             pending: VecDeque::new(),
+            unanswered: HashMap::new(),
+            answered: Vec::new(),
             wake_at: None,
             now: wall,
             leased,
@@ -396,6 +402,7 @@ impl<L: SessionLogic> Engine<L> {
         let count = self.inputs.len() as u64;
         let began = Instant::now();
         let mut inputs = std::mem::take(&mut self.inputs);
+        let answered = std::mem::take(&mut self.answered);
         let mut outputs = std::mem::take(&mut self.outputs);
         let verdict = self.logic.handle(self.now, &mut inputs, &mut outputs);
         let metrics = &self.spec.metrics;
@@ -421,6 +428,9 @@ impl<L: SessionLogic> Engine<L> {
             self.apply(output);
         }
         self.outputs = outputs;
+        for request in answered {
+            self.unanswered.remove(&request);
+        }
         self.flush();
         self.logic.settle();
     }

@@ -217,9 +217,7 @@ impl<L: SessionLogic> Engine<L> {
 
     /// Accepts and drops the pending connections: their peers reconnect, perhaps to another shard.
     pub(super) fn drop_pending_accepts(&mut self) {
-        while let Some(listener) = &self.listener
-            && listener.accept().is_ok()
-        {
+        while self.listener.accept().is_ok() {
             self.spec.metrics.accept_paused.add(1);
         }
     }
