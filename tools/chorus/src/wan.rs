@@ -10,7 +10,6 @@ mod matrix;
 mod namespaces;
 mod network;
 mod probe;
-mod random;
 mod run;
 mod stats;
 mod units;
