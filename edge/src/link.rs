@@ -128,7 +128,7 @@ pub enum ToShard {
     Lease {
         /// The worker number.
         worker: u16,
-        /// Not valid from this time on, by this machine's clock.
+        /// Not valid from this time on, by this process's clock.
         until: Millis,
     },
     /// Whether a gateway is connected.

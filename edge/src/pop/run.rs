@@ -169,6 +169,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
         from_shards,
         Arc::clone(&backhaul_metrics),
         pace,
+        Arc::clone(pop.clock()),
     )?);
     let server = HttpServer {
         files,

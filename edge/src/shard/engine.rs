@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use chorus_protocol::Millis;
 use mio::net::TcpListener;
@@ -135,6 +135,7 @@ impl Shard {
             spec,
             listener,
             now: Millis(0),
+            leased: false,
             sequence: 0,
             drain: None,
             leaving: Vec::new(),
@@ -150,8 +151,10 @@ pub(super) struct Base {
     pub(super) messages: Receiver<ToShard>,
     pub(super) spec: ShardSpec,
     pub(super) listener: TcpListener,
-    /// The shard's time. It never goes back, because ids were minted with it.
+    /// The shard's time. It does not go back once ids may be minted with it.
     pub(super) now: Millis,
+    /// Whether ids could be minted already.
+    pub(super) leased: bool,
     /// The sequence number of the last connection.
     pub(super) sequence: u64,
     pub(super) drain: Option<Drain>,
@@ -205,6 +208,8 @@ pub(super) struct Engine<L> {
     pub(super) answered: Vec<u64>,
     pub(super) wake_at: Option<Millis>,
     pub(super) now: Millis,
+    /// Whether ids could be minted already.
+    pub(super) leased: bool,
     pub(super) began: Instant,
     pub(super) turn_start: Instant,
     /// The number of the current turn, counted from the engine's start.
@@ -242,6 +247,7 @@ impl<L: SessionLogic> Engine<L> {
             spec,
             listener,
             now: wall,
+            leased,
             sequence,
             drain,
             leaving,
@@ -292,6 +298,7 @@ impl<L: SessionLogic> Engine<L> {
             answered: Vec::new(),
             wake_at: None,
             now: wall,
+            leased,
             began: now,
             turn_start: now,
             turns: 0,
@@ -428,15 +435,11 @@ impl<L: SessionLogic> Engine<L> {
         self.logic.settle();
     }
 
-    /// Reads the clocks for this turn; `now` never goes back.
+    /// Reads the clocks for this turn; once ids may be minted, `now` does not go back.
     fn look_at_clock(&mut self) {
         self.turn_start = Instant::now();
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| {
-                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-            });
-        self.now = self.now.max(Millis(wall));
+        let now = self.spec.pop.clock().now();
+        self.now = if self.leased { self.now.max(now) } else { now };
     }
 
     /// Seconds since the engine started.

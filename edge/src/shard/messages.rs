@@ -60,6 +60,7 @@ impl<L: SessionLogic> Engine<L> {
             }
             ToShard::Lease { worker, until } => {
                 self.spec.pop.leased(until);
+                self.leased = true;
                 self.control(
                     None,
                     &Control::Lease {

@@ -119,6 +119,7 @@ impl<L: SessionLogic> Engine<L> {
             mut wire,
             logic,
             now,
+            leased,
             sequence,
             drain,
             paused_until,
@@ -153,6 +154,7 @@ impl<L: SessionLogic> Engine<L> {
             listener,
             // The next session must not mint ids in a millisecond that this one used.
             now: now.plus(1),
+            leased,
             sequence,
             drain,
             leaving,

@@ -65,7 +65,8 @@ export const POPS_DEFAULT: PopsConfig = {
 export interface RememberedPops {
   from: string;
   atMs: Millis;
-  current: string;
+  /** Null: the given address is good. */
+  current: string | null;
   chosen: boolean;
   pops: MeasuredPop[];
 }
@@ -107,8 +108,12 @@ function sorted<T>(all: readonly T[], key: (one: T) => number): T[] {
 export class Pops {
   /** Where it is to go when nothing is being written; null when it is to stay. */
   wanted: string | null = null;
+  /** There are addresses to be tried besides the given one. A PoP that has always been alone is at that. */
+  hasOther = false;
   private list: MeasuredPop[] = [];
   private current: MeasuredPop | null = null;
+  /** It is at the address of `current`, not at the given one: that may have another name, and be the only way to it from here. */
+  private roamed = false;
   private chosen = false;
   /** There was a choice: from here on only what is clearly nearer, several times, is moved to. */
   private settled = false;
@@ -123,9 +128,11 @@ export class Pops {
     this.random = random;
     if (!remembered) return;
     this.list = remembered.pops;
-    this.current = this.find(remembered.current);
-    this.chosen = remembered.chosen && this.current !== null;
-    this.settled = this.current !== null;
+    this.hasOther = true;
+    this.current = this.find(remembered.current ?? GIVEN);
+    this.roamed = this.current !== null;
+    this.chosen = remembered.chosen && this.roamed;
+    this.settled = this.roamed;
   }
 
   get state(): PopState | null {
@@ -135,14 +142,9 @@ export class Pops {
     return { pop, region, rttMs, chosen, backup: this.backup()?.pop ?? null, pops: list };
   }
 
-  /** Null: the address that the client was given. It is that of a PoP alone, whatever that is called. */
+  /** Null: the address that the client was given. */
   get url(): string | null {
-    return this.list.length > 1 ? (this.current?.url ?? null) : null;
-  }
-
-  /** Another address is there to be tried. */
-  get hasOther(): boolean {
-    return this.list.length > 1;
+    return this.roamed ? (this.current?.url ?? null) : null;
   }
 
   nextDeadlineMs(): Millis | null {
@@ -150,7 +152,7 @@ export class Pops {
   }
 
   opened(nowMs: Millis): void {
-    this.failedAtMs.delete(this.current?.pop ?? GIVEN);
+    this.failedAtMs.delete(this.roamed ? (this.current?.pop ?? GIVEN) : GIVEN);
     // The first look is at once. Those of viewers that a dead PoP has sent to the same other one are not.
     this.lookAtMs = this.settled ? nowMs + Math.round(this.random() * this.config.confirmMs) : nowMs;
   }
@@ -164,9 +166,10 @@ export class Pops {
   /** The connection was lost, or did not open. A lost one is tried once more, unless the PoP has said that it goes. */
   lost(nowMs: Millis, code: number | null, wasOpen: boolean): PopsStep[] {
     if ((wasOpen && code !== GOING_AWAY) || !this.hasOther) return [];
-    this.failedAtMs.set(this.current?.pop ?? GIVEN, nowMs);
+    if (!this.roamed) this.failedAtMs.set(GIVEN, nowMs);
+    if (this.current) this.failedAtMs.set(this.current.pop, nowMs);
     this.chosen = false;
-    this.current = this.elsewhere(nowMs);
+    this.be(this.elsewhere(nowMs));
     return ["changed"];
   }
 
@@ -184,10 +187,12 @@ export class Pops {
   /** The list came, from `here`. What was measured before is kept until it is measured again. */
   heard(here: string, pops: Pop[]): PopsStep[] {
     this.list = pops.map((pop) => ({ ...pop, rttMs: this.find(pop.pop)?.rttMs ?? null }));
+    if (!this.roamed) this.failedAtMs.delete(here);
     // A PoP that is not listed (any more), and that this client is connected to all the same, is where it is.
-    this.current = this.find(this.current?.pop ?? here) ?? this.current;
-    if (!this.hasOther) return ["changed"];
-    return ["changed", "probe"];
+    this.current = this.find(this.roamed ? (this.current?.pop ?? here) : here) ?? this.current;
+    const several = pops.length > 1;
+    this.hasOther ||= several;
+    return several ? ["changed", "probe"] : ["changed"];
   }
 
   toProbe(): MeasuredPop[] {
@@ -210,7 +215,7 @@ export class Pops {
     this.wanted = null;
     this.chosen = name !== null && target !== null;
     if (!target || target.pop === this.current?.pop) return false;
-    this.current = target;
+    this.be(target);
     return true;
   }
 
@@ -219,14 +224,19 @@ export class Pops {
     const target = this.find(this.wanted ?? GIVEN);
     this.wanted = null;
     this.nearer = null;
-    if (!target) return false;
-    this.current = target;
-    return true;
+    if (target) this.be(target);
+    return target !== null;
   }
 
   remembered(from: string, atMs: Millis): RememberedPops | null {
-    if (!this.current || !this.hasOther) return null;
-    return { from, atMs, current: this.current.pop, chosen: this.chosen, pops: this.list };
+    if (!this.hasOther) return null;
+    return { from, atMs, current: this.roamed ? (this.current?.pop ?? null) : null, chosen: this.chosen, pops: this.list };
+  }
+
+  /** Null: at the given address. */
+  private be(target: MeasuredPop | null): void {
+    this.current = target;
+    this.roamed = target !== null;
   }
 
   private consider(nowMs: Millis): void {
