@@ -71,9 +71,6 @@ export interface RememberedPops {
   pops: MeasuredPop[];
 }
 
-/** `ask`: for the list. `probe`: measure `toProbe()`. `changed`: tell the app. */
-export type PopsStep = "ask" | "probe" | "changed";
-
 /** The address that the client was given, as the last resort among the PoPs. */
 const GIVEN = "";
 const GOING_AWAY = 1001;
@@ -118,6 +115,8 @@ export class Pops {
   /** There was a choice: from here on only what is clearly nearer, several times, is moved to. */
   private settled = false;
   private lookAtMs: Millis | null = null;
+  private changed = false;
+  private told = "";
   private nearer: { pop: string; looks: number } | null = null;
   private readonly failedAtMs = new Map<string, Millis>();
   private readonly config: PopsConfig;
@@ -147,8 +146,23 @@ export class Pops {
     return this.roamed ? (this.current?.url ?? null) : null;
   }
 
+  /** What is to be told, when it is not what was told last. */
+  news(): PopState | null {
+    if (!this.changed) return null;
+    this.changed = false;
+    const { state } = this;
+    const told = JSON.stringify(state);
+    if (told === this.told) return null;
+    this.told = told;
+    return state;
+  }
+
   nextDeadlineMs(): Millis | null {
     return this.lookAtMs;
+  }
+
+  isDue(nowMs: Millis): boolean {
+    return this.lookAtMs !== null && nowMs >= this.lookAtMs;
   }
 
   opened(nowMs: Millis): void {
@@ -164,35 +178,29 @@ export class Pops {
   }
 
   /** The connection was lost, or did not open. A lost one is tried once more, unless the PoP has said that it goes. */
-  lost(nowMs: Millis, code: number | null, wasOpen: boolean): PopsStep[] {
-    if ((wasOpen && code !== GOING_AWAY) || !this.hasOther) return [];
+  lost(nowMs: Millis, code: number | null, wasOpen: boolean): void {
+    if ((wasOpen && code !== GOING_AWAY) || !this.hasOther) return;
     if (!this.roamed) this.failedAtMs.set(GIVEN, nowMs);
     if (this.current) this.failedAtMs.set(this.current.pop, nowMs);
     this.chosen = false;
     this.be(this.elsewhere(nowMs));
-    return ["changed"];
   }
 
-  timer(nowMs: Millis): PopsStep[] {
-    if (this.lookAtMs === null || nowMs < this.lookAtMs) return [];
-    return this.look(nowMs);
-  }
-
-  /** Asks for the list and measures, now. */
-  look(nowMs: Millis): PopsStep[] {
+  /** The list is asked for. The next look comes also when there is no answer. */
+  look(nowMs: Millis): void {
     this.lookAtMs = nowMs + Math.round(this.config.lookMs * (0.75 + this.random() / 2));
-    return ["ask"];
   }
 
-  /** The list came, from `here`. What was measured before is kept until it is measured again. */
-  heard(here: string, pops: Pop[]): PopsStep[] {
+  /** The list came, from `here`. What was measured before is kept until it is measured again; false when that is of no use. */
+  heard(here: string, pops: Pop[]): boolean {
+    this.changed = true;
     this.list = pops.map((pop) => ({ ...pop, rttMs: this.find(pop.pop)?.rttMs ?? null }));
     if (!this.roamed) this.failedAtMs.delete(here);
     // A PoP that is not listed (any more), and that this client is connected to all the same, is where it is.
     this.current = this.find(this.roamed ? (this.current?.pop ?? here) : here) ?? this.current;
     const several = pops.length > 1;
     this.hasOther ||= several;
-    return several ? ["changed", "probe"] : ["changed"];
+    return several;
   }
 
   toProbe(): MeasuredPop[] {
@@ -200,17 +208,18 @@ export class Pops {
   }
 
   /** The round trips of a look, by name; what is not among them did not answer. */
-  probed(nowMs: Millis, rtts: ReadonlyMap<string, Millis>): PopsStep[] {
+  probed(nowMs: Millis, rtts: ReadonlyMap<string, Millis>): void {
+    this.changed = true;
     this.list = this.list.map((one) => ({ ...one, rttMs: rtts.get(one.pop) ?? null }));
     this.current = this.find(this.current?.pop ?? GIVEN) ?? this.current;
     this.consider(nowMs);
     this.settled = true;
-    return ["changed"];
   }
 
   /** The user's choice; null lets the measurements choose again. False when there is no such PoP. */
   choose(nowMs: Millis, name: string | null): boolean {
     const target = name === null ? this.best(nowMs) : this.find(name);
+    this.changed = true;
     this.nearer = null;
     this.wanted = null;
     this.chosen = name !== null && target !== null;
@@ -235,6 +244,7 @@ export class Pops {
 
   /** Null: at the given address. */
   private be(target: MeasuredPop | null): void {
+    this.changed = true;
     this.current = target;
     this.roamed = target !== null;
   }
