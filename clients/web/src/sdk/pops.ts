@@ -65,13 +65,11 @@ export const POPS_DEFAULT: PopsConfig = {
 export interface RememberedPops {
   from: string;
   atMs: Millis;
-  current: string;
+  /** Null: the given address is good. */
+  current: string | null;
   chosen: boolean;
   pops: MeasuredPop[];
 }
-
-/** `ask`: for the list. `probe`: measure `toProbe()`. `changed`: tell the app. */
-export type PopsStep = "ask" | "probe" | "changed";
 
 /** The address that the client was given, as the last resort among the PoPs. */
 const GIVEN = "";
@@ -107,12 +105,18 @@ function sorted<T>(all: readonly T[], key: (one: T) => number): T[] {
 export class Pops {
   /** Where it is to go when nothing is being written; null when it is to stay. */
   wanted: string | null = null;
+  /** There are addresses to be tried besides the given one. A PoP that has always been alone is at that. */
+  hasOther = false;
   private list: MeasuredPop[] = [];
   private current: MeasuredPop | null = null;
+  /** It is at the address of `current`, not at the given one: that may have another name, and be the only way to it from here. */
+  private roamed = false;
   private chosen = false;
   /** There was a choice: from here on only what is clearly nearer, several times, is moved to. */
   private settled = false;
   private lookAtMs: Millis | null = null;
+  private changed = false;
+  private told = "";
   private nearer: { pop: string; looks: number } | null = null;
   private readonly failedAtMs = new Map<string, Millis>();
   private readonly config: PopsConfig;
@@ -123,9 +127,11 @@ export class Pops {
     this.random = random;
     if (!remembered) return;
     this.list = remembered.pops;
-    this.current = this.find(remembered.current);
-    this.chosen = remembered.chosen && this.current !== null;
-    this.settled = this.current !== null;
+    this.hasOther = true;
+    this.current = this.find(remembered.current ?? GIVEN);
+    this.roamed = this.current !== null;
+    this.chosen = remembered.chosen && this.roamed;
+    this.settled = this.roamed;
   }
 
   get state(): PopState | null {
@@ -135,22 +141,32 @@ export class Pops {
     return { pop, region, rttMs, chosen, backup: this.backup()?.pop ?? null, pops: list };
   }
 
-  /** Null: the address that the client was given. It is that of a PoP alone, whatever that is called. */
+  /** Null: the address that the client was given. */
   get url(): string | null {
-    return this.list.length > 1 ? (this.current?.url ?? null) : null;
+    return this.roamed ? (this.current?.url ?? null) : null;
   }
 
-  /** Another address is there to be tried. */
-  get hasOther(): boolean {
-    return this.list.length > 1;
+  /** What is to be told, when it is not what was told last. */
+  news(): PopState | null {
+    if (!this.changed) return null;
+    this.changed = false;
+    const { state } = this;
+    const told = JSON.stringify(state);
+    if (told === this.told) return null;
+    this.told = told;
+    return state;
   }
 
   nextDeadlineMs(): Millis | null {
     return this.lookAtMs;
   }
 
+  isDue(nowMs: Millis): boolean {
+    return this.lookAtMs !== null && nowMs >= this.lookAtMs;
+  }
+
   opened(nowMs: Millis): void {
-    this.failedAtMs.delete(this.current?.pop ?? GIVEN);
+    this.failedAtMs.delete(this.roamed ? (this.current?.pop ?? GIVEN) : GIVEN);
     // The first look is at once. Those of viewers that a dead PoP has sent to the same other one are not.
     this.lookAtMs = this.settled ? nowMs + Math.round(this.random() * this.config.confirmMs) : nowMs;
   }
@@ -162,32 +178,29 @@ export class Pops {
   }
 
   /** The connection was lost, or did not open. A lost one is tried once more, unless the PoP has said that it goes. */
-  lost(nowMs: Millis, code: number | null, wasOpen: boolean): PopsStep[] {
-    if ((wasOpen && code !== GOING_AWAY) || !this.hasOther) return [];
-    this.failedAtMs.set(this.current?.pop ?? GIVEN, nowMs);
+  lost(nowMs: Millis, code: number | null, wasOpen: boolean): void {
+    if ((wasOpen && code !== GOING_AWAY) || !this.hasOther) return;
+    if (!this.roamed) this.failedAtMs.set(GIVEN, nowMs);
+    if (this.current) this.failedAtMs.set(this.current.pop, nowMs);
     this.chosen = false;
-    this.current = this.elsewhere(nowMs);
-    return ["changed"];
+    this.be(this.elsewhere(nowMs));
   }
 
-  timer(nowMs: Millis): PopsStep[] {
-    if (this.lookAtMs === null || nowMs < this.lookAtMs) return [];
-    return this.look(nowMs);
-  }
-
-  /** Asks for the list and measures, now. */
-  look(nowMs: Millis): PopsStep[] {
+  /** The list is asked for. The next look comes also when there is no answer. */
+  look(nowMs: Millis): void {
     this.lookAtMs = nowMs + Math.round(this.config.lookMs * (0.75 + this.random() / 2));
-    return ["ask"];
   }
 
-  /** The list came, from `here`. What was measured before is kept until it is measured again. */
-  heard(here: string, pops: Pop[]): PopsStep[] {
+  /** The list came, from `here`. What was measured before is kept until it is measured again; false when that is of no use. */
+  heard(here: string, pops: Pop[]): boolean {
+    this.changed = true;
     this.list = pops.map((pop) => ({ ...pop, rttMs: this.find(pop.pop)?.rttMs ?? null }));
+    if (!this.roamed) this.failedAtMs.delete(here);
     // A PoP that is not listed (any more), and that this client is connected to all the same, is where it is.
-    this.current = this.find(this.current?.pop ?? here) ?? this.current;
-    if (!this.hasOther) return ["changed"];
-    return ["changed", "probe"];
+    this.current = this.find(this.roamed ? (this.current?.pop ?? here) : here) ?? this.current;
+    const several = pops.length > 1;
+    this.hasOther ||= several;
+    return several;
   }
 
   toProbe(): MeasuredPop[] {
@@ -195,22 +208,23 @@ export class Pops {
   }
 
   /** The round trips of a look, by name; what is not among them did not answer. */
-  probed(nowMs: Millis, rtts: ReadonlyMap<string, Millis>): PopsStep[] {
+  probed(nowMs: Millis, rtts: ReadonlyMap<string, Millis>): void {
+    this.changed = true;
     this.list = this.list.map((one) => ({ ...one, rttMs: rtts.get(one.pop) ?? null }));
     this.current = this.find(this.current?.pop ?? GIVEN) ?? this.current;
     this.consider(nowMs);
     this.settled = true;
-    return ["changed"];
   }
 
   /** The user's choice; null lets the measurements choose again. False when there is no such PoP. */
   choose(nowMs: Millis, name: string | null): boolean {
     const target = name === null ? this.best(nowMs) : this.find(name);
+    this.changed = true;
     this.nearer = null;
     this.wanted = null;
     this.chosen = name !== null && target !== null;
     if (!target || target.pop === this.current?.pop) return false;
-    this.current = target;
+    this.be(target);
     return true;
   }
 
@@ -219,14 +233,20 @@ export class Pops {
     const target = this.find(this.wanted ?? GIVEN);
     this.wanted = null;
     this.nearer = null;
-    if (!target) return false;
-    this.current = target;
-    return true;
+    if (target) this.be(target);
+    return target !== null;
   }
 
   remembered(from: string, atMs: Millis): RememberedPops | null {
-    if (!this.current || !this.hasOther) return null;
-    return { from, atMs, current: this.current.pop, chosen: this.chosen, pops: this.list };
+    if (!this.hasOther) return null;
+    return { from, atMs, current: this.roamed ? (this.current?.pop ?? null) : null, chosen: this.chosen, pops: this.list };
+  }
+
+  /** Null: at the given address. */
+  private be(target: MeasuredPop | null): void {
+    this.changed = true;
+    this.current = target;
+    this.roamed = target !== null;
   }
 
   private consider(nowMs: Millis): void {

@@ -10,7 +10,7 @@ import { Decisions, isRemoval, type DecisionOutcome } from "./decisions.js";
 import type { ChorusEvent } from "./events.js";
 import type { CoreConfig, Effect, Input } from "./inputs.js";
 import { Outbox, type OwnPost } from "./outbox.js";
-import type { Pops, PopsStep } from "./pops.js";
+import type { Pops } from "./pops.js";
 import type { ClientMessage, Comment, Millis, ProtocolError, Receipt, ServerMessage } from "./protocol.js";
 import { ReactionBuffer } from "./reactions.js";
 import { cleanContent } from "./text.js";
@@ -30,7 +30,6 @@ export class Core {
   /** The present or last connection has had something to say. A server ends one that has not. */
   private spoke = false;
   private authTold = "";
-  private popTold = "";
   private nowMs: Millis = 0;
   /** There was a connection when the present input came. */
   private wasOpen = false;
@@ -62,7 +61,7 @@ export class Core {
     this.wasOpen = this.connection.phase === "open";
     this.connection.hurried = this.pops?.hasOther === true;
     this.dispatch(nowMs, input);
-    if (this.pops && this.pops.wanted !== null && this.isQuiet() && this.pops.go()) this.moved(nowMs);
+    if (this.pops) this.atPop(nowMs, this.pops);
     return this.effects;
   }
 
@@ -128,53 +127,43 @@ export class Core {
         this.decisions.woke(nowMs);
         return this.steps(this.connection.thaw(nowMs));
       case "pops":
-        if (this.pops && input.list) this.popsSteps(this.pops.heard(input.list.here, input.list.pops));
+        if (!input.list || !this.pops?.heard(input.list.here, input.list.pops)) return;
+        this.effects.push({ type: "probe_pops", pops: this.pops.toProbe() });
         return;
       case "probed":
-        return this.popsSteps(this.pops?.probed(nowMs, input.rtts));
+        return this.pops?.probed(nowMs, input.rtts);
       case "look":
-        if (this.connection.phase === "open") this.popsSteps(this.pops?.look(nowMs));
+        if (this.pops && this.connection.phase === "open") this.look(nowMs, this.pops);
         return;
       case "move":
         if (this.pops?.choose(nowMs, input.pop)) this.moved(nowMs);
-        return this.tellPop();
+        return;
       case "timer":
         return this.timer(nowMs);
     }
   }
 
-  /** Nothing is under way that a new connection would hold up or lose. */
-  private isQuiet(): boolean {
+  /** Moves when that holds up and loses nothing that is under way, and tells what is new. */
+  private atPop(nowMs: Millis, pops: Pops): void {
     const writing = [this.outbox, this.decisions, this.reactions].some((part) => part.nextDeadlineMs() !== null);
-    return this.connection.phase === "open" && !writing;
+    if (pops.wanted !== null && this.connection.phase === "open" && !writing && pops.go()) this.moved(nowMs);
+    const payload = pops.news();
+    if (payload) this.emit({ type: "pop", payload });
   }
 
   private moved(nowMs: Millis): void {
-    const waiting = this.connection.phase === "waiting";
-    this.steps(waiting ? this.connection.start(nowMs) : this.connection.restart(nowMs));
-    this.tellPop();
+    this.steps(this.connection.phase === "waiting" ? this.connection.start(nowMs) : this.connection.restart(nowMs));
   }
 
-  private popsSteps(steps: PopsStep[] = []): void {
-    for (const step of steps) {
-      if (step === "ask") this.effects.push({ type: "ask_pops" });
-      else if (step === "probe") this.effects.push({ type: "probe_pops", pops: this.pops?.toProbe() ?? [] });
-      else this.tellPop();
-    }
-  }
-
-  private tellPop(): void {
-    const payload = this.pops?.state;
-    const told = JSON.stringify(payload);
-    if (!payload || told === this.popTold) return;
-    this.popTold = told;
-    this.emit({ type: "pop", payload });
+  private look(nowMs: Millis, pops: Pops): void {
+    pops.look(nowMs);
+    this.effects.push({ type: "ask_pops" });
   }
 
   private timer(nowMs: Millis): void {
     this.steps(this.connection.timer(nowMs));
     this.authSteps(nowMs, this.auth.timer(nowMs));
-    this.popsSteps(this.pops?.timer(nowMs));
+    if (this.pops?.isDue(nowMs)) this.look(nowMs, this.pops);
     for (const post of this.outbox.expire(nowMs)) this.emitPost(post);
     this.emitOutcomes(this.decisions.expire(nowMs));
     for (const payload of this.reactions.takeDue(nowMs)) {
@@ -263,7 +252,7 @@ export class Core {
     const { phase, offline, code } = this.connection.state;
     this.pops?.rest();
     // A try without a network says nothing of the PoP.
-    if (phase === "waiting" && !offline) this.popsSteps(this.pops?.lost(this.nowMs, code, this.wasOpen));
+    if (phase === "waiting" && !offline) this.pops?.lost(this.nowMs, code, this.wasOpen);
     this.auth.lost();
     this.outbox.connectionLost();
     this.decisions.connectionLost();

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Effect } from "../../src/sdk/inputs.js";
 import { backupFor, nearest, Pops, POPS_DEFAULT, type MeasuredPop, type Pop } from "../../src/sdk/pops.js";
-import { events, Rig, sent } from "./support.js";
+import { events, joined, Rig, sent } from "./support.js";
 
 const REGIONS: Record<string, string> = { eu: "europe", us: "america", ap: "asia" };
 
@@ -19,13 +19,22 @@ function measured(name: string, rttMs: number | null, fields: Partial<Pop> = {})
 const NAMES = ["eu-1", "eu-2", "us-1", "ap-1"];
 const EU = { "eu-1": 12, "eu-2": 25, "us-1": 90, "ap-1": 180 };
 
-/** A viewer at `eu-1` that has measured, and of which nothing has been found nearer. */
-function atEu1(): Rig {
+/** A viewer that was told to begin at the PoP `here`, and for whom `eu-1` is the nearest. */
+function beganAt(here: string): Rig {
   const rig = Rig.joined({}, new Pops(POPS_DEFAULT, () => 0.5, null));
   rig.pass(0);
-  rig.feed({ type: "pops", list: { here: "eu-1", pops: NAMES.map((name) => pop(name)) } });
+  rig.feed({ type: "pops", list: { here, pops: NAMES.map((name) => pop(name)) } });
   rig.feed({ type: "probed", rtts: new Map(Object.entries(EU)) });
   assert.equal(rig.core.pops?.state?.pop, "eu-1");
+  return rig;
+}
+
+/** A viewer that has moved to `eu-1`. */
+function atEu1(): Rig {
+  const rig = beganAt("us-1");
+  rig.feed({ type: "opened" });
+  rig.taken();
+  rig.receive(joined());
   return rig;
 }
 
@@ -108,6 +117,30 @@ test("a lost connection is tried again where it was, then at the backup, then ev
   const https = (name: string): string => `https://${name}.example`;
   assert.deepEqual(tried, [...["eu-1", "us-1", "eu-2", "ap-1"].map(https), null, ...["eu-1", "us-1"].map(https)]);
   assert.equal(rig.core.pops?.state?.pop, "us-1");
+});
+
+test("who is still where it was told to begin comes back by that address first, which may be the only one that it can reach", () => {
+  const rig = beganAt("eu-1");
+  rig.lose(1006);
+  const tried = [nextTry(rig)];
+  rig.lose(1006);
+  tried.push(nextTry(rig));
+  assert.deepEqual(tried, [null, "https://us-1.example"]);
+  // The name leads to another PoP now: that is where it is.
+  const renamed = beganAt("eu-1");
+  renamed.feed({ type: "pops", list: { here: "eu-2", pops: NAMES.map((name) => pop(name)) } });
+  assert.equal(renamed.core.pops?.state?.pop, "eu-2");
+});
+
+test("when all others are gone from the list, it comes back to the one that is left and not only to where it began", () => {
+  const rig = atEu1();
+  rig.feed({ type: "pops", list: { here: "eu-1", pops: [pop("eu-1")] } });
+  const tried: (string | null | undefined)[] = [];
+  for (let n = 0; n < 4; n += 1) {
+    rig.lose(1006);
+    tried.push(nextTry(rig));
+  }
+  assert.deepEqual(tried, ["https://eu-1.example", null, "https://eu-1.example", null]);
 });
 
 test("1001 sends to the backup at once, within the first jitter, and the one that went is not moved back to", () => {
