@@ -11,6 +11,7 @@ pub mod hub;
 mod lanes;
 mod metrics;
 mod nearest;
+mod pops;
 mod run;
 mod tls;
 
@@ -28,9 +29,11 @@ use quinn::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::link::{ToBackhaul, ToShard};
+use crate::pop::PopState;
 
 pub use config::{BackhaulBounds, BackhaulConfig};
 pub use metrics::{Kind, Metrics};
+pub use pops::Heard;
 pub use tls::TlsError;
 
 /// The way to a shard. Never waits: a shard's channel has its own bound and policy.
@@ -102,6 +105,7 @@ struct Shared {
     gateway: watch::Sender<Option<Gateway>>,
     lease_until: AtomicU64,
     rest: Semaphore,
+    pops: pops::Pops,
 }
 
 impl Shared {
@@ -122,10 +126,11 @@ pub struct Handle {
     metrics: Arc<Metrics>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<()>>,
+    refresh: tokio::task::JoinHandle<()>,
 }
 
 /// Starts the backhaul on the current Tokio runtime. Shard `n` of `shards` is [`crate::link::ShardId`] `n`; `pace` is
-/// told how much there is to do.
+/// told how much there is to do, and the gateway how full `pop` is.
 ///
 /// # Errors
 /// When the configuration, the keys or the socket are no good; a gateway that does not answer is no error.
@@ -135,6 +140,7 @@ pub fn start(
     asked: mpsc::Receiver<ToBackhaul>,
     metrics: Arc<Metrics>,
     pace: Arc<Pace>,
+    pop: Arc<PopState>,
 ) -> Result<Handle, BackhaulError> {
     config.check().map_err(BackhaulError::Config)?;
     // Said now rather than at each attempt to connect.
@@ -144,6 +150,7 @@ pub fn start(
         gateway: watch::Sender::new(None),
         lease_until: AtomicU64::new(0),
         rest: Semaphore::new(config.bounds.rest_max),
+        pops: pops::Pops::default(),
     });
     let rest_time = Duration::from_millis(config.bounds.rest_ms_max);
     let runner = run::Runner {
@@ -154,10 +161,13 @@ pub fn start(
         asked,
         metrics: Arc::clone(&metrics),
         pace,
+        pop,
         shared: Arc::clone(&shared),
         stop: stopped,
     };
+    let refresh = pops::refresh(Arc::clone(&shared), Arc::clone(&metrics));
     Ok(Handle {
+        refresh: tokio::spawn(refresh),
         shared,
         rest_time,
         metrics,
@@ -193,7 +203,7 @@ impl Handle {
         let asked = lanes::request(&connection, &request, &self.metrics);
         match tokio::time::timeout(self.rest_time, asked).await {
             Ok(Some(Response::Rest(response))) => Ok(response),
-            Ok(Some(Response::Unavailable | Response::Replay(_)) | None) => {
+            Ok(Some(Response::Unavailable | Response::Replay(_) | Response::Pops(_)) | None) => {
                 Err(RestError::Unavailable)
             }
             Err(_) => Err(RestError::Timeout),
@@ -227,6 +237,12 @@ impl Handle {
         if let Some(task) = self.task.take() {
             let _ = task.await;
         }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.refresh.abort();
     }
 }
 

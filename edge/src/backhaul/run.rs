@@ -20,6 +20,7 @@ use super::nearest::{Looks, Place};
 use super::{Gateway, ShardSender, Shared};
 use crate::link::{ToBackhaul, ToShard};
 use crate::panics::{self, Restarts};
+use crate::pop::PopState;
 
 /// Messages taken in one go before the rest is carried out.
 const BATCH_MAX: usize = 1_024;
@@ -45,6 +46,7 @@ pub(super) struct Runner {
     pub(super) asked: mpsc::Receiver<ToBackhaul>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pace: Arc<Pace>,
+    pub(super) pop: Arc<PopState>,
     pub(super) shared: Arc<Shared>,
     pub(super) stop: oneshot::Receiver<()>,
 }
@@ -194,6 +196,7 @@ impl Runner {
                 );
                 while link.tasks.try_join_next().is_some() {}
             }
+            hub.load(self.pop.viewers() as u64, self.pop.is_draining());
             let out = hub.flush(now);
             self.carry_out(out, link.as_mut(), &sender);
             self.shared
