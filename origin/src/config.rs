@@ -148,6 +148,9 @@ pub struct Nats {
     pub reactions_bytes_max: i64,
     /// Bytes the log of dead letters may take, the oldest of which go for new ones; -1 is no bound.
     pub dead_bytes_max: i64,
+    /// Bytes the log of the gateways' leases may take, in the servers' memory, the oldest of which go for new ones; -1 is no
+    /// bound. One of 1,024 PoPs takes up to 500 kB.
+    pub presence_bytes_max: i64,
     /// The servers' store directory, where it is on this machine: posts are refused when its disk is full.
     pub directory: Option<PathBuf>,
 }
@@ -313,6 +316,7 @@ impl Default for Nats {
             control_bytes_max: -1,
             reactions_bytes_max: -1,
             dead_bytes_max: -1,
+            presence_bytes_max: 16_000_000,
             directory: None,
         }
     }

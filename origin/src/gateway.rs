@@ -8,6 +8,7 @@ mod directory;
 #[doc(hidden)]
 pub mod follower;
 mod followers;
+mod here;
 mod hold;
 mod lane;
 mod pop;
@@ -30,8 +31,10 @@ use self::admission::Admission;
 use self::directory::Directory;
 use self::follower::core::Bounds;
 use self::followers::{Followers, Shared};
+use self::here::Here;
 use crate::clock;
 use crate::config;
+use crate::gateways::Gateways;
 use crate::history::History;
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -84,6 +87,8 @@ struct GatewayShared {
     admission: Admission,
     directory: Directory,
     followers: Arc<Followers>,
+    here: Arc<Here>,
+    gateways: Gateways,
     metrics: Arc<Metrics>,
     pace: Arc<Pace>,
     workers: [u16; 2],
@@ -118,6 +123,7 @@ impl Gateway {
             .and_then(|socket| chorus_quic::endpoint(Some(server), socket))
             .map_err(|source| GatewayError::Listen { address, source })?;
         let id = format!("{:016x}", clock::draw());
+        let here = Here::new(log.clone(), Arc::clone(&metrics), id.clone());
         let followers = Followers::new(Arc::new(Shared {
             log: log.clone(),
             history: history.clone(),
@@ -138,6 +144,8 @@ impl Gateway {
             admission,
             directory,
             followers: Arc::new(followers),
+            here: Arc::new(here),
+            gateways: Gateways::new(log.clone(), Arc::clone(&metrics)),
             log,
             metrics,
             pace,
@@ -165,6 +173,10 @@ impl Gateway {
         let directory = self.shared.directory.clone();
         let follow = tokio::spawn(async move { directory.follow().await });
         let sweep = tokio::spawn(Arc::clone(&self.shared.followers).sweep());
+        let gateways = self.shared.gateways.clone();
+        let others = tokio::spawn(async move { gateways.follow().await });
+        let here = Arc::clone(&self.shared.here);
+        let lease = tokio::spawn(async move { here.keep().await });
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         self.running.store(true, Ordering::Relaxed);
         loop {
@@ -188,9 +200,12 @@ impl Gateway {
             });
         }
         self.running.store(false, Ordering::Relaxed);
+        lease.abort();
+        others.abort();
         let code = VarInt::from_u32(CloseCode::GoingAway as u32);
         self.endpoint.close(code, b"going away");
-        let _ = tokio::time::timeout(CLOSING, self.endpoint.wait_idle()).await;
+        let closed = tokio::time::timeout(CLOSING, self.endpoint.wait_idle());
+        let _ = tokio::join!(closed, self.shared.here.give_back());
         follow.abort();
         sweep.abort();
     }

@@ -9,6 +9,7 @@ mod consume;
 mod control;
 mod feed;
 mod follow;
+mod gateways;
 mod lease;
 #[doc(hidden)]
 pub mod memory;
@@ -28,6 +29,7 @@ pub use feed::Feed;
 pub use follow::{
     Follow, Live, LiveEvents, LiveReactions, Lives, PresenceReport, PresenceReports, ReactionTotal,
 };
+pub use gateways::{GatewayLeases, GatewayWord, GatewayWords};
 pub use lease::{Bucket, Lease, Leases, Leasing, RIGHT};
 pub use provision::{Part, Provision, Record};
 pub use publish::{Ack, Publish, Tag, Waiter};
@@ -87,7 +89,17 @@ pub struct Link {
 
 /// Everything a role asks of the log.
 pub trait Log:
-    Regional + Publish + Read + Follow + Consume + Control + Leasing + Provision + Calling + 'static
+    Regional
+    + Publish
+    + Read
+    + Follow
+    + Consume
+    + Control
+    + Leasing
+    + Provision
+    + Calling
+    + GatewayLeases
+    + 'static
 {
 }
 
@@ -101,6 +113,7 @@ impl<T> Log for T where
         + Leasing
         + Provision
         + Calling
+        + GatewayLeases
         + 'static
 {
 }

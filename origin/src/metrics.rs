@@ -88,6 +88,14 @@ pub struct Metrics {
     pub items_followed: Counter,
     /// PoPs connected.
     pub pops: Gauge,
+    /// Gateways of all regions with a live lease.
+    pub gateways_alive: Gauge,
+    /// Leases of other gateways that could not be read or were too many.
+    pub gateway_leases_dropped: Counter,
+    /// Leases of this gateway that were not acknowledged in time.
+    pub gateway_lease_failures: Counter,
+    /// PoPs connected that have no room in this gateway's lease.
+    pub lease_pops_left_out: Gauge,
     /// Microseconds that a turn of a thread lasts at least, by the load now.
     pub turn_us: Gauge,
     refused: Family<ReasonLabels, Counter>,
@@ -185,6 +193,26 @@ impl Metrics {
             ),
             items_followed: counter(r, "items_followed", "Items forwarded by followers"),
             pops: gauge(r, "pops", "PoPs connected"),
+            gateways_alive: gauge(
+                r,
+                "gateways_alive",
+                "Gateways of all regions with a live lease",
+            ),
+            gateway_leases_dropped: counter(
+                r,
+                "gateway_leases_dropped",
+                "Leases of gateways that could not be read or were too many",
+            ),
+            gateway_lease_failures: counter(
+                r,
+                "gateway_lease_failures",
+                "Leases of this gateway that were not acknowledged in time",
+            ),
+            lease_pops_left_out: gauge(
+                r,
+                "lease_pops_left_out",
+                "PoPs connected that have no room in this gateway's lease",
+            ),
             turn_us: gauge(
                 r,
                 "turn_us",

@@ -5,6 +5,8 @@
 #[path = "log/behaviour.rs"]
 mod behaviour;
 mod common;
+#[path = "log/gateways.rs"]
+mod gateways;
 #[path = "log/partitions.rs"]
 mod partitions;
 #[path = "log/twin.rs"]
@@ -95,6 +97,8 @@ over_both! {
         what_is_not_acknowledged_is_not_past,
         a_call_is_answered_by_one,
         viewers_are_reported_to_all;
+    gateways:
+        a_gateways_lease_is_heard_everywhere_and_ends_by_itself;
     partitions:
         each_stream_lies_in_its_partition,
         the_epoch_stays_until_a_log_is_made_anew,

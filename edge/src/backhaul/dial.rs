@@ -220,6 +220,8 @@ async fn greet(
         versions: VERSIONS,
         pop: config.pop.clone(),
         process,
+        region: config.region.clone(),
+        url: config.public_url.clone(),
     };
     write_frame(&hello, &mut message).map_err(|error| text(&error))?;
     let hello_at = clock.now();

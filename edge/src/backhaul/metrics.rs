@@ -61,6 +61,7 @@ metrics! {
     states_cached: Counter, "Subscriptions answered from the cache";
     rest_calls: Counter, "REST calls passed to the gateway";
     rest_failures: Counter, "REST calls that could not be answered";
+    pops_stale: Counter, "Answers on which PoPs there are that could not be asked of the gateway";
     panics: Counter, "Panics of a lane, which cost its connection to the gateway, or of the whole backhaul, which cost all viewers a reconnect";
     malformed: Counter, "Messages and lanes of the gateway that could not be read";
     messages_unknown: Counter, "Messages of the gateway that are of a later version and were passed over";

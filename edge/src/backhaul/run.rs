@@ -18,9 +18,9 @@ use super::lanes::{self, Sink, code};
 use super::metrics::{Metrics, add, set};
 use super::nearest::{Looks, Place};
 use super::{Gateway, ShardSender, Shared};
-use crate::clock::Clock;
 use crate::link::{ToBackhaul, ToShard};
 use crate::panics::{self, Restarts};
+use crate::pop::PopState;
 
 /// Messages taken in one go before the rest is carried out.
 const BATCH_MAX: usize = 1_024;
@@ -46,7 +46,7 @@ pub(super) struct Runner {
     pub(super) asked: mpsc::Receiver<ToBackhaul>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pace: Arc<Pace>,
-    pub(super) clock: Arc<Clock>,
+    pub(super) pop: Arc<PopState>,
     pub(super) shared: Arc<Shared>,
     pub(super) stop: oneshot::Receiver<()>,
 }
@@ -55,7 +55,7 @@ impl Runner {
     fn now(&self) -> Now {
         Now {
             mono: Instant::now(),
-            wall: self.clock.now(),
+            wall: self.pop.clock().now(),
         }
     }
 
@@ -196,6 +196,7 @@ impl Runner {
                 );
                 while link.tasks.try_join_next().is_some() {}
             }
+            hub.load(self.pop.viewers() as u64, self.pop.is_draining());
             let out = hub.flush(now);
             self.carry_out(out, link.as_mut(), &sender);
             self.shared
@@ -212,7 +213,7 @@ impl Runner {
     fn start_dialling(&self, dialling: &mut JoinSet<Result<Up, String>>, wait: Duration) {
         let (config, sockets, process) =
             (Arc::clone(&self.config), self.sockets.clone(), self.process);
-        let (metrics, clock) = (Arc::clone(&self.metrics), Arc::clone(&self.clock));
+        let (metrics, clock) = (Arc::clone(&self.metrics), Arc::clone(self.pop.clock()));
         dialling.spawn(async move {
             tokio::time::sleep(wait).await;
             dial(&config, &sockets, process, &metrics, &clock).await
@@ -286,10 +287,10 @@ impl Runner {
         sender: &mpsc::Sender<(Generation, FromGateway)>,
     ) {
         // Before the shards are told of a lease by the corrected clock.
-        self.clock.correct(std::mem::take(&mut out.clock_ahead_ms));
+        self.pop.clock().correct(std::mem::take(&mut out.clock_ahead_ms));
         set(
             &self.metrics.clock_wrong_ms,
-            self.clock.ahead_ms().unsigned_abs(),
+            self.pop.clock().ahead_ms().unsigned_abs(),
         );
         for (messages, shard) in out.shards.iter_mut().zip(&self.shards) {
             if !messages.is_empty() {

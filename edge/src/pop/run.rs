@@ -14,7 +14,7 @@ use super::state::PopState;
 use crate::backhaul::{self, BackhaulError, ShardSender};
 use crate::component::{LoadError, Logic, Supervisor};
 use crate::config::{Checked, Config, ConfigError};
-use crate::http::{Files, HANDOVERS_MAX, HttpServer};
+use crate::http::{Files, HANDOVERS_MAX, Here, HttpServer};
 use crate::link::{self, ShardHandle, ShardId, ToShard};
 use crate::manifest::{Manifest, ManifestError};
 use crate::metrics::{ShardMetrics, registry};
@@ -169,11 +169,16 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
         from_shards,
         Arc::clone(&backhaul_metrics),
         pace,
-        Arc::clone(pop.clock()),
+        Arc::clone(&pop),
     )?);
     let server = HttpServer {
         files,
         rest: Arc::clone(&backhaul_handle) as _,
+        here: Here {
+            pop: config.pop.clone(),
+            region: config.region.clone(),
+            url: config.public_url.clone(),
+        },
         registry: registry(metrics, Arc::clone(&pop), backhaul_metrics),
         pop: Arc::clone(&pop),
         origins: checked.origins(),

@@ -8,6 +8,7 @@ mod bucket;
 mod consume;
 mod control;
 mod events;
+mod gateways;
 mod live;
 mod provision;
 mod stored;

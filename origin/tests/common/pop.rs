@@ -211,6 +211,8 @@ impl Pop {
             versions: backhaul::VERSIONS,
             pop: "pop1".parse().unwrap(),
             process,
+            region: None,
+            url: Some(format!("https://pop1-{process}.example")),
         };
         send(&mut control, &hello).await;
         let mut reader = LaneReader::new(receive);
@@ -367,7 +369,9 @@ impl Pop {
         let stream = stream.clone();
         match self.request(&Request::Replay { stream, range }).await {
             Response::Replay(replayed) => replayed,
-            other @ (Response::Rest(_) | Response::Unavailable) => panic!("{other:?}"),
+            other @ (Response::Rest(_) | Response::Pops(_) | Response::Unavailable) => {
+                panic!("{other:?}")
+            }
         }
     }
 

@@ -67,6 +67,7 @@ impl Hub {
             self.send_post(number);
         }
         self.counts.connected(now.mono);
+        self.load.connected();
     }
 
     /// The gateway is gone.

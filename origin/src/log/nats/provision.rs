@@ -30,6 +30,7 @@ impl Provision for Nats {
             self.put(self.control()).await?;
             self.put(self.reactions()).await?;
             self.put(self.dead()).await?;
+            self.put(self.presence()).await?;
             self.put_leases(subject::workers_bucket(self.region()), workers)
                 .await?;
             self.put_leases(subject::rights_bucket(self.region()), RIGHT)
@@ -174,7 +175,7 @@ impl Nats {
         })
     }
 
-    fn base(&self, name: String, subjects: Vec<String>) -> LogConfig {
+    pub(super) fn base(&self, name: String, subjects: Vec<String>) -> LogConfig {
         LogConfig {
             name,
             subjects,
@@ -247,7 +248,7 @@ impl Nats {
     }
 }
 
-fn live() -> Republish {
+pub(super) fn live() -> Republish {
     Republish {
         source: ">".to_owned(),
         destination: "live.>".to_owned(),

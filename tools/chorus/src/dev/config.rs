@@ -220,6 +220,10 @@ fn edge(plan: &Plan<'_>, site: &Site) -> Table {
         ("listen", site.listen.to_string().into()),
         ("pop", site.name(POP_NAME).into()),
         ("region", site.region.into()),
+        (
+            "public_url",
+            format!("http://{}", super::reachable(site.listen)).into(),
+        ),
         ("app", plan.house.app.display().to_string().into()),
         ("state_dir", shared(&site.file("edge")).into()),
         ("drain_s", DRAIN_S.into()),

@@ -99,7 +99,7 @@ fn storage(supercluster: &Supercluster, region: &Region) -> String {
     let sum = logs::node_bytes_max(&logs);
     let _infallible = writeln!(
         out,
-        "  # {}: all of them and 5 % for what an operator adds.\n  max_file_store: {sum}",
+        "  # {}: all of them on the disk and 5 % for what an operator adds.\n  max_file_store: {sum}",
         human(sum)
     );
     out
@@ -173,7 +173,8 @@ pub(super) fn origin(
          partitions = {partitions}\nworkers = [{first}, {last}]\n\
          # {per_s} events/s × {bytes} B × {days} days × 86400 s, shared by {partitions} partition(s); each replica takes as much.\n\
          events_bytes_max = {events_bytes_max}\nevents_days = {days}\n\
-         control_bytes_max = {control}\nreactions_bytes_max = {reactions}\ndead_bytes_max = {dead}\n",
+         control_bytes_max = {control}\nreactions_bytes_max = {reactions}\ndead_bytes_max = {dead}\n\
+         presence_bytes_max = {presence}\n",
         region = region.name,
         role = role.name(),
         roles = names(&mut role.of_origin().iter().copied()),
@@ -189,6 +190,7 @@ pub(super) fn origin(
         control = logs.control_bytes,
         reactions = logs.reactions_bytes,
         dead = logs.dead_bytes,
+        presence = logs.presence_bytes,
     )
 }
 

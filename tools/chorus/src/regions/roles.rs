@@ -163,12 +163,14 @@ impl May<'_> {
             any(|stream| subject::presence(region, "*", stream)),
             subject::api(region),
             format!("$KV.{}.>", subject::workers_bucket(region)),
+            subject::gateway_lease(region, "*"),
         ]);
         may.subscribe = [
             subject::live("event.*.*.*"),
             subject::live("reaction.*.*.*"),
             subject::live("control.*.*.stream"),
             "presence.*.*.*".to_owned(),
+            subject::live("gateway.*.*"),
         ]
         .into();
         may
