@@ -132,8 +132,12 @@ pub struct Nats {
     pub partitions: u16,
     /// The first and the last worker number of this region's block: blocks of regions must not overlap.
     pub workers: [u16; 2],
-    /// Other regions whose logs are mirrored here under their own names.
+    /// Other regions whose logs are mirrored here under their own names, the nearest first: events go to the next one's
+    /// log when this region's is away.
     pub peers: Vec<Region>,
+    /// With peers: an event that a region's log does not acknowledge for so long goes to the next region's, 250 to
+    /// 5,000 ms.
+    pub ack_ms_max: u64,
     /// The place of this region's logs in a supercluster; `None` leaves it to the server.
     pub cluster: Option<String>,
     /// Bytes the log of events may take; -1 is no bound.
@@ -310,6 +314,7 @@ impl Default for Nats {
             partitions: 1,
             workers: [0, CommentId::WORKER_MAX],
             peers: Vec::new(),
+            ack_ms_max: 750,
             cluster: None,
             events_bytes_max: -1,
             events_days: 7,
@@ -410,6 +415,7 @@ impl Config {
         }
         let partitions = self.nats.partitions.into();
         within("nats.partitions", partitions, 1, PARTITIONS_MAX)?;
+        within("nats.ack_ms_max", self.nats.ack_ms_max, 250, 5_000)?;
         let [first, last] = self.nats.workers;
         let most = u64::from(CommentId::WORKER_MAX);
         within("nats.workers", last.into(), 0, most)?;

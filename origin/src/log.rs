@@ -32,7 +32,7 @@ pub use follow::{
 pub use gateways::{GatewayLeases, GatewayWord, GatewayWords};
 pub use lease::{Bucket, Lease, Leases, Leasing, RIGHT};
 pub use provision::{Part, Provision, Record};
-pub use publish::{Ack, Publish, Tag, Waiter};
+pub use publish::{Ack, Again, Publish, Tag, Waiter};
 pub use read::{Read, Tail};
 pub use regions::{RegionLog, Regional, Registry, watch};
 

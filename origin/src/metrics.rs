@@ -68,6 +68,8 @@ pub struct Metrics {
     /// Messages dropped because a subscription of ours was full (they are seen as gaps and repaired).
     pub nats_slow_subscriptions: Counter,
     regions_away: Family<RegionLabels, Gauge>,
+    events_stored: Family<RegionLabels, Counter>,
+    log_breakers: Family<RegionLabels, Gauge>,
     /// Live messages that could not be read.
     pub live_unreadable: Counter,
     /// Holes seen in live messages.
@@ -169,6 +171,18 @@ impl Metrics {
                 r,
                 "region_away",
                 "1 while a region's log cannot be seen",
+                Family::default(),
+            ),
+            events_stored: register(
+                r,
+                "events_stored",
+                "Events that this gateway's posts became, by the region whose log acknowledged them",
+                Family::default(),
+            ),
+            log_breakers: register(
+                r,
+                "log_breaker_open",
+                "1 while a region's log takes no events of this gateway and they go to the next one's",
                 Family::default(),
             ),
             live_unreadable: counter(r, "live_unreadable", "Live messages that could not be read"),
@@ -307,6 +321,21 @@ impl Metrics {
         let region = region.as_str().to_owned();
         let gauge = self.regions_away.get_or_create(&RegionLabels { region });
         gauge.set(i64::from(away));
+    }
+
+    /// Counts an event that a region's log acknowledged.
+    pub fn event_stored(&self, region: &chorus_protocol::Region) {
+        let region = region.as_str().to_owned();
+        self.events_stored
+            .get_or_create(&RegionLabels { region })
+            .inc();
+    }
+
+    /// Says whether a region's log takes no events.
+    pub fn log_breaker(&self, region: &chorus_protocol::Region, open: bool) {
+        let region = region.as_str().to_owned();
+        let gauge = self.log_breakers.get_or_create(&RegionLabels { region });
+        gauge.set(i64::from(open));
     }
 
     /// Counts a post that was refused.

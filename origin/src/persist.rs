@@ -174,7 +174,13 @@ impl Persist {
         let mut after = at.filter(|at| at.epoch == epoch).map_or(0, |at| at.seq);
         while after < past {
             let events = self.log.all_after(number, after, past, ROWS_MAX).await?;
-            if events.is_empty() && self.log.event_at(number, past).await?.is_some() {
+            if events.is_empty()
+                && self
+                    .log
+                    .event_at(self.log.region(), number, past)
+                    .await?
+                    .is_some()
+            {
                 // A replica that is behind its leader answered.
                 return Err(LogError::Away("a replica is behind".to_owned()).into());
             }

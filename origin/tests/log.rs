@@ -15,12 +15,13 @@ mod twin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chorus_origin::config;
 use chorus_origin::log::memory::Cluster;
 use chorus_origin::log::nats::Nats;
 use chorus_origin::log::{Ack, Log, LogError, Tag, Waiter};
 use chorus_origin::metrics::Metrics;
-use chorus_protocol::{Region, StreamId};
+use chorus_protocol::{CommentId, Region, StreamId};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
@@ -155,14 +156,27 @@ fn region(name: &str) -> Region {
     name.parse().unwrap()
 }
 
-/// Publishes an event and waits how it comes out.
+/// Publishes an event to its region's log and waits how it comes out.
 async fn publish(log: &dyn Log, stream: &StreamId, key: u128, body: &[u8]) -> (Tag, Ack) {
+    publish_to(log, log.region(), stream, key, body).await
+}
+
+/// The same to another region's.
+async fn publish_to(
+    log: &dyn Log,
+    region: &Region,
+    stream: &StreamId,
+    key: u128,
+    body: &[u8],
+) -> (Tag, Ack) {
     let (to, mut told) = mpsc::unbounded_channel();
     let tag = Tag {
         key,
+        id: Some(CommentId(1)),
         ..Tag::default()
     };
-    log.publish_event(stream, key, body.to_vec(), Waiter { to, tag })
+    let body = Bytes::copy_from_slice(body);
+    log.publish_event(region, stream, key, body, Waiter { to, tag })
         .await;
     told.recv().await.unwrap()
 }

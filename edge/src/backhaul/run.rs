@@ -287,7 +287,9 @@ impl Runner {
         sender: &mpsc::Sender<(Generation, FromGateway)>,
     ) {
         // Before the shards are told of a lease by the corrected clock.
-        self.pop.clock().correct(std::mem::take(&mut out.clock_ahead_ms));
+        self.pop
+            .clock()
+            .correct(std::mem::take(&mut out.clock_ahead_ms));
         set(
             &self.metrics.clock_wrong_ms,
             self.pop.clock().ahead_ms().unsigned_abs(),

@@ -307,6 +307,7 @@ pub(crate) fn state(seq: u64, newest: std::ops::RangeInclusive<u64>) -> Box<Stre
             status: StreamStatus::Live,
             created_at_ms: Millis(1),
             settings: Settings::default(),
+            home_region: None,
         },
         life_seq: 1,
         at: at(seq),

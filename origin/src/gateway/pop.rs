@@ -194,7 +194,12 @@ impl Pop {
         lock(&self.workers)
             .iter()
             .any(|(worker, until)| *worker == id.worker() && minted <= *until)
-            || minted < self.welcomed_at.plus(CLOCKS_MS)
+            || self.was_elsewhere(id)
+    }
+
+    /// Whether an id may have been minted while this PoP was connected to another gateway.
+    pub(super) fn was_elsewhere(&self, id: CommentId) -> bool {
+        id.minted_at() < self.welcomed_at.plus(CLOCKS_MS)
     }
 
     async fn run(self: &Arc<Self>, control: Reader) -> LaneError {

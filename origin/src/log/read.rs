@@ -117,8 +117,13 @@ pub trait Read: Regional {
         })
     }
 
-    /// The body at a sequence of a partition of this region's events.
-    fn event_at(&self, partition: u16, seq: u64) -> Answer<'_, Option<Vec<u8>>>;
+    /// The body at a sequence of a partition of a region's events.
+    fn event_at<'a>(
+        &'a self,
+        region: &'a Region,
+        partition: u16,
+        seq: u64,
+    ) -> Answer<'a, Option<Vec<u8>>>;
 
     /// Every event of a partition of this region in `(after, to]`, whatever its stream, at most `max`.
     fn all_after(&self, partition: u16, after: u64, to: u64, max: usize) -> Answer<'_, Vec<Event>>;

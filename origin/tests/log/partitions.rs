@@ -34,7 +34,9 @@ pub(super) async fn each_stream_lies_in_its_partition(place: &dyn Place) {
         assert_eq!(tail.events[0].body, [i]);
         let seq = tail.events[0].seq;
         assert_eq!(
-            log.event_at(tag.partition, seq).await.unwrap(),
+            log.event_at(log.region(), tag.partition, seq)
+                .await
+                .unwrap(),
             Some(vec![i])
         );
         let (epoch, part) = log.look_at_stream(log.region(), &name).await.unwrap();

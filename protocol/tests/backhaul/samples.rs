@@ -96,6 +96,7 @@ fn bare_state() -> StreamState {
         info: StreamInfo {
             description: String::new(),
             settings: Settings::default(),
+            home_region: None,
             status: StreamStatus::Live,
             ..info()
         },

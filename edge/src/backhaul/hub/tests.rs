@@ -153,6 +153,7 @@ fn state(seq: u64) -> Box<StreamState> {
         status: StreamStatus::Live,
         created_at_ms: Millis(1),
         settings: Settings::default(),
+        home_region: None,
     };
     Box::new(StreamState {
         info,

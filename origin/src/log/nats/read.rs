@@ -130,15 +130,20 @@ impl Read for Nats {
         })
     }
 
-    fn event_at(&self, partition: u16, seq: u64) -> Answer<'_, Option<Vec<u8>>> {
+    fn event_at<'a>(
+        &'a self,
+        region: &'a Region,
+        partition: u16,
+        seq: u64,
+    ) -> Answer<'a, Option<Vec<u8>>> {
         Box::pin(async move {
-            let log = subject::events_log(self.region(), partition);
+            let log = subject::events_log(region, partition);
             let ask = json!({"seq": seq});
             for attempt in 0..BEHIND_TRIES {
                 if let Some(message) = self.direct(&log, &ask).await? {
                     return Ok(Some(message.payload.to_vec()));
                 }
-                if self.inner.config.replicas == 1 {
+                if self.inner.config.replicas == 1 && region == self.region() {
                     return Ok(None);
                 }
                 tokio::time::sleep(Duration::from_millis(2 << attempt)).await;
