@@ -5,9 +5,19 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod dev;
+#[cfg(target_os = "linux")]
+mod faults;
 mod histogram;
 mod load;
+#[cfg(target_os = "linux")]
+mod machine;
+#[cfg(target_os = "linux")]
+mod people;
+#[cfg(target_os = "linux")]
+mod random;
 mod regions;
+#[cfg(target_os = "linux")]
+mod rig;
 mod supervised;
 #[cfg(target_os = "linux")]
 mod wan;
@@ -36,6 +46,9 @@ enum Command {
     /// A network with real distances and faults between network namespaces of this machine.
     #[cfg(target_os = "linux")]
     Wan(wan::Args),
+    /// Kill, freeze and cut off parts of three regions under load, and say whether anything was lost, doubled or missed.
+    #[cfg(target_os = "linux")]
+    Faults(faults::Args),
     /// Become another program that dies with its parent.
     #[command(hide = true)]
     Supervised(supervised::Args),
@@ -48,6 +61,8 @@ fn main() -> ExitCode {
         Command::Regions(args) => regions::run(args),
         #[cfg(target_os = "linux")]
         Command::Wan(args) => wan::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Faults(args) => faults::run(&args),
         Command::Supervised(args) => supervised::run(&args),
     };
     let code = match result {
