@@ -263,8 +263,8 @@ export class Chorus {
     try {
       socket = new Socket(this.url, [this.codec.subprotocol]);
     } catch (error) {
-      // An address no socket can be made for does not get better by waiting.
-      this.feed({ type: "closed", code: 1002, reason: String(error) });
+      // An address no socket can be made for does not get better by waiting; but that of a PoP is not the only one.
+      this.feed({ type: "closed", code: this.url === this.options.url ? 1002 : 1006, reason: String(error) });
       return;
     }
     this.socket = socket;

@@ -37,8 +37,10 @@ export interface PopsConfig {
   nearMs: Millis;
   /** A backup of another region is preferred when it is no further than this behind the nearest other one. */
   backupMs: Millis;
-  /** Between two looks, and between those that are to confirm that another one is nearer. */
+  /** Between two looks: at first, and at most. It doubles with each look that finds nothing nearer: all viewers look at all PoPs. */
   lookMs: Millis;
+  lookMsMax: Millis;
+  /** Between the looks that are to confirm that another one is nearer. */
   confirmMs: Millis;
   /** A nearer one is moved to when so many looks in a row have found it. */
   looksToMove: number;
@@ -54,6 +56,7 @@ export const POPS_DEFAULT: PopsConfig = {
   nearMs: 10,
   backupMs: 100,
   lookMs: 180_000,
+  lookMsMax: 1_800_000,
   confirmMs: 20_000,
   looksToMove: 3,
   avoidMs: 600_000,
@@ -115,6 +118,8 @@ export class Pops {
   /** There was a choice: from here on only what is clearly nearer, several times, is moved to. */
   private settled = false;
   private lookAtMs: Millis | null = null;
+  /** Looks in a row that found nothing nearer. */
+  private calm = 0;
   private changed = false;
   private told = "";
   private nearer: { pop: string; looks: number } | null = null;
@@ -166,6 +171,7 @@ export class Pops {
   }
 
   opened(nowMs: Millis): void {
+    this.calm = 0;
     this.failedAtMs.delete(this.roamed ? (this.current?.pop ?? GIVEN) : GIVEN);
     // The first look is at once. Those of viewers that a dead PoP has sent to the same other one are not.
     this.lookAtMs = this.settled ? nowMs + Math.round(this.random() * this.config.confirmMs) : nowMs;
@@ -188,7 +194,8 @@ export class Pops {
 
   /** The list is asked for. The next look comes also when there is no answer. */
   look(nowMs: Millis): void {
-    this.lookAtMs = nowMs + Math.round(this.config.lookMs * (0.75 + this.random() / 2));
+    const { lookMs, lookMsMax } = this.config;
+    this.lookAtMs = nowMs + Math.round(Math.min(lookMs * 2 ** this.calm, lookMsMax) * (0.75 + this.random() / 2));
   }
 
   /** The list came, from `here`. What was measured before is kept until it is measured again; false when that is of no use. */
@@ -254,8 +261,10 @@ export class Pops {
     this.wanted = null;
     if (!best || best.pop === this.current?.pop) {
       this.nearer = null;
+      this.calm = Math.min(this.calm + 1, 16);
       return;
     }
+    this.calm = 0;
     const looks = this.nearer?.pop === best.pop ? this.nearer.looks + 1 : 1;
     this.nearer = { pop: best.pop, looks };
     if (!this.settled || looks >= this.config.looksToMove) this.wanted = best.pop;

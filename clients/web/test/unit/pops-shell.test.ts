@@ -1,7 +1,8 @@
 /** The choice of a PoP over real sockets and requests: what is asked, measured, remembered and connected to. */
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
-import type { ChorusOptions } from "../../src/sdk/index.js";
+import { systemClock, type ChorusOptions } from "../../src/sdk/index.js";
+import { readPops } from "../../src/sdk/probe.js";
 import { fakeServer, type FakeServer } from "../fake-server.mjs";
 import { stopAll, until, viewer } from "./shell.js";
 
@@ -48,6 +49,20 @@ test("it begins where it was told, moves to the nearest, begins there the next t
   kept.set("chorus.pops", "{ not JSON");
   const third = viewer(far, "pops", options);
   await until("what cannot be read is nothing", () => third.chorus.pop?.pop === "eu-1" && third.stream.view?.joined === true);
+});
+
+test("what is no list is none, whatever it holds", async () => {
+  const strange = [{}, { here: 5, pops: [] }, { here: "a", pops: {} }, { here: "a", pops: [{ pop: "a", region: "r", url: "javascript:alert(1)" }] }, { here: "a", pops: [null] }];
+  for (const list of strange) {
+    far.setPops(list);
+    assert.equal(await readPops(far.url, systemClock, 5_000), null, JSON.stringify(list));
+  }
+  far.setPops({ here: "a", pops: [{ pop: "a", url: null }, { pop: "b", url: null }, { pop: "c", url: "http://c.example//" }] });
+  const known = await readPops(far.url, systemClock, 5_000);
+  assert.deepEqual(known?.pops.map(({ pop, region, url, connections, state }) => [pop, region, url, connections, state]), [
+    ["a", "", far.url, 0, "serving"],
+    ["c", "", "http://c.example", 0, "serving"],
+  ]);
 });
 
 test("a server without a list, and no option at all, leave it where it was told to be", async () => {

@@ -94,6 +94,20 @@ test("later one is moved to only when three looks in a row find it clearly neare
   assert.deepEqual([eu2, eu2, eu2].map((rtts) => connects(look(rig, rtts))), [[], [], ["https://eu-2.example"]]);
 });
 
+test("looks that find nothing nearer become rare, and a new connection begins anew", () => {
+  const rig = atEu1();
+  look(rig, EU);
+  const waits = Array.from({ length: 6 }, () => {
+    look(rig, EU);
+    return (rig.core.pops?.nextDeadlineMs() ?? 0) - rig.nowMs;
+  });
+  assert.deepEqual(waits.map((ms) => ms / 60_000), [6, 12, 24, 30, 30, 30]);
+  rig.lose(1006);
+  rig.comeBack();
+  look(rig, EU);
+  assert.equal((rig.core.pops?.nextDeadlineMs() ?? 0) - rig.nowMs, POPS_DEFAULT.lookMs);
+});
+
 test("nothing moves while a post is in flight, but once its receipt is there", () => {
   const rig = atEu1();
   const eu2 = { ...EU, "eu-2": 1 };
@@ -150,7 +164,7 @@ test("1001 sends to the backup at once, within the first jitter, and the one tha
   assert.ok((rig.core.connection.state.retryAtMs ?? 0) - lostMs <= 500);
   assert.equal(nextTry(rig), "https://us-1.example");
   rig.feed({ type: "opened" });
-  for (let n = 0; n < 4; n += 1) assert.deepEqual(connects(look(rig, { "eu-1": 12, "us-1": 90 })), []);
+  for (let n = 0; n < 3; n += 1) assert.deepEqual(connects(look(rig, { "eu-1": 12, "us-1": 90 })), []);
   rig.idle(POPS_DEFAULT.avoidMs);
   const later = [1, 2, 3].map(() => connects(look(rig, { "eu-1": 12, "us-1": 90 })));
   assert.deepEqual(later, [[], [], ["https://eu-1.example"]], "but it is when it has been well for long enough");
