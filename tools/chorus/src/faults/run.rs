@@ -69,11 +69,12 @@ pub(crate) async fn row(
     while crowd.tasks.join_next().await.is_some() {}
     let took = began.elapsed().as_secs_f64();
     say!(
-        "  {took:>5.1} s  {} posts, {} acknowledged, {} refused, {} unconfirmed; lost {}, twice {}, holes {}, gaps told {}; \
+        "  {took:>5.1} s  {} posts, {} acknowledged, {} refused {:?}, {} unconfirmed; lost {}, twice {}, holes {}, gaps told {}; \
          longest post → durable {} ms, durable → shown {} ms",
         verdict.posts,
         verdict.acknowledged,
         verdict.refused,
+        verdict.reasons,
         verdict.unconfirmed,
         verdict.lost.len(),
         verdict.doubled.len(),
