@@ -27,6 +27,7 @@ use chorus_quic::Pace;
 use quinn::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::clock::Clock;
 use crate::link::{ToBackhaul, ToShard};
 
 pub use config::{BackhaulBounds, BackhaulConfig};
@@ -84,7 +85,7 @@ pub struct Status {
     pub gateway: Option<(String, Region)>,
     /// Round trip to it.
     pub rtt: Option<Duration>,
-    /// Until when comment ids may be minted, by this machine's clock.
+    /// Until when comment ids may be minted, by this process's clock.
     pub lease_until: Millis,
 }
 
@@ -120,12 +121,13 @@ pub struct Handle {
     shared: Arc<Shared>,
     rest_time: Duration,
     metrics: Arc<Metrics>,
+    clock: Arc<Clock>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// Starts the backhaul on the current Tokio runtime. Shard `n` of `shards` is [`crate::link::ShardId`] `n`; `pace` is
-/// told how much there is to do.
+/// told how much there is to do, and `clock` is set by the gateway's where they differ.
 ///
 /// # Errors
 /// When the configuration, the keys or the socket are no good; a gateway that does not answer is no error.
@@ -135,6 +137,7 @@ pub fn start(
     asked: mpsc::Receiver<ToBackhaul>,
     metrics: Arc<Metrics>,
     pace: Arc<Pace>,
+    clock: Arc<Clock>,
 ) -> Result<Handle, BackhaulError> {
     config.check().map_err(BackhaulError::Config)?;
     // Said now rather than at each attempt to connect.
@@ -154,6 +157,7 @@ pub fn start(
         asked,
         metrics: Arc::clone(&metrics),
         pace,
+        clock: Arc::clone(&clock),
         shared: Arc::clone(&shared),
         stop: stopped,
     };
@@ -161,6 +165,7 @@ pub fn start(
         shared,
         rest_time,
         metrics,
+        clock,
         stop: Some(stop),
         task: Some(tokio::spawn(runner.run())),
     })
@@ -204,7 +209,7 @@ impl Handle {
     #[must_use]
     pub fn ready(&self) -> bool {
         self.shared.gateway.borrow().is_some()
-            && self.shared.lease_until.load(Relaxed) > dial::wall().0
+            && self.shared.lease_until.load(Relaxed) > self.clock.now().0
     }
 
     /// How it stands.

@@ -139,6 +139,9 @@ pub enum ToPop {
         worker: u16,
         /// Not valid from this time on.
         until_ms: Millis,
+        /// The gateway's clock.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        now_ms: Option<Millis>,
     },
     /// The answer to `Hold`. Deliveries begin where `state.at` (or, on a resumed hold, `have`) stands.
     Held {

@@ -51,6 +51,8 @@ pub struct Out {
     pub posts: Vec<u8>,
     pub datagrams: Vec<Bytes>,
     pub asks: Vec<Ask>,
+    /// By how many milliseconds this process's clock is to be set back, see [`crate::clock`].
+    pub clock_ahead_ms: i64,
 }
 
 impl Out {

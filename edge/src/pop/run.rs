@@ -3,9 +3,8 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use chorus_protocol::Millis;
 use chorus_quic::Pace;
 use tokio::sync::mpsc;
 
@@ -170,6 +169,7 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
         from_shards,
         Arc::clone(&backhaul_metrics),
         pace,
+        Arc::clone(pop.clock()),
     )?);
     let server = HttpServer {
         files,
@@ -248,15 +248,9 @@ fn ended_early(ended: Option<Ended>) -> PopError {
 }
 
 fn drain(handles: &[ShardHandle], seconds: u64) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        });
+    let grace = Duration::from_secs(seconds);
     for handle in handles {
-        handle.send(ToShard::Drain {
-            until: Millis(now).plus(seconds * 1_000),
-        });
+        handle.send(ToShard::Drain { grace });
     }
 }
 

@@ -158,7 +158,9 @@ impl Pop {
             })
             .unzip();
         let pace = Pace::new(Duration::ZERO);
-        let handle = start(config, senders, asked, Arc::clone(&metrics), pace).expect("starts");
+        let clock = Arc::default();
+        let handle =
+            start(config, senders, asked, Arc::clone(&metrics), pace, clock).expect("starts");
         Self {
             ask,
             shards,

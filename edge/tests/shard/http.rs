@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use chorus_edge::backhaul::RestError;
 use chorus_edge::http::{Files, HttpBounds, HttpServer, Rest};
-use chorus_edge::pop::PopState;
 use chorus_edge::ws::handshake::Origins;
 use chorus_protocol::Millis;
 use chorus_protocol::backhaul::{RestRequest, RestResponse};
@@ -79,7 +78,7 @@ pub(crate) fn serve_with(shard: &mut Running, bounds: HttpBounds) -> Served {
     std::fs::write(dir.path().join("index.html"), "<title>Chorus</title>").unwrap();
     // A type that is not compressed, because that would take long.
     std::fs::write(dir.path().join("film.bin"), vec![b'a'; SCRIPT_BYTES]).unwrap();
-    let pop = Arc::new(PopState::new(10));
+    let pop = Arc::clone(&shard.pop);
     pop.connected(true);
     pop.leased(Millis(u64::MAX));
     let admin = runtime

@@ -285,6 +285,7 @@ impl Pop {
         let answer = ToPop::Renewed {
             worker: lease.worker,
             until_ms: lease.until,
+            now_ms: Some(clock::now()),
         };
         *held = lease;
         if let Err(error) = self.tell(&answer).await {

@@ -230,7 +230,9 @@ impl Pop {
                     ToPop::Held { stream, held } => {
                         let _ = held_to.send((stream, held));
                     }
-                    ToPop::Renewed { worker, until_ms } => {
+                    ToPop::Renewed {
+                        worker, until_ms, ..
+                    } => {
                         let _ = renewed_to.send((worker, until_ms));
                     }
                     ToPop::Life { life, .. } => {

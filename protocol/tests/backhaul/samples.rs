@@ -230,6 +230,15 @@ fn to_pop() -> Vec<Sample> {
             ToPop::Renewed {
                 worker: 7,
                 until_ms: Millis(1_800_000_060_000),
+                now_ms: None,
+            },
+        ),
+        sample(
+            "ToPop::Renewed with the time",
+            ToPop::Renewed {
+                worker: 7,
+                until_ms: Millis(1_800_000_060_000),
+                now_ms: Some(Millis(1_800_000_000_000)),
             },
         ),
         sample("ToPop::Held unknown", held(Held::Unknown)),

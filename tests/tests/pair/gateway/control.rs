@@ -41,6 +41,7 @@ impl World {
                     ToPop::Renewed {
                         worker: 1,
                         until_ms,
+                        now_ms: Some(self.gateway_wall(gateway)),
                     },
                 );
             }
