@@ -8,6 +8,8 @@ mod dev;
 #[cfg(target_os = "linux")]
 mod faults;
 mod histogram;
+#[cfg(target_os = "linux")]
+mod latency;
 mod load;
 #[cfg(target_os = "linux")]
 mod machine;
@@ -49,6 +51,9 @@ enum Command {
     /// Kill, freeze and cut off parts of three regions under load, and say whether anything was lost, doubled or missed.
     #[cfg(target_os = "linux")]
     Faults(faults::Args),
+    /// Measure how long a comment takes from each region to each other one.
+    #[cfg(target_os = "linux")]
+    Latency(latency::Args),
     /// Become another program that dies with its parent.
     #[command(hide = true)]
     Supervised(supervised::Args),
@@ -63,6 +68,8 @@ fn main() -> ExitCode {
         Command::Wan(args) => wan::run(args),
         #[cfg(target_os = "linux")]
         Command::Faults(args) => faults::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Latency(args) => latency::run(&args),
         Command::Supervised(args) => supervised::run(&args),
     };
     let code = match result {

@@ -27,6 +27,8 @@ const SILENCE: Duration = Duration::from_secs(25);
 const SILENCE_PINGED: Duration = Duration::from_secs(10);
 /// Without an outcome a post is sent again for so long.
 const UNCONFIRMED: Duration = Duration::from_secs(30);
+/// A post that is later than this had to wait for a connection, and is measured from when it was due.
+const LATE: Duration = Duration::from_millis(50);
 /// Numbers of a lane, which are one author's, or those of several who write the same under the same keys.
 pub(crate) const LANE: u64 = 1_000_000;
 
@@ -310,7 +312,12 @@ impl Person {
             }
             let number = writing.lane * LANE + self.next;
             self.next += 1;
-            let at = due.saturating_duration_since(self.scene.began);
+            // Late because of this machine's timers, or because there was no connection.
+            let at = if due.elapsed() < LATE {
+                self.since()
+            } else {
+                due.saturating_duration_since(self.scene.began)
+            };
             self.scene.posts.wrote(number, &self.name, at);
             self.open.insert(number, due);
             self.by_key.insert(self.scene.key(number), number);

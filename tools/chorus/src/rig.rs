@@ -25,6 +25,8 @@ const DESK: &str = "desk";
 /// Until the network is ready, and until `chorus dev` is.
 const WAN_START_MAX: Duration = Duration::from_secs(20);
 const DEV_START_MAX: Duration = Duration::from_secs(240);
+/// The metric of a gateway that counts its PoPs.
+const POPS: &str = "chorus_origin_pops ";
 /// From an interrupt to the end of `chorus dev`.
 const STOP_MAX: Duration = Duration::from_secs(90);
 
@@ -253,7 +255,7 @@ impl Rig {
         REGIONS.iter().map(of).collect()
     }
 
-    /// Why a program is not ready; `None` when all are.
+    /// Why a program is not ready or a PoP is not at its own region's gateway; `None` when all is well.
     pub(crate) async fn unready(&self) -> Option<String> {
         let mut keys = Vec::new();
         for region in REGIONS {
@@ -274,7 +276,23 @@ impl Rig {
                 Err(_) => return Some(format!("{key}: no answer")),
             }
         }
+        for region in REGIONS {
+            let origin = self.key("origin", region, None);
+            match self.pops_at(&origin).await {
+                Ok(1) => {}
+                Ok(pops) => return Some(format!("{origin}: {pops} PoPs instead of its own")),
+                Err(error) => return Some(format!("{origin}: {error:#}")),
+            }
+        }
         None
+    }
+
+    /// How many PoPs are connected to a gateway.
+    async fn pops_at(&self, origin: &str) -> Result<u64> {
+        let metrics = Rest::new(&self.url(origin)?)?.get("/metrics").await?.text();
+        let pops = metrics.lines().find_map(|line| line.strip_prefix(POPS));
+        let pops = pops.with_context(|| format!("no metric {POPS}"))?;
+        Ok(pops.trim().parse()?)
     }
 
     /// A client of a region's NATS, at a node that answers.

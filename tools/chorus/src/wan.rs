@@ -9,10 +9,10 @@ mod link;
 mod matrix;
 mod namespaces;
 mod network;
-mod probe;
+pub(crate) mod probe;
 mod run;
 mod stats;
-mod units;
+pub(crate) mod units;
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;

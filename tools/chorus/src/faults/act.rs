@@ -167,8 +167,8 @@ fn lock(store: &Path) -> Result<Child> {
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run python3")?;
-    let mut word = [0; 6];
-    let mut output = child.stdout.take().context("its output")?;
+    let mut word = [0; b"locked\n".len()];
+    let output = child.stdout.as_mut().context("its output")?;
     output
         .read_exact(&mut word)
         .with_context(|| format!("cannot lock {}", store.display()))?;

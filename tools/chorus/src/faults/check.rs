@@ -142,6 +142,8 @@ pub(crate) struct Verdict {
     pub(crate) posts: usize,
     pub(crate) acknowledged: usize,
     pub(crate) refused: usize,
+    /// Why, and how many.
+    pub(crate) reasons: BTreeMap<String, usize>,
     pub(crate) unconfirmed: usize,
     /// Acknowledged, and not in a log, or not in the store of a region.
     pub(crate) lost: Vec<String>,
@@ -168,8 +170,8 @@ impl Verdict {
         kinds.iter().all(|found| found.is_empty())
     }
 
-    /// What failed, in words. Without a bound times are not judged.
-    pub(crate) fn failures(&self, longest_max: Option<Duration>) -> Vec<String> {
+    /// What failed, in words. Without bounds, of `write` and of `read`, times are not judged.
+    pub(crate) fn failures(&self, longest_max: Option<(Duration, Duration)>) -> Vec<String> {
         let mut words = Vec::new();
         let kinds = [&self.lost, &self.doubled, &self.holes, &self.belied];
         for found in kinds {
@@ -178,16 +180,17 @@ impl Verdict {
                 words.push(format!("… and {} more of these", found.len() - TOLD_MAX));
             }
         }
-        let Some(max) = longest_max else {
+        let Some((write_max, read_max)) = longest_max else {
             return words;
         };
         if self.posts > 0 && self.acknowledged == 0 {
             words.push("no post was acknowledged".to_owned());
         }
-        for (what, longest) in [
-            ("post → durable", &self.write),
-            ("durable → shown", &self.read),
-        ] {
+        let times = [
+            ("post → durable", &self.write, write_max),
+            ("durable → shown", &self.read, read_max),
+        ];
+        for (what, longest, max) in times {
             if longest.time > max {
                 words.push(format!(
                     "{what} took {} ms, at most {} expected: {}",
@@ -216,6 +219,9 @@ pub(crate) fn check(records: &Records) -> Verdict {
         unconfirmed: posts.values().filter(|it| it.is_unconfirmed()).count(),
         ..Verdict::default()
     };
+    for reason in posts.values().filter_map(Post::refusal) {
+        *verdict.reasons.entry(reason.to_owned()).or_default() += 1;
+    }
     logs(records, &acknowledged, &mut verdict);
     stores(records, &acknowledged, &mut verdict);
     refusals(records, &mut verdict);

@@ -130,7 +130,7 @@ impl Report {
                 ),
                 Outcome::Ran(verdict, words) => writeln!(
                     text,
-                    "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} ms | {} ms | {} ms | {} |",
+                    "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} ms | {} ms | {} and {} ms | {} |",
                     row.name,
                     row.what,
                     verdict.posts,
@@ -143,6 +143,7 @@ impl Report {
                     verdict.write.time.as_millis(),
                     verdict.read.time.as_millis(),
                     row.longest_max.as_millis(),
+                    row.shown_max().as_millis(),
                     if words.is_empty() { "yes" } else { "**no**" }
                 ),
             };

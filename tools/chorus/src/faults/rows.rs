@@ -56,6 +56,8 @@ pub(crate) struct Row {
     pub(crate) lasts: Duration,
     /// The longest time without service.
     pub(crate) longest_max: Duration,
+    /// What one side has cannot reach the other before the fault is over.
+    pub(crate) splits: bool,
     /// One user writes the same under the same keys at two PoPs.
     pub(crate) twins: bool,
 }
@@ -68,7 +70,19 @@ const fn row(name: &'static str, what: &'static str, fault: Fault) -> Row {
         need: None,
         lasts: Duration::from_secs(6),
         longest_max: Duration::from_secs(2),
+        splits: false,
         twins: false,
+    }
+}
+
+impl Row {
+    /// The longest time from `durable` to every viewer.
+    pub(crate) fn shown_max(&self) -> Duration {
+        if self.splits {
+            self.longest_max + self.lasts
+        } else {
+            self.longest_max
+        }
     }
 }
 
@@ -120,6 +134,7 @@ pub(crate) fn all() -> Vec<Row> {
         },
         Row {
             longest_max: Duration::from_secs(3),
+            splits: true,
             ..row(
                 "region-killed",
                 "every program of a region is killed, also its PoP, and comes back",
@@ -128,6 +143,7 @@ pub(crate) fn all() -> Vec<Row> {
         },
         Row {
             need: Some(Need::Wan),
+            splits: true,
             ..row(
                 "region-cut",
                 "a region is cut off from the others and from its PoP",
@@ -173,6 +189,7 @@ pub(crate) fn all() -> Vec<Row> {
         },
         Row {
             need: Some(Need::Wan),
+            splits: true,
             twins: true,
             ..row(
                 "same-key",

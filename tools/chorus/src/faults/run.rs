@@ -21,9 +21,10 @@ use crate::rig::{REGIONS, Rig};
 
 /// Until everybody has joined.
 const JOINED_MAX: Duration = Duration::from_secs(30);
-/// Posts before the fault, and after it.
+/// Posts before the fault and after it, and with `--quick`.
 const BEFORE: Duration = Duration::from_secs(2);
 const AFTER: Duration = Duration::from_secs(4);
+const AFTER_QUICK: Duration = Duration::from_secs(2);
 /// After the last post: an author waits 30 s for an outcome, then logs and stores have this long.
 const SETTLE_MAX: Duration = Duration::from_secs(45);
 /// From one look at logs and stores to the next.
@@ -62,18 +63,20 @@ pub(crate) async fn row(
     say!("  {:>5.1} s  {}", began.elapsed().as_secs_f64(), going.what);
     watch_until(&crowd, from + row.lasts, "during").await;
     stage.end(rig, going)?;
-    watch_until(&crowd, from + row.lasts + AFTER, "after").await;
+    let after = if args.quick { AFTER_QUICK } else { AFTER };
+    watch_until(&crowd, from + row.lasts + after, "after").await;
     crowd.quiet.send_replace(true);
     let verdict = settle(&crowd, rig).await?;
     crowd.over.send_replace(true);
     while crowd.tasks.join_next().await.is_some() {}
     let took = began.elapsed().as_secs_f64();
     say!(
-        "  {took:>5.1} s  {} posts, {} acknowledged, {} refused, {} unconfirmed; lost {}, twice {}, holes {}, gaps told {}; \
+        "  {took:>5.1} s  {} posts, {} acknowledged, {} refused {:?}, {} unconfirmed; lost {}, twice {}, holes {}, gaps told {}; \
          longest post → durable {} ms, durable → shown {} ms",
         verdict.posts,
         verdict.acknowledged,
         verdict.refused,
+        verdict.reasons,
         verdict.unconfirmed,
         verdict.lost.len(),
         verdict.doubled.len(),
