@@ -12,6 +12,7 @@ mod follow;
 mod lease;
 #[doc(hidden)]
 pub mod memory;
+mod mirror;
 pub mod nats;
 mod provision;
 mod publish;
@@ -29,9 +30,10 @@ pub use follow::{
     Follow, Live, LiveEvents, LiveReactions, Lives, PresenceReport, PresenceReports, ReactionTotal,
 };
 pub use lease::{Bucket, Lease, Leases, Leasing, RIGHT};
+pub use mirror::{Mirror, MirrorPart, Site};
 pub use provision::{Part, Provision, Record};
 pub use publish::{Ack, Publish, Tag, Waiter};
-pub use read::{Read, Tail};
+pub use read::{Read, Stretch, Tail};
 pub use regions::{RegionLog, Regional, Registry, watch};
 
 /// Why the log did not do what was asked.
@@ -87,7 +89,7 @@ pub struct Link {
 
 /// Everything a role asks of the log.
 pub trait Log:
-    Regional + Publish + Read + Follow + Consume + Control + Leasing + Provision + Calling + 'static
+    Regional + Publish + Read + Follow + Consume + Control + Leasing + Mirror + Calling + 'static
 {
 }
 
@@ -99,7 +101,7 @@ impl<T> Log for T where
         + Consume
         + Control
         + Leasing
-        + Provision
+        + Mirror
         + Calling
         + 'static
 {

@@ -5,6 +5,8 @@
 #[path = "log/behaviour.rs"]
 mod behaviour;
 mod common;
+#[path = "log/mirrors.rs"]
+mod mirrors;
 #[path = "log/partitions.rs"]
 mod partitions;
 #[path = "log/twin.rs"]
@@ -95,6 +97,9 @@ over_both! {
         what_is_not_acknowledged_is_not_past,
         a_call_is_answered_by_one,
         viewers_are_reported_to_all;
+    mirrors:
+        a_mirror_holds_what_its_origin_does_and_is_read_for_it,
+        the_mirror_of_a_log_made_anew_is_made_anew_once_the_store_has_the_old_one;
     partitions:
         each_stream_lies_in_its_partition,
         the_epoch_stays_until_a_log_is_made_anew,

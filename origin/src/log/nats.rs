@@ -7,6 +7,7 @@ mod control;
 mod leader;
 mod lease;
 mod live;
+mod mirror;
 mod provision;
 mod publish;
 mod read;

@@ -147,7 +147,11 @@ async fn first(shared: Arc<GatewayShared>, tag: Tag, ack: Ack) -> Published {
         Ack::Stored { seq, .. } => seq,
         Ack::Refused | Ack::Unknown => 0,
     };
-    let outcome = match shared.log.event_at(tag.partition, seq).await {
+    let outcome = match shared
+        .log
+        .event_at(shared.log.region(), tag.partition, seq)
+        .await
+    {
         Ok(Some(body)) => match Envelope::read(&body).map(|envelope| envelope.id) {
             Some(id) => {
                 if tag.id != Some(id) {

@@ -173,7 +173,8 @@ pub(super) fn origin(
          partitions = {partitions}\nworkers = [{first}, {last}]\n\
          # {per_s} events/s × {bytes} B × {days} days × 86400 s, shared by {partitions} partition(s); each replica takes as much.\n\
          events_bytes_max = {events_bytes_max}\nevents_days = {days}\n\
-         control_bytes_max = {control}\nreactions_bytes_max = {reactions}\ndead_bytes_max = {dead}\n",
+         control_bytes_max = {control}\nreactions_bytes_max = {reactions}\ndead_bytes_max = {dead}\n\
+         mirror_bytes_max = {mirror}\nmirror_days = {mirror_days}\n",
         region = region.name,
         role = role.name(),
         roles = names(&mut role.of_origin().iter().copied()),
@@ -189,6 +190,8 @@ pub(super) fn origin(
         control = logs.control_bytes,
         reactions = logs.reactions_bytes,
         dead = logs.dead_bytes,
+        mirror = logs::mirror_bytes_max(supercluster),
+        mirror_days = logs.mirror_days(),
     )
 }
 
