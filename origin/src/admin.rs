@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 
 use crate::config::Role;
-use crate::log::Log;
+use crate::log::{Log, Registry};
 use crate::metrics::Metrics;
 
 /// Connections at once; for one more the oldest gives way (metric `admin_evicted`).
@@ -85,11 +85,17 @@ impl Admin {
         match request.uri().path() {
             "/healthz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => match self.ready().await {
-                // Regions that are away are told; they keep this one from nothing.
-                Ok(()) => match self.log.get().and_then(|log| log.registry().why_away()) {
-                    Some(away) => text(StatusCode::OK, format!("ready\n{away}\n")),
-                    None => text(StatusCode::OK, "ready\n"),
-                },
+                // What is wrong with other regions is told; it keeps this one from nothing.
+                Ok(()) => {
+                    let regions = self.log.get().map(|log| log.registry());
+                    let away = regions.and_then(Registry::why_away);
+                    let behind = regions.and_then(Registry::why_behind);
+                    let lines = ["ready".to_owned()].into_iter().chain(away).chain(behind);
+                    text(
+                        StatusCode::OK,
+                        lines.map(|line| line + "\n").collect::<String>(),
+                    )
+                }
                 Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
             },
             "/metrics" => {

@@ -1,5 +1,6 @@
 //! The configuration of `chorus-origin`: one struct, every value with a default where one makes sense.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -155,6 +156,12 @@ pub struct Nats {
     /// Bytes the log of the gateways' leases may take, in the servers' memory, the oldest of which go for new ones; -1 is no
     /// bound. One of 1,024 PoPs takes up to 500 kB.
     pub presence_bytes_max: i64,
+    /// Days a mirror of another region's events keeps a message, 1 to 365: as long as the store may be away. Older ones are
+    /// read in their region.
+    pub mirror_days: u32,
+    /// Bytes a mirror of a partition of another region's events may take, the oldest of which go for new ones; -1 is no
+    /// bound.
+    pub mirror_bytes_max: i64,
     /// The servers' store directory, where it is on this machine: posts are refused when its disk is full.
     pub directory: Option<PathBuf>,
 }
@@ -322,6 +329,8 @@ impl Default for Nats {
             reactions_bytes_max: -1,
             dead_bytes_max: -1,
             presence_bytes_max: 16_000_000,
+            mirror_days: 2,
+            mirror_bytes_max: -1,
             directory: None,
         }
     }
@@ -410,6 +419,7 @@ impl Config {
         }
         within("nats.replicas", self.nats.replicas as u64, 1, 5)?;
         within("nats.events_days", self.nats.events_days.into(), 1, 365)?;
+        within("nats.mirror_days", self.nats.mirror_days.into(), 1, 365)?;
         if self.nats.cert.is_some() != self.nats.key.is_some() {
             return Err("nats.cert and nats.key go together".to_owned());
         }
@@ -431,7 +441,14 @@ impl Config {
         let users = self.limits.remembered_users_max as u64;
         within("limits.remembered_users_max", users, 1_000, 10_000_000)?;
         if self.nats.peers.contains(&self.region) {
-            return Err("nats.peers: a region is no peer of itself".to_owned());
+            return Err(format!(
+                "nats.peers: `{}` is this region itself",
+                self.region
+            ));
+        }
+        let peers: BTreeSet<&Region> = self.nats.peers.iter().collect();
+        if peers.len() < self.nats.peers.len() {
+            return Err("nats.peers: a region is named twice".to_owned());
         }
         if let Some(gateway) = &self.gateway {
             within("gateway.lease_ms", gateway.lease_ms, 3_000, 600_000)?;

@@ -1,8 +1,9 @@
 //! History: the store and the log's tail as one, so that what is `durable` can be read at once.
 //!
 //! The store's position is read first, then its rows, then the log after that position: an event is in the store before
-//! the position says so, so none is missed between the two. One that is in both is shown and counted once. Of a region
-//! that is away only the store speaks: the position leaves it out.
+//! the position says so, so none is missed between the two. One that is in both is shown and counted once. Of another
+//! region the log is this one's mirror, up to where it got; of one that is away and has no mirror only the store speaks,
+//! and the position leaves it out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -166,9 +167,7 @@ impl History {
                 Some(at) if at.epoch == known.epoch => at.seq,
                 _ => 0,
             };
-            let asked = self
-                .log
-                .settled_tail(region, stream, after, TAIL_EVENTS_MAX);
+            let asked = self.log.tail(region, stream, after, TAIL_EVENTS_MAX);
             let read = self.log.registry().of_peer(region, asked).await;
             (region, key, known.epoch, after, read)
         });
@@ -181,6 +180,10 @@ impl History {
             };
             if !read.complete {
                 return Err(HistoryError::Behind);
+            }
+            if read.events.iter().any(|event| event.epoch != epoch) {
+                // The log was made anew in between.
+                continue;
             }
             let seq = read.last_seq().unwrap_or(after);
             reached.advance(region, Offset { epoch, seq });

@@ -13,6 +13,7 @@ mod gateways;
 mod lease;
 #[doc(hidden)]
 pub mod memory;
+mod mirror;
 pub mod nats;
 mod provision;
 mod publish;
@@ -31,9 +32,10 @@ pub use follow::{
 };
 pub use gateways::{GatewayLeases, GatewayWord, GatewayWords};
 pub use lease::{Bucket, Lease, Leases, Leasing, RIGHT};
+pub use mirror::{Mirror, MirrorPart, Site};
 pub use provision::{Part, Provision, Record};
 pub use publish::{Ack, Again, Publish, Tag, Waiter};
-pub use read::{Read, Tail};
+pub use read::{Read, Stretch, Tail};
 pub use regions::{RegionLog, Regional, Registry, watch};
 
 /// Why the log did not do what was asked.
@@ -96,7 +98,7 @@ pub trait Log:
     + Consume
     + Control
     + Leasing
-    + Provision
+    + Mirror
     + Calling
     + GatewayLeases
     + 'static
@@ -111,7 +113,7 @@ impl<T> Log for T where
         + Consume
         + Control
         + Leasing
-        + Provision
+        + Mirror
         + Calling
         + GatewayLeases
         + 'static

@@ -35,6 +35,7 @@ struct CallLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PartitionLabels {
+    region: String,
     partition: u16,
 }
 
@@ -70,6 +71,7 @@ pub struct Metrics {
     regions_away: Family<RegionLabels, Gauge>,
     events_stored: Family<RegionLabels, Counter>,
     log_breakers: Family<RegionLabels, Gauge>,
+    mirror_lag: Family<RegionLabels, Gauge>,
     /// Live messages that could not be read.
     pub live_unreadable: Counter,
     /// Holes seen in live messages.
@@ -183,6 +185,12 @@ impl Metrics {
                 r,
                 "log_breaker_open",
                 "1 while a region's log takes no events of this gateway and they go to the next one's",
+                Family::default(),
+            ),
+            mirror_lag: register(
+                r,
+                "mirror_lag",
+                "Messages of a region that its mirror here does not have",
                 Family::default(),
             ),
             live_unreadable: counter(r, "live_unreadable", "Live messages that could not be read"),
@@ -308,11 +316,19 @@ impl Metrics {
         self.acks.get_or_create(&AckLabels { outcome }).inc();
     }
 
-    /// Says how many messages of a partition are behind what is persisted.
-    pub fn persist_lag(&self, partition: u16, messages: u64) {
+    /// Says how many messages the mirror of a region is behind its origin.
+    pub fn mirror_lag(&self, region: &chorus_protocol::Region, messages: u64) {
+        let region = region.as_str().to_owned();
+        let lag = self.mirror_lag.get_or_create(&RegionLabels { region });
+        lag.set(i64::try_from(messages).unwrap_or(i64::MAX));
+    }
+
+    /// Says how many messages of a region's partition are behind what is persisted.
+    pub fn persist_lag(&self, region: &chorus_protocol::Region, partition: u16, messages: u64) {
+        let region = region.as_str().to_owned();
         let lag = self
             .persist_lag
-            .get_or_create(&PartitionLabels { partition });
+            .get_or_create(&PartitionLabels { region, partition });
         lag.set(i64::try_from(messages).unwrap_or(i64::MAX));
     }
 

@@ -1,4 +1,7 @@
-//! The role that writes the log to the store: in groups, idempotent, one process of a region at a time.
+//! The role that writes the events of all regions to the store: in groups, idempotent, one process of a region at a time.
+//!
+//! This region's are read from its log, the others' from its mirrors, so that nothing is read over the border and the store
+//! of every region comes to hold the same.
 //!
 //! The store's own position is what counts, not the consumer's acknowledgements: what the consumer is past but is not in
 //! the store (it lost its last commits, was restored from a copy, or the last writer was killed with messages in its
@@ -13,14 +16,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chorus_protocol::{Event, Offset};
+use chorus_protocol::{Event, Offset, Region};
 use futures_util::future::try_join_all;
 use tokio::sync::{Mutex, watch};
 
 pub use self::partitions::{ChangeError, change_partitions};
 use crate::clock;
 use crate::health::Condition;
-use crate::log::{Consumer, Entry, Lease, Leases, Log, LogError};
+use crate::log::{Consumer, Entry, Lease, Leases, Log, LogError, RegionLog};
 use crate::metrics::Metrics;
 use crate::store::{Batch, StoreError, Stores, StreamRow, position_key};
 
@@ -65,9 +68,10 @@ pub struct Persist {
     pub streams_failed: AtomicBool,
 }
 
-/// A partition of this region's events, as it is written.
-#[derive(Clone, Copy)]
+/// A partition of a region's events, as it is written: from the region's own log, or from the mirror of another one's.
+#[derive(Clone)]
 struct Partition {
+    region: Region,
     number: u16,
     epoch: u64,
 }
@@ -76,19 +80,14 @@ impl Persist {
     /// Writes until `stop` says otherwise; the group under way is finished.
     pub async fn run(self, stop: watch::Receiver<bool>) {
         let holder = format!("{:016x}", clock::draw());
-        let mut said = String::new();
+        let mut said = Said::default();
         while !*stop.borrow() {
             let begun = Instant::now();
             let Err(why) = self.turn(&holder, stop.clone()).await else {
                 break;
             };
             self.note(&why);
-            let why = why.to_string();
-            // Once per reason, not per try.
-            if said != why || begun.elapsed() > SAID_AGAIN {
-                tracing::info!(%why, "persist starts again");
-                said = why;
-            }
+            said.say(&why, begun, "persist starts again");
             tokio::time::sleep(RETRY).await;
         }
         self.running.store(false, Ordering::Relaxed);
@@ -120,19 +119,66 @@ impl Persist {
         // The store's fence guards a write that is under way when the lease is lost.
         let result = tokio::select! {
             result = self.write_all(stop) => result,
-            result = self.write_lives() => result,
             () = renew(&rights, &held) => Err(Stop::NotOurs),
         };
         rights.release(&*held.lock().await).await;
         result
     }
 
+    /// What this region's log and what each mirror holds, each for itself: one that is away or stuck holds no other up.
     async fn write_all(&self, stop: watch::Receiver<bool>) -> Result<(), Stop> {
-        let region = self.log.region();
-        let epoch = self.log.look_at(region).await?.epoch;
-        let partitions = 0..self.log.registry().partitions();
-        let written = partitions.map(|number| {
-            let partition = Partition { number, epoch };
+        let own = self.log.region();
+        let peers = self.log.registry().peers().iter();
+        let peers = peers.map(|peer| self.write_peer(peer, stop.clone()));
+        let (own, peers) = (self.write_own(own, stop.clone()), try_join_all(peers));
+        // They end when they are told to, together.
+        tokio::select! {
+            result = async { tokio::try_join!(own, peers) } => result.map(|_| ()),
+            result = self.write_lives_of(self.log.region()) => result,
+            result = self.write_lives_of_peers() => result,
+        }
+    }
+
+    async fn write_own(&self, own: &Region, stop: watch::Receiver<bool>) -> Result<(), Stop> {
+        let known = self.log.look_at(own).await?;
+        self.write_region(own, &known, stop).await
+    }
+
+    /// Writes what the mirror of a region holds, again and again: what is wrong with the mirror is over some time. What is
+    /// wrong with the store ends the turn.
+    async fn write_peer(&self, peer: &Region, mut stop: watch::Receiver<bool>) -> Result<(), Stop> {
+        let mut said = Said::default();
+        loop {
+            let begun = Instant::now();
+            let written = match self.log.registry().mirrored(peer) {
+                Some(mirror) => self.write_region(peer, &mirror, stop.clone()).await,
+                None => Err(LogError::Away("there is no mirror yet".to_owned()).into()),
+            };
+            match written {
+                Err(why @ (Stop::Log(_) | Stop::Epoch)) => {
+                    said.say(&why, begun, &format!("persist of {peer} starts again"));
+                }
+                ended => return ended,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            }
+        }
+    }
+
+    async fn write_region(
+        &self,
+        region: &Region,
+        known: &RegionLog,
+        stop: watch::Receiver<bool>,
+    ) -> Result<(), Stop> {
+        let written = (0..known.partitions()).map(|number| {
+            let partition = Partition {
+                region: region.clone(),
+                number,
+                epoch: known.epoch,
+            };
             self.write_partition(partition, stop.clone())
         });
         try_join_all(written).await.map(|_| ())
@@ -143,51 +189,59 @@ impl Persist {
         partition: Partition,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Stop> {
-        let region = self.log.region();
-        let mut consumer = self.log.consume_events(partition.number).await?;
+        let Partition { region, number, .. } = &partition;
+        let mut consumer = self.log.consume_events(region, *number).await?;
         let positions = self.stores.comments.positions().await?;
-        let at = positions.get(&position_key(region, partition.number));
-        let mut at = self.catch_up(partition, at.copied(), consumer.past).await?;
+        let at = positions.get(&position_key(region, *number));
+        let at = self.catch_up(&partition, at.copied(), consumer.past);
+        let mut at = at.await?;
         let mut handed_out = consumer.handed_out;
         loop {
             let group = tokio::select! {
                 group = consumer.next_group(ROWS_MAX, GATHER) => group?,
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             };
-            if self.log.epoch(region) != Some(partition.epoch) {
+            if self.epoch(region) != Some(partition.epoch) {
                 return Err(Stop::Epoch);
             }
             handed_out = unbroken(handed_out, &group)?;
-            at = self.write_group(partition, at, &group, &consumer).await?;
+            at = self.write_group(&partition, at, &group, &consumer).await?;
         }
+    }
+
+    /// Which incarnation of a region's events is written from.
+    fn epoch(&self, region: &Region) -> Option<u64> {
+        if region == self.log.region() {
+            return self.log.epoch(region);
+        }
+        Some(self.log.registry().mirrored(region)?.epoch)
     }
 
     /// Reads from the log what the consumer is past and the store does not have.
     async fn catch_up(
         &self,
-        partition: Partition,
+        partition: &Partition,
         from: Option<Offset>,
         past: u64,
     ) -> Result<Option<Offset>, Stop> {
-        let Partition { number, epoch } = partition;
+        let Partition {
+            region,
+            number,
+            epoch,
+        } = partition;
         let mut at = from;
-        let mut after = at.filter(|at| at.epoch == epoch).map_or(0, |at| at.seq);
+        let mut after = at.filter(|at| at.epoch == *epoch).map_or(0, |at| at.seq);
         while after < past {
-            let events = self.log.all_after(number, after, past, ROWS_MAX).await?;
-            if events.is_empty()
-                && self
-                    .log
-                    .event_at(self.log.region(), number, past)
-                    .await?
-                    .is_some()
-            {
+            let log = (region, *number, *epoch);
+            let events = self.log.all_after(log, after, past, ROWS_MAX).await?;
+            if events.is_empty() && self.holds(region, *number, past).await? {
                 // A replica that is behind its leader answered.
                 return Err(LogError::Away("a replica is behind".to_owned()).into());
             }
             let to = events.last().map_or(past, |event| event.seq);
             // A store that fails gets the same again and again.
             if !self.metrics.health.has(Condition::StoreWrites) {
-                tracing::info!(events = events.len(), to, "read again from the log");
+                tracing::info!(%region, events = events.len(), to, "read again from the log");
             }
             at = Some(self.write_events(partition, at, to, events).await?);
             after = to;
@@ -195,21 +249,35 @@ impl Persist {
         Ok(at)
     }
 
+    /// Whether the log that a partition is written from holds a sequence: nothing is deleted in its middle.
+    async fn holds(&self, region: &Region, number: u16, seq: u64) -> Result<bool, LogError> {
+        let part = if region == self.log.region() {
+            self.log.part(region, number).await?
+        } else {
+            let found = self.log.mirror_part(region, number).await?;
+            found.map(|mirror| mirror.part)
+        };
+        Ok(part.is_some_and(|part| (part.first_seq..=part.last_seq).contains(&seq)))
+    }
+
     async fn write_group(
         &self,
-        partition: Partition,
+        partition: &Partition,
         at: Option<Offset>,
         group: &[Entry],
         consumer: &Consumer,
     ) -> Result<Option<Offset>, Stop> {
-        let epoch = partition.epoch;
-        let region = self.log.region();
-        let known = at.filter(|at| at.epoch == epoch).map_or(0, |at| at.seq);
+        let Partition {
+            region,
+            number,
+            epoch,
+        } = partition;
+        let known = at.filter(|at| at.epoch == *epoch).map_or(0, |at| at.seq);
         // What comes again after an acknowledgement got lost is in the store.
         let fresh: Vec<Event> = group
             .iter()
             .filter(|entry| entry.seq > known)
-            .map(|entry| rows::event(region, epoch, entry))
+            .map(|entry| rows::event(region, *epoch, entry))
             .collect();
         let mut at = at;
         if let Some(last) = fresh.last() {
@@ -218,29 +286,38 @@ impl Persist {
         }
         consumer.acknowledge().await?;
         let lag = group.last().map_or(0, |entry| entry.pending);
-        self.metrics.persist_lag(partition.number, lag);
+        self.metrics.persist_lag(region, *number, lag);
         Ok(at)
     }
 
     async fn write_events(
         &self,
-        Partition { number, epoch }: Partition,
+        Partition {
+            region,
+            number,
+            epoch,
+        }: &Partition,
         from: Option<Offset>,
         to: u64,
         events: Vec<Event>,
     ) -> Result<Offset, Stop> {
-        let to = Offset { epoch, seq: to };
+        let to = Offset {
+            epoch: *epoch,
+            seq: to,
+        };
         let started = Instant::now();
         let mut good = Vec::with_capacity(events.len());
         for event in events {
             let seq = event.seq;
             match rows::row(event) {
                 Ok(row) => good.extend(row),
-                Err((reason, body)) => self.bury((number, seq), reason, &body).await?,
+                Err((reason, body)) => {
+                    self.bury(region, (*number, seq), reason, &body).await?;
+                }
             }
         }
         let batch = Batch {
-            log: position_key(self.log.region(), number),
+            log: position_key(region, *number),
             from,
             to,
             rows: good,
@@ -256,25 +333,32 @@ impl Persist {
     }
 
     /// A message that can never be written must not hold the others up.
-    async fn bury(&self, place: (u16, u64), reason: &str, body: &[u8]) -> Result<(), Stop> {
-        tracing::warn!(?place, reason, "a message of the log cannot be persisted");
+    async fn bury(
+        &self,
+        region: &Region,
+        place: (u16, u64),
+        reason: &str,
+        body: &[u8],
+    ) -> Result<(), Stop> {
+        tracing::warn!(%region, ?place, reason, "a message of the log cannot be persisted");
         self.log
-            .publish_dead("persist", self.log.region(), place, reason, body)
+            .publish_dead("persist", region, place, reason, body)
             .await?;
         self.metrics.dead_letters.inc();
         Ok(())
     }
 
-    /// Keeps the store's streams in step with the control log, which holds the last word on each: asking for what is
+    /// Keeps the store's streams in step with a region's control log, which holds the last word on each: asking for what is
     /// newer than the last one read misses none.
-    async fn write_lives(&self) -> Result<(), Stop> {
+    async fn write_lives_of(&self, region: &Region) -> Result<(), Stop> {
         let mut after = 0;
-        let epoch = self.log.epoch(self.log.region());
+        let epoch = self.log.epoch(region);
         loop {
-            if self.log.epoch(self.log.region()) != epoch {
+            if self.log.epoch(region) != epoch {
                 return Err(Stop::Epoch);
             }
-            let (lives, to) = self.log.lives_after(self.log.region(), after).await?;
+            let asked = self.log.lives_after(region, after);
+            let (lives, to) = self.log.registry().of_peer(region, asked).await?;
             for life in lives {
                 let row = StreamRow {
                     info: life.info,
@@ -289,6 +373,39 @@ impl Persist {
             }
             after = to;
             tokio::time::sleep(LIVES).await;
+        }
+    }
+
+    /// The same for the other regions; one that is away is tried again. Ends by the store alone.
+    async fn write_lives_of_peers(&self) -> Result<(), Stop> {
+        let peers = self.log.registry().peers().iter();
+        let peers = peers.map(async |peer| {
+            loop {
+                if !self.log.registry().is_away(peer) {
+                    match self.write_lives_of(peer).await {
+                        Ok(()) | Err(Stop::Log(_) | Stop::Epoch) => {}
+                        Err(why) => return Err::<(), Stop>(why),
+                    }
+                }
+                tokio::time::sleep(LIVES).await;
+            }
+        });
+        try_join_all(peers).await?;
+        // There are none.
+        std::future::pending().await
+    }
+}
+
+/// What was said last, so that it is said once per reason and not per try.
+#[derive(Default)]
+struct Said(String);
+
+impl Said {
+    fn say(&mut self, why: &Stop, begun: Instant, what: &str) {
+        let why = why.to_string();
+        if self.0 != why || begun.elapsed() > SAID_AGAIN {
+            tracing::info!(%why, "{what}");
+            self.0 = why;
         }
     }
 }

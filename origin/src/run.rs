@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chorus_protocol::Region;
 use chorus_quic::Pace;
 use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, watch};
@@ -30,6 +31,8 @@ const PROVISION_RETRY: Duration = Duration::from_millis(250);
 const WORKERS: Duration = Duration::from_secs(30);
 /// How often it is looked whether the region is still laid out as configured.
 const LAYOUT: Duration = Duration::from_secs(2);
+/// How long the mirror of a region may take to be made.
+const MIRROR: Duration = Duration::from_secs(10);
 /// How long roles get to stop.
 const STOPPING: Duration = Duration::from_secs(10);
 
@@ -207,11 +210,32 @@ async fn provision(
         tokio::time::sleep(PROVISION_RETRY).await;
     }
     tracing::info!("the logs are provisioned");
+    for peer in log.registry().peers() {
+        if let Err(error) = log.look_at_mirror(peer).await {
+            tracing::debug!(%peer, %error, "the mirror cannot be seen yet");
+        }
+    }
+    mirror(log, store, log.registry().peers()).await;
     Ok(())
 }
 
-/// After every reconnect the logs are looked at again: the server may have come back with an empty disk. Ends when this
-/// process must not go on.
+/// Makes mirrors of the regions that can be seen. What cannot be made is tried again: nobody waits for it.
+async fn mirror(log: &dyn Log, store: &dyn Comments, peers: &[Region]) {
+    for peer in peers {
+        let made = async {
+            let stored = store.positions().await?;
+            Ok::<(), ChangeError>(log.mirror(peer, &stored).await?)
+        };
+        match tokio::time::timeout(MIRROR, made).await {
+            Ok(Ok(())) => tracing::info!(%peer, "its events are mirrored"),
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "its events cannot be mirrored yet"),
+            Err(_) => tracing::debug!(%peer, "its events cannot be mirrored in time"),
+        }
+    }
+}
+
+/// After every reconnect the logs are looked at again: the server may have come back with an empty disk. A region that is
+/// seen for the first time, or was made anew, gets its mirror. Ends when this process must not go on.
 async fn keep_provisioned(
     log: Arc<dyn Log>,
     store: Arc<dyn Comments>,
@@ -229,6 +253,8 @@ async fn keep_provisioned(
         if let Ok(Err(_)) = tokio::time::timeout(LAYOUT, link.changed()).await {
             std::future::pending().await
         }
+        let unmirrored = log.registry().unmirrored();
+        mirror(&*log, &*store, &unmirrored).await;
         let now = *link.borrow_and_update();
         if now.connected && now.generation != generation {
             generation = now.generation;

@@ -7,6 +7,8 @@ mod behaviour;
 mod common;
 #[path = "log/gateways.rs"]
 mod gateways;
+#[path = "log/mirrors.rs"]
+mod mirrors;
 #[path = "log/partitions.rs"]
 mod partitions;
 #[path = "log/twin.rs"]
@@ -100,6 +102,9 @@ over_both! {
         viewers_are_reported_to_all;
     gateways:
         a_gateways_lease_is_heard_everywhere_and_ends_by_itself;
+    mirrors:
+        a_mirror_holds_what_its_origin_does_and_is_read_for_it,
+        the_mirror_of_a_log_made_anew_is_made_anew_once_the_store_has_the_old_one;
     partitions:
         each_stream_lies_in_its_partition,
         the_epoch_stays_until_a_log_is_made_anew,

@@ -11,6 +11,24 @@ pub fn events_log(region: &Region, partition: u16) -> String {
     format!("EVENTS_{region}_{partition}")
 }
 
+/// A region's mirror of a partition of another region's events: `MIRROR_<own>_<region>_<partition>`.
+#[must_use]
+pub fn mirror_log(own: &Region, region: &Region, partition: u16) -> String {
+    format!("MIRROR_{own}_{region}_{partition}")
+}
+
+/// The durable on a log of events that a region's mirror is fed by: `mirror_<own>`.
+#[must_use]
+pub fn mirror_durable(own: &Region) -> String {
+    format!("mirror_{own}")
+}
+
+/// Where that durable delivers to: `mirror.<own>.<region>.<partition>`.
+#[must_use]
+pub fn mirror_delivery(own: &Region, region: &Region, partition: u16) -> String {
+    format!("mirror.{own}.{region}.{partition}")
+}
+
 /// The partition of a stream's events: the same everywhere for one number of partitions. Another number puts streams
 /// elsewhere, so it is a new epoch of a region's logs.
 #[must_use]

@@ -39,9 +39,9 @@ async fn read(
         Ok(missed) if !away => missed,
         Ok(_) | Err(Gap) => return Ok(Err(Gap)),
     };
-    while let Some((region, after, max)) = missed.wants() {
-        let found = found(log, stream, region, after, max).await?;
-        if missed.read(found).is_err() {
+    while let Some((region, range, max)) = missed.wants() {
+        let found = found(log, stream, region, range, max).await?;
+        if missed.read(found).is_err() || missed.short().is_some() {
             return Ok(Err(Gap));
         }
     }

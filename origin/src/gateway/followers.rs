@@ -9,7 +9,7 @@ use chorus_protocol::{Offset, Region, StreamId};
 use chorus_quic::Pace;
 use tokio::sync::{mpsc, watch};
 
-use super::follower::core::{Bounds, LaneId, Regions, Standing};
+use super::follower::core::{Bounds, LaneId, Regions};
 use super::follower::{self, ASKS_MAX, Ask, standings};
 use crate::history::History;
 use crate::lock::lock;
@@ -144,7 +144,7 @@ impl Followers {
                 self.ask_all(|| Ask::Regions);
             }
             for (region, standing) in known {
-                let Standing::Known { epoch } = standing else {
+                let Some(epoch) = standing.epoch() else {
                     continue;
                 };
                 let told = told.entry(region.clone()).or_default();

@@ -1,10 +1,11 @@
-//! The durable consumers of the role `persist` on the partitions of a region's events.
+//! The durable consumers of the role `persist` on the partitions of a region's events and of its mirrors.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chorus_protocol::Region;
 
 use super::{Answer, LogError, Regional};
 
@@ -84,8 +85,9 @@ impl Consumer {
     }
 }
 
-/// Consuming this region's events.
+/// Consuming all events.
 pub trait Consume: Regional {
-    /// Opens the durable on a partition. Fails when it is away.
-    fn consume_events(&self, partition: u16) -> Answer<'_, Consumer>;
+    /// Opens the durable on a partition of this region's events, or on this region's mirror of another one's. Fails when it
+    /// is away.
+    fn consume_events<'a>(&'a self, region: &'a Region, partition: u16) -> Answer<'a, Consumer>;
 }

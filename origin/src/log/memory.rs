@@ -10,6 +10,7 @@ mod control;
 mod events;
 mod gateways;
 mod live;
+mod mirror;
 mod provision;
 mod stored;
 mod world;
@@ -96,7 +97,9 @@ impl Cluster {
 
     /// Cuts a region off from the others, or ends that.
     pub fn cut(&self, region: &Region, cut: Option<Cut>) {
-        self.lock().state(region).cut = cut;
+        let mut world = self.lock();
+        world.state(region).cut = cut;
+        world.feed_mirrors();
     }
 
     /// Stops a region's servers, or starts them again with what they hold.
@@ -109,6 +112,7 @@ impl Cluster {
             link.generation += u64::from(!stopped);
         });
         world.wake();
+        world.feed_mirrors();
     }
 
     /// Takes everything from a region, as a restart with empty disks does.
@@ -129,6 +133,13 @@ impl Cluster {
         let mut world = self.lock();
         world.passed += time;
         world.wake();
+    }
+
+    /// Makes a region's mirrors get nothing new, or ends that.
+    pub fn stand(&self, region: &Region, stand: bool) {
+        let mut world = self.lock();
+        world.state(region).mirrors_stand = stand;
+        world.feed_mirrors();
     }
 
     /// Makes a region take no more events, or ends that.

@@ -8,6 +8,7 @@ mod gateways;
 mod leader;
 mod lease;
 mod live;
+mod mirror;
 mod provision;
 mod publish;
 mod read;

@@ -132,8 +132,8 @@ pub trait Publish: Regional {
         waiter: Waiter,
     ) -> BoxFuture<'a, ()>;
 
-    /// Publishes what could not be worked on, and waits until it is stored: `place` is the message's own within the
-    /// role's dead letters.
+    /// Publishes to this region's dead letters what could not be worked on, and waits until it is stored: the message of
+    /// `region` at `place`, a partition and a sequence.
     ///
     /// Fails when it is not known to be stored.
     fn publish_dead<'a>(

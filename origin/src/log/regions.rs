@@ -2,7 +2,7 @@
 //!
 //! A region is *known* or *away*, looked at continuously. One that is away costs its own events until it is back, and
 //! nobody else's history, start or resume: readers go by [`Regional::regions`], which leaves it out, and say so by a
-//! position without it.
+//! position without it. Where this region has a mirror of it, its events are known up to there.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -13,7 +13,7 @@ use chorus_protocol::{Region, StreamId, subject};
 use futures_util::future::join_all;
 use tokio::sync::watch::Receiver;
 
-use super::{Answer, Link, Log, LogError, Part};
+use super::{Answer, Link, Log, LogError, Part, Site, mirror};
 use crate::clock;
 use crate::lock::lock;
 use crate::metrics::Metrics;
@@ -52,6 +52,47 @@ impl RegionLog {
 struct Seen {
     log: Option<RegionLog>,
     away: Option<Away>,
+    mirror: Option<mirror::Seen>,
+}
+
+impl Seen {
+    /// The mirror, where it can be read instead of the origin: it is of the same incarnation, and moves or is all there is.
+    fn mirror(&self) -> Option<&RegionLog> {
+        let mirror = self.mirror.as_ref()?;
+        let same = |log: &RegionLog| log.epoch == mirror.log.epoch;
+        let moves = mirror.stalled.is_none() || self.away.is_some();
+        (self.log.as_ref().is_none_or(same) && moves).then_some(&mirror.log)
+    }
+
+    /// Which incarnation its events are of, as far as is known.
+    fn epoch(&self) -> Option<u64> {
+        let mirror = || self.mirror.as_ref().map(|mirror| mirror.log.epoch);
+        self.log.as_ref().map(|log| log.epoch).or_else(mirror)
+    }
+
+    /// What can be read of its events now.
+    fn readable(&self) -> Option<&RegionLog> {
+        match self.away {
+            None => self.log.as_ref(),
+            Some(_) => self.mirror(),
+        }
+    }
+
+    /// What is wrong with its mirror.
+    fn why_behind(&self, region: &Region) -> Option<String> {
+        let known = self.log.as_ref().filter(|_| self.away.is_none())?;
+        let Some(mirror) = &self.mirror else {
+            return Some(format!("there is no mirror of {region} yet"));
+        };
+        if mirror.log.epoch != known.epoch {
+            return Some(format!("the mirror of {region} is of an earlier log"));
+        }
+        let since_s = mirror.stuck()?.as_secs();
+        let behind = mirror.behind;
+        Some(format!(
+            "the mirror of {region} is {behind} messages behind and has not moved for {since_s} s"
+        ))
+    }
 }
 
 struct Away {
@@ -133,18 +174,60 @@ impl Registry {
         Ok(log.ok_or_else(unseen)?.partition(stream))
     }
 
-    /// The log that holds a stream's events in a region, and its subject there.
+    /// Where a stream's events of a region are read: in this region's log or mirror, else in the region's own log.
     ///
     /// # Errors
     /// When the region was never seen.
-    pub(super) fn events_of(
-        &self,
-        region: &Region,
-        stream: &StreamId,
-    ) -> Result<(String, String), LogError> {
-        let partition = self.partition_of(region, stream)?;
-        let log = subject::events_log(region, partition);
-        Ok((log, subject::event(region, partition, stream)))
+    pub(super) fn nearest(&self, region: &Region, stream: &StreamId) -> Result<Site, LogError> {
+        let seen = self.read();
+        let seen = seen.get(region);
+        if let Some(mirror) = seen.and_then(Seen::mirror) {
+            return Ok(Site::of(&self.own, region, mirror, stream, true));
+        }
+        let unseen = || LogError::Away(format!("the log of {region} was not seen yet"));
+        let known = seen.and_then(|seen| seen.log.as_ref()).ok_or_else(unseen)?;
+        Ok(Site::of(&self.own, region, known, stream, false))
+    }
+
+    /// What is known of a region's own log, where it can be seen.
+    pub(super) fn origin(&self, region: &Region) -> Option<RegionLog> {
+        let seen = self.read();
+        let seen = seen.get(region)?;
+        let sees = seen.away.is_none() || *region == self.own;
+        seen.log.clone().filter(|_| sees)
+    }
+
+    /// The mirror of a region, where it can be read instead of the origin.
+    pub(super) fn mirror_of(&self, region: &Region) -> Option<RegionLog> {
+        self.read().get(region)?.mirror().cloned()
+    }
+
+    /// Whether a region's own log cannot be read now.
+    #[must_use]
+    pub fn is_away(&self, region: &Region) -> bool {
+        let seen = self.read();
+        seen.get(region).is_some_and(|seen| seen.away.is_some())
+    }
+
+    /// Which incarnation of a region's events the mirror is of, whatever the region says now.
+    #[must_use]
+    pub fn mirrored(&self, region: &Region) -> Option<RegionLog> {
+        let seen = self.read();
+        Some(seen.get(region)?.mirror.as_ref()?.log.clone())
+    }
+
+    /// The peers that can be seen and whose mirror is missing or of another incarnation.
+    #[must_use]
+    pub fn unmirrored(&self) -> Vec<Region> {
+        let seen = self.read();
+        let lacks = |region: &&Region| {
+            seen.get(*region).is_some_and(|seen| {
+                let mirror = seen.mirror.as_ref().map(|mirror| mirror.log.epoch);
+                let log = seen.log.as_ref().filter(|_| seen.away.is_none());
+                log.is_some_and(|log| mirror != Some(log.epoch))
+            })
+        };
+        self.peers.iter().filter(lacks).cloned().collect()
     }
 
     /// All logs of this region that need a leader.
@@ -158,7 +241,7 @@ impl Registry {
     pub(super) fn named(&self, name: &str) -> Option<(Region, u64)> {
         let regions = self.read();
         let (region, seen) = regions.get_key_value(name)?;
-        Some((region.clone(), seen.log.as_ref()?.epoch))
+        Some((region.clone(), seen.epoch()?))
     }
 
     /// This region, then the peers that are not known to be away.
@@ -191,6 +274,16 @@ impl Registry {
             (true, since) => since,
             (false, _) => None,
         };
+    }
+
+    /// A line on the mirrors that are missing or get no further; `None` when all is well.
+    #[must_use]
+    pub fn why_behind(&self) -> Option<String> {
+        let seen = self.read();
+        let peers = self.peers.iter();
+        let why = peers.filter_map(|peer| seen.get(peer)?.why_behind(peer));
+        let why: Vec<String> = why.collect();
+        (!why.is_empty()).then(|| why.join("; "))
     }
 
     /// A line on the regions that are away, and on posts that go to another region's log; `None` when there is nothing.
@@ -243,6 +336,21 @@ impl Registry {
         }
     }
 
+    pub(super) fn note_mirror(&self, region: &Region, log: Option<RegionLog>) {
+        let mut regions = self.write();
+        let seen = regions.entry(region.clone()).or_default();
+        let origin = seen.log.as_ref().filter(|_| seen.away.is_none());
+        let now = log.map(|log| mirror::Seen::after(log, seen.mirror.as_ref(), origin));
+        let behind = match (&now, origin) {
+            (Some(mirror), _) => mirror.behind,
+            // It lacks all of it.
+            (None, Some(origin)) => origin.parts.iter().map(|part| part.last_seq).sum(),
+            (None, None) => 0,
+        };
+        self.metrics.mirror_lag(region, behind);
+        seen.mirror = now;
+    }
+
     fn note_away(&self, region: &Region, why: &str) {
         let mut regions = self.write();
         let seen = regions.entry(region.clone()).or_default();
@@ -283,13 +391,17 @@ pub trait Regional: Send + Sync {
         self.registry().own()
     }
 
-    /// The regions whose logs can be read now, and what is known of them.
+    /// The regions whose events can be read now, in their logs or in this region's mirrors, and what is known of them.
     fn regions(&self) -> BTreeMap<Region, RegionLog> {
         let own = self.region();
         let seen = self.registry().read();
         let known = seen.iter().filter_map(|(region, seen)| {
-            let log = seen.log.as_ref()?;
-            (seen.away.is_none() || region == own).then(|| (region.clone(), log.clone()))
+            let log = if region == own {
+                seen.log.as_ref()
+            } else {
+                seen.readable()
+            };
+            Some((region.clone(), log?.clone()))
         });
         known.collect()
     }
@@ -297,7 +409,7 @@ pub trait Regional: Send + Sync {
     /// A region's incarnation, as seen last.
     fn epoch(&self, region: &Region) -> Option<u64> {
         let seen = self.registry().read();
-        Some(seen.get(region)?.log.as_ref()?.epoch)
+        seen.get(region)?.epoch()
     }
 
     /// This region and its peers, whether they can be seen or not; this one first.
@@ -321,13 +433,20 @@ async fn watch_one(log: &Arc<dyn Log>, region: &Region) {
             Ok(looked) => looked,
             Err(_) => Err(LogError::Away("no answer in time".to_owned())),
         };
+        if let Err(error) = &looked {
+            log.registry().note_away(region, &error.to_string());
+        }
+        if region != log.region()
+            && let Err(error) = log.look_at_mirror(region).await
+        {
+            tracing::debug!(%region, %error, "the mirror cannot be seen");
+        }
         let wait = match looked {
             Ok(_) => {
                 tries = 0;
                 LOOK
             }
-            Err(error) => {
-                log.registry().note_away(region, &error.to_string());
+            Err(_) => {
                 tries += 1;
                 Duration::from_millis(AWAY.ms(tries, clock::draw()))
             }

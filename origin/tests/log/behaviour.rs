@@ -112,20 +112,21 @@ pub(super) async fn a_tail_is_read_whole_in_pages_of_count_and_bytes(place: &dyn
             .all(|(key, it)| it.body == key.to_be_bytes());
         assert!(tail.complete && tail.events.len() == 2_300 && in_order);
     }
-    let some = eu.settled_tail(eu.region(), &small, 100, 50).await.unwrap();
+    let some = eu.tail(eu.region(), &small, 100, 50).await.unwrap();
     assert!(!some.complete);
     assert_eq!((some.events.len(), some.last_seq()), (50, Some(150)));
-    let page = eu.page(eu.region(), &small, 1, 5_000).await.unwrap();
+    let log = (eu.region(), 0, eu.epoch(eu.region()).unwrap());
+    let page = eu.all_after(log, 0, 2_300, 5_000).await.unwrap();
     assert_eq!(page.len(), 1_000);
     for key in 0..10 {
         stored(&*eu, &large, 10_000 + key, &vec![7; 700_000]).await;
     }
-    let page = eu.page(eu.region(), &large, 1, 5_000).await.unwrap();
+    let page = eu.all_after(log, 2_300, 2_310, 5_000).await.unwrap();
     assert!((1..10).contains(&page.len()), "{}", page.len());
-    let tail = eu.settled_tail(eu.region(), &large, 0, 50).await.unwrap();
+    let tail = eu.tail(eu.region(), &large, 0, 50).await.unwrap();
     assert!(tail.complete);
     assert_eq!(tail.events.len(), 10);
-    let all = eu.all_after(0, 2_290, 2_302, 1_000).await.unwrap();
+    let all = eu.all_after(log, 2_290, 2_302, 1_000).await.unwrap();
     assert_eq!(all.len(), 12, "whatever the stream");
     let last = [(small.clone(), 2_300), (large.clone(), 2_310)];
     let asked = [small, large, stream("none")];
@@ -275,7 +276,7 @@ pub(super) async fn what_is_not_acknowledged_is_not_past(place: &dyn Place) {
     for key in 0..5_u8 {
         stored(&*log, &demo, key.into(), &[key]).await;
     }
-    let mut consumer = log.consume_events(0).await.unwrap();
+    let mut consumer = log.consume_events(log.region(), 0).await.unwrap();
     assert_eq!((consumer.past, consumer.handed_out), (0, 0));
     let mut entries = Vec::new();
     while entries.len() < 3 {
@@ -296,7 +297,7 @@ pub(super) async fn what_is_not_acknowledged_is_not_past(place: &dyn Place) {
     let (next, seq) = tokio::join!(next, stored(&*log, &demo, 9, b"9"));
     assert_eq!(next.unwrap()[0].seq, seq);
     drop(consumer);
-    let consumer = log.consume_events(0).await.unwrap();
+    let consumer = log.consume_events(log.region(), 0).await.unwrap();
     assert_eq!(
         (consumer.past, consumer.handed_out),
         (6, 6),

@@ -30,7 +30,7 @@ pub(super) async fn each_stream_lies_in_its_partition(place: &dyn Place) {
         used.insert(tag.partition);
         let known = log.regions().remove(log.region()).unwrap();
         assert_eq!(known.partition(&name), tag.partition);
-        let tail = log.settled_tail(log.region(), &name, 0, 9).await.unwrap();
+        let tail = log.tail(log.region(), &name, 0, 9).await.unwrap();
         assert_eq!(tail.events[0].body, [i]);
         let seq = tail.events[0].seq;
         assert_eq!(
@@ -50,7 +50,7 @@ pub(super) async fn each_stream_lies_in_its_partition(place: &dyn Place) {
     log.leaders().await.unwrap();
     let mut consumed = 0;
     for partition in 0..3 {
-        let mut consumer = log.consume_events(partition).await.unwrap();
+        let mut consumer = log.consume_events(log.region(), partition).await.unwrap();
         let gather = std::time::Duration::from_millis(200);
         consumed += consumer.next_group(99, gather).await.unwrap().len();
         consumer.acknowledge().await.unwrap();

@@ -133,7 +133,7 @@ async fn a_region_is_seen_again_by_itself_and_its_new_epoch_noticed() {
         eu.epoch(us.region()).unwrap() > before
     })
     .await;
-    assert!(us.consume_events(0).await.is_ok());
+    assert!(us.consume_events(us.region(), 0).await.is_ok());
 }
 
 #[tokio::test]
@@ -193,11 +193,11 @@ async fn what_is_not_acknowledged_comes_again() {
     for key in 0..3 {
         stored(&*eu, &demo, key, b"it").await;
     }
-    let mut consumer = eu.consume_events(0).await.unwrap();
+    let mut consumer = eu.consume_events(eu.region(), 0).await.unwrap();
     let group = consumer.next_group(2, Duration::ZERO).await.unwrap();
     assert_eq!(group.len(), 2);
     drop(consumer);
-    let mut consumer = eu.consume_events(0).await.unwrap();
+    let mut consumer = eu.consume_events(eu.region(), 0).await.unwrap();
     let group = async {
         let first = consumer.next_group(1, Duration::ZERO).await.unwrap();
         cluster.pass(Duration::from_secs(31));

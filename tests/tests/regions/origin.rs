@@ -132,15 +132,19 @@ async fn under_its_permissions_a_real_origin_is_refused_nothing() -> Result<()> 
             })
             .await?;
     }
-    // The role persist wrote it: it is in the store, and nothing is left to do.
-    eventually("the store has it", SOON, async || {
-        let metrics = ready[1].2.get("/metrics").await.ok()?.text();
-        let rows = metrics
-            .lines()
-            .find(|line| line.starts_with("chorus_origin_persist_rows_total "))?;
-        (!rows.ends_with(" 0")).then_some(())
-    })
-    .await?;
+    // The role persist of every region wrote both: the other region's from its mirror.
+    let persist = ready
+        .iter()
+        .filter(|(_, role, _)| matches!(*role, "persist" | "origin"));
+    for (region, _, rest) in persist {
+        let what = format!("the store of {region} has both");
+        eventually(&what, 2 * SOON, async || {
+            let metrics = rest.get("/metrics").await.ok()?.text();
+            let rows = "chorus_origin_persist_rows_total 2";
+            metrics.lines().any(|line| line == rows).then_some(())
+        })
+        .await?;
+    }
     let ended = rest
         .post(&format!("/api/streams/{stream}/end"), &json!({}))
         .await?;

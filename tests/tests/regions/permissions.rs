@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::supercluster::{REGIONS, Supercluster};
 
 /// Who may publish what, of the region eu-central. The role `origin` may what gateway, persist and api may.
-const PUBLISH: [(&str, &[&str]); 28] = [
+const PUBLISH: [(&str, &[&str]); 33] = [
     ("_INBOX.moderate.eu-central.1", &["moderate"]),
     ("event.eu-central.0.s", &["gateway", "moderate"]),
     ("event.us-east.0.s", &["gateway"]),
@@ -53,6 +53,17 @@ const PUBLISH: [(&str, &[&str]); 28] = [
     ("$JS.API.STREAM.CREATE.MINE", &[]),
     ("$JS.API.STREAM.PURGE.MINE", &[]),
     ("$JS.API.STREAM.DELETE.MINE", &[]),
+    ("$JS.API.STREAM.DELETE.EVENTS_eu-central_0", &[]),
+    (
+        "$JS.API.STREAM.DELETE.MIRROR_eu-central_us-east_0",
+        &["gateway", "persist", "api"],
+    ),
+    ("$JS.API.STREAM.DELETE.MIRROR_us-east_eu-central_0", &[]),
+    (
+        "$JS.API.CONSUMER.CREATE.EVENTS_us-east_0.mirror_eu-central",
+        &["gateway", "persist", "api"],
+    ),
+    ("$JS.API.CONSUMER.CREATE.EVENTS_us-east_0.persist", &[]),
     (
         "$JS.API.DIRECT.GET.EVENTS_us-east_0",
         &["gateway", "persist", "api", "moderate", "analyse"],

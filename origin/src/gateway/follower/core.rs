@@ -20,7 +20,8 @@
 //!   an unknown region or what the log no longer holds (also where a hole is to be closed) is a gap: the lane is told the state.
 //! - A lane begins on the quiet lane; it gets its own when the stream is busy or the quiet one has no room, and goes back when
 //!   the stream was calm for a while. A full lane of its own lags: it is emptied first, then it catches up.
-//! - A region that is away is left out: start, holds and catching up do not wait for it. When it is known (again), lanes go on
+//! - Of a region that is away only the mirror is read, and no lane is told a gap for having more than the mirror.
+//! - A region that is away and has no mirror is left out: start, holds and catching up do not wait for it. When it is known (again), lanes go on
 //!   from where they stand in it, or are told a gap. A region that is new or has a new epoch makes the history read anew.
 //! - Without a lane for 5 s the follower ends.
 
@@ -83,8 +84,29 @@ pub enum Standing {
         /// Which incarnation of the log.
         epoch: u64,
     },
+    /// This region's mirror of it can be read, and nothing else of it.
+    Mirrored {
+        /// Which incarnation of the log.
+        epoch: u64,
+    },
     /// It cannot.
     Away,
+}
+
+impl Standing {
+    /// Which incarnation of its events can be read.
+    #[must_use]
+    pub fn epoch(self) -> Option<u64> {
+        match self {
+            Self::Known { epoch } | Self::Mirrored { epoch } => Some(epoch),
+            Self::Away => None,
+        }
+    }
+
+    /// Whether its own servers answer.
+    fn is_known(self) -> bool {
+        matches!(self, Self::Known { .. })
+    }
 }
 
 /// The configured regions.
@@ -132,6 +154,8 @@ pub struct Read {
     pub region: Region,
     /// After this sequence.
     pub after: u64,
+    /// At least up to this one, from a log that has it.
+    pub to: u64,
     /// At most so many events.
     pub max: usize,
 }
@@ -255,6 +279,8 @@ pub struct Core {
     newest: Newest,
     comment_count: u64,
     totals: Totals,
+    /// Where mirrors ended that had less than was heard live, until regions change.
+    mirrors_end: BTreeMap<Region, u64>,
     /// Regions whose totals may have been missed.
     totals_stale: BTreeMap<Region, Attempt>,
     viewers: Viewers,
@@ -294,6 +320,7 @@ impl Core {
             newest: Newest::new(bounds.newest_max, Vec::new(), Vec::new()),
             comment_count: 0,
             totals: Totals::default(),
+            mirrors_end: BTreeMap::new(),
             totals_stale: BTreeMap::new(),
             viewers: Viewers::default(),
             lanes: BTreeMap::new(),
@@ -337,15 +364,18 @@ impl Core {
             if self.regions.get(region) == Some(standing) {
                 continue;
             }
-            match (standing, self.readings.get_mut(region)) {
-                (Standing::Known { epoch }, Some(reading)) if reading.epoch() == *epoch => {
+            match (standing.epoch(), self.readings.get_mut(region)) {
+                (Some(epoch), Some(reading)) if reading.epoch() == epoch => {
                     reading.attempt.retry_now();
                 }
-                (Standing::Known { .. }, _) => self.history_wanted = true,
-                (Standing::Away, _) => continue,
+                (Some(_), _) => self.history_wanted = true,
+                (None, _) => continue,
             }
-            self.totals_stale.entry(region.clone()).or_default();
+            if standing.is_known() {
+                self.totals_stale.entry(region.clone()).or_default();
+            }
         }
+        self.mirrors_end.clear();
         self.regions = regions;
         self.decide_again();
     }
@@ -376,11 +406,11 @@ impl Core {
         self.stage = self.stage.max(Stage::Read);
         // One that is known and yet not in the history is looked for again.
         self.history_wanted = self.regions.iter().any(|(region, standing)| {
-            let Standing::Known { epoch } = standing else {
+            let Some(epoch) = standing.epoch() else {
                 return false;
             };
             let reading = self.readings.get(region);
-            reading.is_none_or(|reading| reading.epoch() != *epoch)
+            reading.is_none_or(|reading| reading.epoch() != epoch)
         });
         if self.history_wanted {
             let jitter = self.jitter();
@@ -420,7 +450,7 @@ impl Core {
     /// The connection to the log was away: what was missed must be asked for.
     pub fn reconnected(&mut self) {
         for (region, standing) in &self.regions {
-            if *standing != Standing::Away {
+            if standing.is_known() {
                 self.totals_stale.entry(region.clone()).or_default();
             }
         }

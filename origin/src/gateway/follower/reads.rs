@@ -34,7 +34,8 @@ pub(super) async fn perform(shared: Arc<Shared>, stream: StreamId, task: Task) -
             Done::Totals(region, totals)
         }
         Task::Log(read) => {
-            let found = found(&*shared.log, &stream, &read.region, read.after, read.max).await;
+            let range = (read.after, read.to);
+            let found = found(&*shared.log, &stream, &read.region, range, read.max).await;
             Done::Log(read, found)
         }
     }
@@ -54,22 +55,21 @@ async fn history(shared: &Shared, stream: &StreamId) -> Result<Past, HistoryErro
     })
 }
 
-/// What a region's log holds of a stream after a sequence, at most `max` events.
+/// What a region's log holds of a stream after a sequence and at least up to another, at most `max` events.
 pub(in crate::gateway) async fn found(
     log: &dyn Log,
     stream: &StreamId,
     region: &Region,
-    after: u64,
+    (after, to): (u64, u64),
     max: usize,
 ) -> Result<Found, LogError> {
-    let (epoch, known) = log.look_at_stream(region, stream).await?;
-    let tail = log.settled_tail(region, stream, after, max).await?;
+    let stretch = log.stretch(region, stream, after, to, max).await?;
     Ok(Found {
-        epoch,
-        first_seq: known.first_seq,
-        last_seq: known.last_seq,
-        events: tail.events,
-        complete: tail.complete,
+        epoch: stretch.epoch,
+        first_seq: stretch.part.first_seq,
+        last_seq: stretch.part.last_seq,
+        events: stretch.tail.events,
+        complete: stretch.tail.complete,
     })
 }
 
@@ -77,7 +77,8 @@ pub(in crate::gateway) async fn found(
 pub(in crate::gateway) fn standings(log: &dyn Log) -> Regions {
     let known = log.regions();
     let standing = |region: &Region| match known.get(region) {
-        Some(log) => Standing::Known { epoch: log.epoch },
+        Some(known) if log.registry().is_away(region) => Standing::Mirrored { epoch: known.epoch },
+        Some(known) => Standing::Known { epoch: known.epoch },
         None => Standing::Away,
     };
     let all = log.all_regions().into_iter();

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use chorus_protocol::subject;
+use chorus_protocol::Region;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Memory;
@@ -24,9 +24,9 @@ pub(super) struct Durable {
 }
 
 impl Consume for Memory {
-    fn consume_events(&self, partition: u16) -> Answer<'_, Consumer> {
+    fn consume_events<'a>(&'a self, region: &'a Region, partition: u16) -> Answer<'a, Consumer> {
         Box::pin(async move {
-            let name = subject::events_log(self.region(), partition);
+            let name = self.events_in(region, partition);
             let (created_ms, past, handed_out) = self
                 .at(self.region(), |state| {
                     let created_ms = state.log(&name)?.part().created_ms;

@@ -11,8 +11,8 @@ use super::stored::{Message, Put};
 use super::world::{State, World};
 use super::{Cut, Memory, WriteFault};
 use crate::health::Condition;
-use crate::log::read::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, known_epoch};
-use crate::log::{Ack, Answer, LogError, Publish, Read, Regional as _, Tail, Waiter};
+use crate::log::read::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
+use crate::log::{Ack, Answer, LogError, Publish, Read, Regional as _, Site, Tail, Waiter};
 
 /// How a write fares on its way to a log and back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -132,15 +132,16 @@ impl Publish for Memory {
         _reason: &'a str,
         payload: &'a [u8],
     ) -> Answer<'a, ()> {
+        let own = self.region();
         let message = Message {
-            subject: subject::dead(region, role),
+            subject: subject::dead(own, role),
             id: Some(format!("{role}.{region}.{partition}.{seq}")),
             payload: Bytes::copy_from_slice(payload),
         };
         let stored = match self.put(
             &mut self.world(),
-            self.region(),
-            &subject::dead_log(region),
+            own,
+            &subject::dead_log(own),
             message,
             false,
         ) {
@@ -204,40 +205,36 @@ impl Memory {
 }
 
 impl Read for Memory {
-    fn page<'a>(
-        &'a self,
-        region: &'a Region,
-        stream: &'a StreamId,
-        from: u64,
-        max: usize,
-    ) -> Answer<'a, Vec<Event>> {
+    fn page<'a>(&'a self, site: &'a Site, from: u64, max: usize) -> Answer<'a, Vec<Event>> {
         Box::pin(async move {
-            let epoch = known_epoch(self, region)?;
-            let (log, subject) = self.registry().events_of(region, stream)?;
-            self.at(region, |state| {
-                let found = state.log(&log)?.from(&subject, from);
-                Ok(page(region, epoch, found, max))
+            self.at(site.holder(self.region()), |state| {
+                let found = state.log(&site.log)?.from(&site.subject, from);
+                Ok(page(&site.region, site.epoch, found, max))
             })
             .await
         })
     }
 
-    fn settled_tail<'a>(
-        &'a self,
-        region: &'a Region,
-        stream: &'a StreamId,
-        after: u64,
-        max: usize,
-    ) -> Answer<'a, Tail> {
-        self.tail(region, stream, after, max)
+    fn settled<'a>(&'a self, site: &'a Site, after: u64, max: usize) -> Answer<'a, Tail> {
+        self.pages(site, after, max)
     }
 
     fn written<'a>(&'a self, region: &'a Region) -> Answer<'a, u64> {
-        Box::pin(self.at(region, move |state| {
-            let events = state.logs.iter();
-            let events = events.filter(|(name, _)| name.starts_with("EVENTS_"));
-            Ok(events.map(|(_, log)| log.part().last_seq).sum())
-        }))
+        Box::pin(async move {
+            let own = self.region();
+            let mirrored = self.registry().mirror_of(region).is_some();
+            let (holder, prefix) = if mirrored {
+                (own, format!("MIRROR_{own}_{region}_"))
+            } else {
+                (region, "EVENTS_".to_owned())
+            };
+            self.at(holder, move |state| {
+                let events = state.logs.iter();
+                let events = events.filter(|(name, _)| name.starts_with(&prefix));
+                Ok(events.map(|(_, log)| log.part().last_seq).sum())
+            })
+            .await
+        })
     }
 
     fn last_seqs<'a>(
@@ -248,9 +245,9 @@ impl Read for Memory {
         Box::pin(async move {
             let mut last = BTreeMap::new();
             for stream in streams {
-                let (log, subject) = self.registry().events_of(region, stream)?;
-                let seq = self.at(region, |state| {
-                    let found = state.log(&log)?.last_of(&subject).pop();
+                let site = self.registry().nearest(region, stream)?;
+                let seq = self.at(site.holder(self.region()), |state| {
+                    let found = state.log(&site.log)?.last_of(&site.subject).pop();
                     Ok(found.map(|(seq, _)| seq))
                 });
                 if let Some(seq) = seq.await? {
@@ -293,19 +290,36 @@ impl Read for Memory {
         })
     }
 
-    fn all_after(&self, partition: u16, after: u64, to: u64, max: usize) -> Answer<'_, Vec<Event>> {
+    fn all_after<'a>(
+        &'a self,
+        (region, partition, epoch): (&'a Region, u16, u64),
+        after: u64,
+        to: u64,
+        max: usize,
+    ) -> Answer<'a, Vec<Event>> {
         Box::pin(async move {
             let own = self.region();
-            let epoch = known_epoch(self, own)?;
-            let name = subject::events_log(own, partition);
-            let subject = subject::events_of(own, partition);
+            let name = self.events_in(region, partition);
+            let subject = subject::events_of(region, partition);
             self.at(own, |state| {
                 let found = state.log(&name)?.from(&subject, after + 1);
                 let within = found.take_while(|(seq, _)| *seq <= to);
-                Ok(page(own, epoch, within, max))
+                Ok(page(region, epoch, within, max))
             })
             .await
         })
+    }
+}
+
+impl Memory {
+    /// The log of this region's servers that a partition of a region's events is in.
+    pub(super) fn events_in(&self, region: &Region, partition: u16) -> String {
+        let own = self.region();
+        if region == own {
+            subject::events_log(own, partition)
+        } else {
+            subject::mirror_log(own, region, partition)
+        }
     }
 }
 

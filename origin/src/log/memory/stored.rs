@@ -88,6 +88,13 @@ impl Stored {
         Put::Stored { seq, previous }
     }
 
+    /// Takes a message of the log that this one mirrors, under the same sequence.
+    pub(super) fn copy(&mut self, seq: u64, message: Message) {
+        self.last_seq = seq;
+        self.last_of.insert(message.subject.clone(), seq);
+        self.messages.insert(seq, message);
+    }
+
     /// The first message with an id, within the window.
     pub(super) fn find(&self, id: &str, now: Instant) -> Option<u64> {
         let (seq, at) = self.ids.get(id)?;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::bucket::Keys;
 use super::consume::Durable;
+use super::mirror::Feed;
 use super::stored::{Message, Put, Stored, matches};
 use super::{Cut, LiveFault, WriteFault};
 use crate::clock;
@@ -21,6 +22,10 @@ pub(super) struct State {
     pub(super) logs: BTreeMap<String, Stored>,
     pub(super) buckets: BTreeMap<String, Keys>,
     pub(super) durables: BTreeMap<String, Durable>,
+    /// What this region's mirrors are of, by their names.
+    pub(super) feeds: BTreeMap<String, Feed>,
+    /// Its mirrors get nothing new.
+    pub(super) mirrors_stand: bool,
     pub(super) link: watch::Sender<Link>,
     pub(super) cut: Option<Cut>,
     pub(super) stopped: bool,
@@ -41,6 +46,8 @@ impl Default for State {
             logs: BTreeMap::new(),
             buckets: BTreeMap::new(),
             durables: BTreeMap::new(),
+            feeds: BTreeMap::new(),
+            mirrors_stand: false,
             link: watch::Sender::new(link),
             cut: None,
             stopped: false,
@@ -91,6 +98,10 @@ pub(super) struct World {
 impl World {
     pub(super) fn state(&mut self, region: &Region) -> &mut State {
         self.regions.entry(region.clone()).or_default()
+    }
+
+    pub(super) fn regions(&self) -> impl Iterator<Item = (&Region, &State)> {
+        self.regions.iter()
     }
 
     /// How one region is reached from another: `None`, well.
@@ -157,6 +168,7 @@ impl World {
                 },
             );
             self.wake();
+            self.feed_mirrors();
         }
         Ok(put)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
-use chorus_protocol::subject;
+use chorus_protocol::Region;
 use futures_util::StreamExt as _;
 
 use super::Nats;
@@ -16,9 +16,9 @@ use crate::log::{Answer, Consume, Consumer, Entry, LogError, Regional as _, Sour
 const FETCH: usize = 1_000;
 
 impl Consume for Nats {
-    fn consume_events(&self, partition: u16) -> Answer<'_, Consumer> {
+    fn consume_events<'a>(&'a self, region: &'a Region, partition: u16) -> Answer<'a, Consumer> {
         Box::pin(async move {
-            let log = subject::events_log(self.region(), partition);
+            let log = self.events_in(region, partition, region != self.region());
             let consumer: PullConsumer = self
                 .inner
                 .context

@@ -1,51 +1,63 @@
 //! Asking a log's leader, where a replica may be a moment behind it.
 
-use chorus_protocol::{Region, StreamId};
+use chorus_protocol::Event;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Nats, event};
-use crate::log::{LogError, Regional as _, Tail, read::known_epoch};
+use crate::log::{LogError, Site, Tail};
+
+/// Messages of one page: each is a round trip.
+const PAGE_MAX: usize = 100;
 
 impl Nats {
     /// Goes on where the replicas stayed behind, one message at a time from the leader.
     pub(super) async fn tail_from_leader(
         &self,
-        region: &Region,
-        stream: &StreamId,
+        site: &Site,
         mut tail: Tail,
         after: u64,
         max: usize,
     ) -> Result<Tail, LogError> {
-        let epoch = known_epoch(self, region)?;
-        let (log, subject) = self.registry().events_of(region, stream)?;
         tail.complete = false;
         while tail.events.len() < max {
             let from = tail.last_seq().unwrap_or(after) + 1;
-            let ask = json!({"seq": from, "next_by_subj": subject});
-            let Some(message) = self.ask_leader(&log, &ask).await? else {
+            let page = self.page_from_leader(site, from, max - tail.events.len());
+            let page = page.await?;
+            if page.is_empty() {
                 tail.complete = true;
                 break;
-            };
-            tail.events.push(event(
-                region.clone(),
-                epoch,
-                message.seq,
-                &message.payload()?,
-            ));
+            }
+            tail.events.extend(page);
         }
         Ok(tail)
     }
 
-    /// How far a stream's subject goes.
-    pub(super) async fn leaders_last(
+    /// Events of a stream from a sequence on, at most [`PAGE_MAX`]; none when there is none.
+    pub(super) async fn page_from_leader(
         &self,
-        region: &Region,
-        stream: &StreamId,
-    ) -> Result<Option<u64>, LogError> {
-        let (log, subject) = self.registry().events_of(region, stream)?;
-        let ask = json!({"last_by_subj": subject});
-        Ok(self.ask_leader(&log, &ask).await?.map(|m| m.seq))
+        site: &Site,
+        from: u64,
+        max: usize,
+    ) -> Result<Vec<Event>, LogError> {
+        let mut page = Vec::new();
+        let mut from = from;
+        while page.len() < max.min(PAGE_MAX) {
+            let ask = json!({"seq": from, "next_by_subj": site.subject});
+            let Some(message) = self.ask_leader(&site.log, &ask).await? else {
+                break;
+            };
+            from = message.seq + 1;
+            let body = message.payload()?;
+            page.push(event(site.region.clone(), site.epoch, message.seq, &body));
+        }
+        Ok(page)
+    }
+
+    /// How far a stream's subject goes.
+    pub(super) async fn leaders_last(&self, site: &Site) -> Result<Option<u64>, LogError> {
+        let ask = json!({"last_by_subj": site.subject});
+        Ok(self.ask_leader(&site.log, &ask).await?.map(|m| m.seq))
     }
 
     /// One message; `None` when there is none.

@@ -16,7 +16,7 @@ use crate::log::lease::kept;
 use crate::log::publish::DUPLICATE_WINDOW;
 use crate::log::{Answer, LogError, Part, Provision, RIGHT, Regional as _};
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 /// Unacknowledged messages of `persist`; the server sends no more beyond it.
 const PERSIST_PENDING_MAX: i64 = 10_000;
 /// The dead letters' log keeps a message for this many days.
@@ -42,7 +42,10 @@ impl Provision for Nats {
         Box::pin(async move {
             for partition in 0..self.inner.registry.partitions() {
                 self.put(self.events(partition)).await?;
-                self.put_durable(partition).await?;
+                let region = self.region();
+                let log = subject::events_log(region, partition);
+                self.put_durable(log, subject::events_of(region, partition))
+                    .await?;
             }
             Ok(())
         })
@@ -51,14 +54,7 @@ impl Provision for Nats {
     fn part<'a>(&'a self, region: &'a Region, partition: u16) -> Answer<'a, Option<Part>> {
         Box::pin(async move {
             let found = self.info(&subject::events_log(region, partition)).await?;
-            Ok(found.map(|info| {
-                let created_ms = info.created.unix_timestamp_nanos() / 1_000_000;
-                Part {
-                    created_ms: u64::try_from(created_ms).unwrap_or(0),
-                    first_seq: info.state.first_sequence,
-                    last_seq: info.state.last_sequence,
-                }
-            }))
+            Ok(found.as_ref().map(part))
         })
     }
 
@@ -109,7 +105,7 @@ impl Provision for Nats {
 
 impl Nats {
     /// `None`: there is no such log.
-    async fn info(&self, log: &str) -> Result<Option<Info>, LogError> {
+    pub(super) async fn info(&self, log: &str) -> Result<Option<Info>, LogError> {
         let found = match self.inner.context.get_stream(log).await {
             Ok(found) => found,
             Err(error) => {
@@ -124,7 +120,7 @@ impl Nats {
         Ok(Some(found.cached_info().clone()))
     }
 
-    async fn put(&self, config: LogConfig) -> Result<Info, LogError> {
+    pub(super) async fn put(&self, config: LogConfig) -> Result<Info, LogError> {
         let name = config.name.clone();
         self.inner
             .context
@@ -152,18 +148,17 @@ impl Nats {
             .map_err(LogError::refused)
     }
 
-    async fn put_durable(&self, partition: u16) -> Result<(), LogError> {
-        let region = self.region();
+    /// The durable of `persist` on a log.
+    pub(super) async fn put_durable(&self, log: String, subject: String) -> Result<(), LogError> {
         let config = pull::Config {
             durable_name: Some(PERSIST.to_owned()),
-            filter_subject: subject::events_of(region, partition),
+            filter_subject: subject,
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::All,
             ack_wait: ACK_WAIT,
             max_ack_pending: PERSIST_PENDING_MAX,
             ..pull::Config::default()
         };
-        let log = subject::events_log(region, partition);
         let made = self.inner.context.create_consumer_on_stream(config, log);
         made.await.map(|_| ()).map_err(LogError::refused)
     }
@@ -245,6 +240,16 @@ impl Nats {
             duplicate_window: DUPLICATE_WINDOW,
             ..self.base(subject::dead_log(region), vec![subject::dead(region, "*")])
         }
+    }
+}
+
+/// What a log is and holds.
+pub(super) fn part(info: &Info) -> Part {
+    let created_ms = info.created.unix_timestamp_nanos() / 1_000_000;
+    Part {
+        created_ms: u64::try_from(created_ms).unwrap_or(0),
+        first_seq: info.state.first_sequence,
+        last_seq: info.state.last_sequence,
     }
 }
 

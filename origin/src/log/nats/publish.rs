@@ -389,7 +389,7 @@ impl Publish for Nats {
         headers.insert("Chorus-Partition", partition.to_string());
         headers.insert("Chorus-Sequence", seq.to_string());
         headers.insert("Chorus-Reason", reason.replace(['\r', '\n'], " "));
-        let subject = subject::dead(region, role);
+        let subject = subject::dead(self.region(), role);
         Box::pin(async move {
             self.publish_and_wait(subject, headers, payload.to_vec().into())
                 .await

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Nats, event, header_number, header_text};
-use crate::log::read::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, known_epoch};
-use crate::log::{Answer, LogError, Read, Regional as _, Tail};
+use crate::log::read::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
+use crate::log::{Answer, LogError, Read, Regional as _, Site, Tail};
 
 /// Subjects asked for at once; the server refuses more than 1,024.
 const SUBJECTS_MAX: usize = 500;
@@ -21,41 +21,35 @@ const SUBJECTS_MAX: usize = 500;
 const BEHIND_TRIES: u32 = 5;
 
 struct Raw {
+    /// Which log it is from: a mirror may answer for its origin.
+    log: String,
     seq: u64,
     subject: String,
     payload: Bytes,
 }
 
 impl Read for Nats {
-    fn page<'a>(
-        &'a self,
-        region: &'a Region,
-        stream: &'a StreamId,
-        from: u64,
-        max: usize,
-    ) -> Answer<'a, Vec<Event>> {
+    fn page<'a>(&'a self, site: &'a Site, from: u64, max: usize) -> Answer<'a, Vec<Event>> {
         Box::pin(async move {
-            let epoch = known_epoch(self, region)?;
-            let (log, subject) = self.registry().events_of(region, stream)?;
-            let found = self.next_by_subject(&log, &subject, from, max).await?;
-            Ok(events(region, epoch, found))
+            let Site { log, subject, .. } = site;
+            let found = self.next_by_subject(log, subject, from, max).await?;
+            if found.iter().all(|raw| raw.log == *log) {
+                return Ok(events(&site.region, site.epoch, found));
+            }
+            // A mirror answered for its origin.
+            self.page_from_leader(site, from, max).await
         })
     }
 
     /// A replica that answers may be a moment behind its leader, so the leader is asked how far the subject goes.
-    fn settled_tail<'a>(
-        &'a self,
-        region: &'a Region,
-        stream: &'a StreamId,
-        after: u64,
-        max: usize,
-    ) -> Answer<'a, Tail> {
+    fn settled<'a>(&'a self, site: &'a Site, after: u64, max: usize) -> Answer<'a, Tail> {
         Box::pin(async move {
-            let mut tail = self.tail(region, stream, after, max).await?;
-            if self.inner.config.replicas == 1 && region == self.region() {
+            let mut tail = self.pages(site, after, max).await?;
+            let own = self.region();
+            if self.inner.config.replicas == 1 && site.holder(own) == own {
                 return Ok(tail);
             }
-            let last = self.leaders_last(region, stream).await?.unwrap_or(0);
+            let last = self.leaders_last(site).await?.unwrap_or(0);
             for attempt in 0..BEHIND_TRIES {
                 let reached = tail.last_seq().unwrap_or(after);
                 if !tail.complete || reached >= last {
@@ -63,23 +57,32 @@ impl Read for Nats {
                 }
                 tokio::time::sleep(Duration::from_millis(2 << attempt)).await;
                 let room = max.saturating_sub(tail.events.len());
-                let more = self.tail(region, stream, reached, room).await?;
+                let more = self.pages(site, reached, room).await?;
                 tail.events.extend(more.events);
                 tail.complete = more.complete;
             }
-            self.tail_from_leader(region, stream, tail, after, max)
-                .await
+            self.tail_from_leader(site, tail, after, max).await
         })
     }
 
     fn written<'a>(&'a self, region: &'a Region) -> Answer<'a, u64> {
         Box::pin(async move {
-            let partitions = self.partitions_of(region)?;
+            let mirror = self.registry().mirror_of(region);
+            let partitions = match &mirror {
+                Some(mirror) => mirror.partitions(),
+                None => self.partitions_of(region)?,
+            };
+            let mirrored = mirror.is_some();
             let last = (0..partitions).map(|partition| async move {
-                let log = subject::events_log(region, partition);
-                let subject = subject::events_of(region, partition);
-                let last = self.last_payload(&log, &subject).await?;
-                Ok::<u64, LogError>(last.map_or(0, |(seq, _)| seq))
+                let log = self.events_in(region, partition, mirrored);
+                let ask = json!({"last_by_subj": subject::events_of(region, partition)});
+                if let Some(message) = self.direct(&log, &ask).await?
+                    && header_text(&message, header::NATS_STREAM) == Some(&log)
+                {
+                    return Ok(header_number(&message, header::NATS_SEQUENCE).unwrap_or(0));
+                }
+                let last = self.ask_leader(&log, &ask).await?;
+                Ok::<u64, LogError>(last.map_or(0, |message| message.seq))
             });
             Ok(try_join_all(last).await?.into_iter().sum())
         })
@@ -93,16 +96,16 @@ impl Read for Nats {
         Box::pin(async move {
             let mut by_log: BTreeMap<String, Vec<String>> = BTreeMap::new();
             for stream in streams {
-                let (log, subject) = self.registry().events_of(region, stream)?;
-                by_log.entry(log).or_default().push(subject);
+                let site = self.registry().nearest(region, stream)?;
+                by_log.entry(site.log).or_default().push(site.subject);
             }
             let mut last = BTreeMap::new();
             for (log, subjects) in by_log {
                 for chunk in subjects.chunks(SUBJECTS_MAX) {
-                    for raw in self.last_of(&log, chunk).await? {
-                        let stream = raw.subject.rsplit('.').next().unwrap_or_default();
+                    for (subject, seq) in self.last_events(&log, chunk).await? {
+                        let stream = subject.rsplit('.').next().unwrap_or_default();
                         if let Ok(stream) = stream.parse() {
-                            last.insert(stream, raw.seq);
+                            last.insert(stream, seq);
                         }
                     }
                 }
@@ -137,17 +140,22 @@ impl Read for Nats {
         seq: u64,
     ) -> Answer<'a, Option<Vec<u8>>> {
         Box::pin(async move {
-            let log = subject::events_log(region, partition);
+            let own = region == self.region();
+            let mirrored = self.registry().mirror_of(region).is_some();
+            let log = self.events_in(region, partition, mirrored);
             let ask = json!({"seq": seq});
-            for attempt in 0..BEHIND_TRIES {
-                if let Some(message) = self.direct(&log, &ask).await? {
-                    return Ok(Some(message.payload.to_vec()));
+            if own || mirrored {
+                for attempt in 0..BEHIND_TRIES {
+                    if let Some(message) = self.direct(&log, &ask).await? {
+                        return Ok(Some(message.payload.to_vec()));
+                    }
+                    if own && self.inner.config.replicas == 1 {
+                        return Ok(None);
+                    }
+                    tokio::time::sleep(Duration::from_millis(2 << attempt)).await;
                 }
-                if self.inner.config.replicas == 1 && region == self.region() {
-                    return Ok(None);
-                }
-                tokio::time::sleep(Duration::from_millis(2 << attempt)).await;
             }
+            let log = subject::events_log(region, partition);
             match self.ask_leader(&log, &ask).await? {
                 Some(message) => Ok(Some(message.payload()?)),
                 None => Ok(None),
@@ -155,11 +163,15 @@ impl Read for Nats {
         })
     }
 
-    fn all_after(&self, partition: u16, after: u64, to: u64, max: usize) -> Answer<'_, Vec<Event>> {
+    fn all_after<'a>(
+        &'a self,
+        (region, partition, epoch): (&'a Region, u16, u64),
+        after: u64,
+        to: u64,
+        max: usize,
+    ) -> Answer<'a, Vec<Event>> {
         Box::pin(async move {
-            let region = self.region();
-            let epoch = known_epoch(self, region)?;
-            let log = subject::events_log(region, partition);
+            let log = self.events_in(region, partition, region != self.region());
             let subject = subject::events_of(region, partition);
             let found = self.next_by_subject(&log, &subject, after + 1, max).await?;
             let within = found.into_iter().take_while(|raw| raw.seq <= to);
@@ -176,6 +188,38 @@ impl Nats {
         let known = self.regions().remove(region);
         let known = known.ok_or_else(|| LogError::Away(format!("{region} is away")))?;
         Ok(known.partitions())
+    }
+
+    /// The name of the log that a partition of a region's events is in.
+    pub(super) fn events_in(&self, region: &Region, partition: u16, mirrored: bool) -> String {
+        if mirrored {
+            subject::mirror_log(self.region(), region, partition)
+        } else {
+            subject::events_log(region, partition)
+        }
+    }
+
+    /// The last sequences of many subjects of a log of events, of those that have one.
+    async fn last_events(
+        &self,
+        log: &str,
+        subjects: &[String],
+    ) -> Result<Vec<(String, u64)>, LogError> {
+        let found = self.last_of(log, subjects).await?;
+        if found.iter().all(|raw| raw.log == log) {
+            return Ok(found
+                .into_iter()
+                .map(|raw| (raw.subject, raw.seq))
+                .collect());
+        }
+        // A mirror answered for its origin.
+        let mut last = Vec::new();
+        for subject in subjects {
+            let ask = json!({"last_by_subj": subject});
+            let found = self.ask_leader(log, &ask).await?;
+            last.extend(found.map(|message| (subject.clone(), message.seq)));
+        }
+        Ok(last)
     }
 
     /// The last message of one subject.
@@ -322,7 +366,9 @@ fn raw(message: Message) -> Result<Raw, LogError> {
     let subject = header_text(&message, header::NATS_SUBJECT)
         .unwrap_or_default()
         .to_owned();
+    let log = header_text(&message, header::NATS_STREAM).unwrap_or_default();
     Ok(Raw {
+        log: log.to_owned(),
         seq,
         subject,
         payload: message.payload,

@@ -128,7 +128,7 @@ impl World {
         let Ok(mut missed) = CatchUp::new(&range.from, &range.to, &regions, max) else {
             return gap;
         };
-        while let Some((region, after, max)) = missed.wants() {
+        while let Some((region, (after, _), max)) = missed.wants() {
             let log = self.logs.iter().find(|log| log.region == *region)?;
             let (away, found) = (log.away, log.found(stream, after, max));
             if self.read_fails(away) {

@@ -59,6 +59,8 @@ pub(crate) struct Logs {
     pub(crate) dead_bytes: u64,
     /// Bytes of the gateways' leases, in memory.
     pub(crate) presence_bytes: u64,
+    /// Days that a mirror of another region's events keeps one.
+    pub(crate) mirror_days: u64,
 }
 
 impl Default for Logs {
@@ -71,6 +73,7 @@ impl Default for Logs {
             reactions_bytes: 1_000_000_000,
             dead_bytes: 1_000_000_000,
             presence_bytes: 16_000_000,
+            mirror_days: 2,
         }
     }
 }
@@ -78,11 +81,25 @@ impl Default for Logs {
 impl Logs {
     /// Bytes of one replica of a region's events; `None` when that is 0 or more than a log can have.
     pub(crate) fn events_bytes_max(self) -> Option<u64> {
+        self.bytes_of_days(self.events_days)
+    }
+
+    /// Days that a mirror keeps an event: no longer than its log does.
+    pub(crate) fn mirror_days(self) -> u64 {
+        self.mirror_days.min(self.events_days)
+    }
+
+    /// The same of a mirror of them.
+    pub(crate) fn mirror_bytes_max(self) -> Option<u64> {
+        self.bytes_of_days(self.mirror_days())
+    }
+
+    fn bytes_of_days(self, days: u64) -> Option<u64> {
         let a_day = self
             .events_per_s
             .checked_mul(86_400)?
             .checked_mul(self.events_bytes)?;
-        let bytes = a_day.checked_mul(self.events_days)?;
+        let bytes = a_day.checked_mul(days)?;
         // Room for the other logs in the server's limit, which is an i64, too.
         (bytes > 0 && bytes < 1 << 62).then_some(bytes)
     }
@@ -179,6 +196,11 @@ impl Supercluster {
         );
         let days = self.logs.events_days;
         ensure!(days <= 365, "logs: events_days is {days}, must be 1 to 365");
+        let mirror_days = self.logs.mirror_days;
+        ensure!(
+            (1..=365).contains(&mirror_days),
+            "logs: mirror_days is {mirror_days}, must be 1 to 365"
+        );
         let Logs {
             control_bytes,
             reactions_bytes,

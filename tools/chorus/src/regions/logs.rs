@@ -28,7 +28,9 @@ pub(super) fn of(supercluster: &Supercluster, region: &Region) -> Vec<Log> {
         reactions_bytes,
         dead_bytes,
         presence_bytes,
+        ..
     } = supercluster.logs;
+    let mirror_days = supercluster.logs.mirror_days();
     let partitions = supercluster.partitions;
     let events_bytes_max = events_bytes_max(supercluster);
     let log = |name, bytes_max, why: &str| Log {
@@ -83,7 +85,31 @@ pub(super) fn of(supercluster: &Supercluster, region: &Region) -> Vec<Log> {
             "leases of gateways, in memory",
         )
     });
+    let why = format!(
+        "{events_per_s} events/s × {events_bytes} B × {mirror_days} days × 86400 s{shared}"
+    );
+    let mirrors = peers(supercluster, region).flat_map(|peer| {
+        let partitions = 0..partitions;
+        partitions.map(|partition| subject::mirror_log(name, &peer.name, partition))
+    });
+    let mirror_bytes_max = mirror_bytes_max(supercluster);
+    logs.extend(mirrors.map(|name| log(name, mirror_bytes_max, &why)));
     logs
+}
+
+/// The other regions.
+pub(super) fn peers<'a>(
+    supercluster: &'a Supercluster,
+    region: &'a Region,
+) -> impl Iterator<Item = &'a Region> {
+    let peers = supercluster.regions.iter();
+    peers.filter(|peer| peer.name != region.name)
+}
+
+/// Of one partition's replica of a mirror.
+pub(super) fn mirror_bytes_max(supercluster: &Supercluster) -> u64 {
+    let all = supercluster.logs.mirror_bytes_max().unwrap_or(0);
+    all / u64::from(supercluster.partitions)
 }
 
 /// Of one partition's replica.

@@ -174,7 +174,8 @@ pub(super) fn origin(
          # {per_s} events/s × {bytes} B × {days} days × 86400 s, shared by {partitions} partition(s); each replica takes as much.\n\
          events_bytes_max = {events_bytes_max}\nevents_days = {days}\n\
          control_bytes_max = {control}\nreactions_bytes_max = {reactions}\ndead_bytes_max = {dead}\n\
-         presence_bytes_max = {presence}\n",
+         presence_bytes_max = {presence}\n\
+         mirror_bytes_max = {mirror}\nmirror_days = {mirror_days}\n",
         region = region.name,
         role = role.name(),
         roles = names(&mut role.of_origin().iter().copied()),
@@ -191,6 +192,8 @@ pub(super) fn origin(
         reactions = logs.reactions_bytes,
         dead = logs.dead_bytes,
         presence = logs.presence_bytes,
+        mirror = logs::mirror_bytes_max(supercluster),
+        mirror_days = logs.mirror_days(),
     )
 }
 

@@ -142,7 +142,8 @@ struct May<'a> {
 }
 
 impl May<'_> {
-    /// Makes this region's logs and brings them up to date: each process does so at its start. None may delete a log.
+    /// Makes this region's logs and brings them up to date: each process does so at its start. None may delete a log but a
+    /// mirror.
     fn provision(&self) -> Permissions {
         let logs = logs::of(self.supercluster, self.region);
         let mut may = publish(logs.iter().flat_map(|log| {
@@ -152,6 +153,15 @@ impl May<'_> {
             .events_logs()
             .map(|log| format!("$JS.API.CONSUMER.CREATE.{log}.persist.>"));
         may.publish.extend(durables);
+        // A mirror is a copy: one of an earlier incarnation of its origin gives way.
+        for (origin, mirror) in self.mirrors() {
+            let feed = subject::mirror_durable(&self.region.name);
+            may.publish.extend([
+                format!("$JS.API.STREAM.DELETE.{mirror}"),
+                format!("$JS.API.CONSUMER.CREATE.{mirror}.persist.>"),
+                format!("$JS.API.CONSUMER.CREATE.{origin}.{feed}"),
+            ]);
+        }
         may.publish.push(subject::region_record(&self.region.name));
         may
     }
@@ -204,9 +214,10 @@ impl May<'_> {
         partitions.map(move |partition| subject::events_of(&name, partition))
     }
 
-    /// This region's events by the durable of a role, and its dead letters.
+    /// All events by the durable of a role, those of the other regions from this one's mirrors, and its dead letters.
     fn consume(&self, durable: &str) -> Permissions {
-        let mut may = publish(self.events_logs().flat_map(|log| {
+        let mirrors = self.mirrors().map(|(_, mirror)| mirror);
+        let mut may = publish(self.events_logs().chain(mirrors).flat_map(|log| {
             [
                 format!("$JS.API.CONSUMER.INFO.{log}.{durable}"),
                 format!("$JS.API.CONSUMER.MSG.NEXT.{log}.{durable}"),
@@ -215,6 +226,17 @@ impl May<'_> {
         }));
         may.publish.push(subject::dead(&self.region.name, durable));
         may
+    }
+
+    /// The other regions' logs of events, and this one's mirror of each.
+    fn mirrors(&self) -> impl Iterator<Item = (String, String)> {
+        let own = &self.region.name;
+        logs::peers(self.supercluster, self.region).flat_map(move |peer| {
+            (0..self.supercluster.partitions).map(move |partition| {
+                let origin = subject::events_log(&peer.name, partition);
+                (origin, subject::mirror_log(own, &peer.name, partition))
+            })
+        })
     }
 
     fn events_logs(&self) -> impl Iterator<Item = String> {

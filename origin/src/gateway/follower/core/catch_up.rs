@@ -36,6 +36,8 @@ pub struct Missed {
     pub to: u64,
     /// All there is.
     pub events: Vec<Event>,
+    /// Only a mirror can be read, which may have less.
+    mirrored: bool,
 }
 
 /// What is still to be read, and what was read.
@@ -45,11 +47,12 @@ pub struct CatchUp {
     left: Vec<Missed>,
     read: Vec<Missed>,
     room: usize,
+    short: Option<(Region, u64)>,
 }
 
 impl CatchUp {
     /// Between two positions, at most `max` events in all. A region that `from` does not name stands at its beginning. Those
-    /// that are away are left out.
+    /// that are away are left out, and where only a mirror can be read that has less than `from`.
     ///
     /// # Errors
     /// When an epoch differs, or a region is not configured.
@@ -69,20 +72,32 @@ impl CatchUp {
             }
             match regions.get(region) {
                 Some(Standing::Away) => {}
-                Some(Standing::Known { epoch }) if *epoch == to.epoch => left.push(Missed {
-                    region: region.clone(),
-                    epoch: to.epoch,
-                    from,
-                    to: to.seq,
-                    events: Vec::new(),
-                }),
-                Some(Standing::Known { .. }) | None => return Err(Gap),
+                // It was read in another region, which had more before this one was cut off.
+                Some(Standing::Mirrored { .. }) if from > to.seq => {}
+                Some(Standing::Known { epoch } | Standing::Mirrored { epoch })
+                    if *epoch == to.epoch =>
+                {
+                    left.push(Missed {
+                        region: region.clone(),
+                        epoch: to.epoch,
+                        from,
+                        to: to.seq,
+                        events: Vec::new(),
+                        mirrored: regions
+                            .get(region)
+                            .is_some_and(|standing| !standing.is_known()),
+                    })
+                }
+                Some(Standing::Known { .. } | Standing::Mirrored { .. }) | None => {
+                    return Err(Gap);
+                }
             }
         }
         Ok(Self {
             left,
             read: Vec::new(),
             room: max,
+            short: None,
         })
     }
 
@@ -92,15 +107,19 @@ impl CatchUp {
             left: Vec::new(),
             read: Vec::new(),
             room: 0,
+            short: None,
         }
     }
 
-    /// What to read next: the region, after which sequence, and at most how many events. `None`: all is there.
+    /// What to read next: the region, after which sequence and at least up to which, and at most how many events. `None`: all
+    /// is there.
     #[must_use]
-    pub fn wants(&self) -> Option<(&Region, u64, usize)> {
+    pub fn wants(&self) -> Option<(&Region, (u64, u64), usize)> {
         let next = self.left.last()?;
-        // One more than there may be tells "all" from "more"; what came after `to` may be among them.
-        Some((&next.region, next.from, self.room + 1))
+        // One more than there may be tells "all" from "more"; what came after `to` may be among them. A position ahead of
+        // `to` must be the log's, or it is of another life of it.
+        let to = next.to.max(next.from);
+        Some((&next.region, (next.from, to), self.room + 1))
     }
 
     /// Takes what was read.
@@ -116,7 +135,11 @@ impl CatchUp {
         if found.epoch != next.epoch || lost || next.from > found.last_seq {
             return Err(Gap);
         }
-        if next.from > next.to {
+        if next.mirrored && found.last_seq < next.to {
+            next.to = found.last_seq;
+            self.short = Some((next.region.clone(), next.to));
+        }
+        if next.from >= next.to {
             return Ok(());
         }
         let mut events = found.events;
@@ -126,6 +149,13 @@ impl CatchUp {
         next.events = events;
         self.read.push(next);
         Ok(())
+    }
+
+    /// The region whose mirror had less than was missed, and up to where it went: the rest can be had when the region is
+    /// back.
+    #[must_use]
+    pub fn short(&self) -> Option<&(Region, u64)> {
+        self.short.as_ref()
     }
 
     /// What was read.

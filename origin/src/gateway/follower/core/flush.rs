@@ -19,6 +19,13 @@ use super::{
 const DATAGRAM_TYPES_MAX: usize = 20;
 
 impl Core {
+    /// Whether a region's own servers can be asked.
+    fn answers(&self, region: &Region) -> bool {
+        self.regions
+            .get(region)
+            .is_none_or(|standing| standing.is_known())
+    }
+
     /// Takes a live event.
     pub fn hear(&mut self, heard: Heard) {
         let Heard { event, previous } = heard;
@@ -75,8 +82,14 @@ impl Core {
                     self.history_wanted = true;
                     return reading.not_read(now_ms, jitter);
                 }
-                let missing = reading.read(found.events, found.complete);
+                // The rest can be had when the region is back.
+                let standing = self.regions.get(&read.region);
+                let short = found.last_seq < read.to && standing.is_some_and(|it| !it.is_known());
+                let missing = reading.read(found.events, found.complete && !short);
                 self.counts.repaired += u64::from(missing > 0);
+                if short {
+                    reading.not_read(now_ms, jitter);
+                }
             }
             Some(_) => {
                 self.history_wanted = true;
@@ -116,8 +129,9 @@ impl Core {
             out.history = true;
         }
         for (region, attempt) in &mut self.totals_stale {
-            let known = self.regions.get(region) != Some(&Standing::Away);
-            if known && attempt.start(now_ms) {
+            let standing = self.regions.get(region);
+            let answers = standing.is_none_or(|standing| standing.is_known());
+            if answers && attempt.start(now_ms) {
                 out.totals.push(region.clone());
             }
         }
@@ -126,10 +140,8 @@ impl Core {
         if self.is_started() {
             self.close_holes(now_ms, out);
         }
-        let regions = &self.regions;
-        let waits = |(region, totals): (&Region, &Attempt)| {
-            totals.is_first() && regions.get(region) != Some(&Standing::Away)
-        };
+        let waits =
+            |(region, totals): (&Region, &Attempt)| totals.is_first() && self.answers(region);
         if self.stage == Stage::Read && !self.totals_stale.iter().any(waits) {
             self.stage = Stage::Ready;
         }
@@ -145,10 +157,10 @@ impl Core {
     #[must_use]
     pub fn next(&self) -> Option<u64> {
         let history = self.history.due_ms().filter(|_| self.history_wanted);
-        let totals = self.totals_stale.iter().filter_map(|(region, attempt)| {
-            let known = self.regions.get(region) != Some(&Standing::Away);
-            attempt.due_ms().filter(|_| known)
-        });
+        let totals = self
+            .totals_stale
+            .iter()
+            .filter_map(|(region, attempt)| attempt.due_ms().filter(|_| self.answers(region)));
         let readings = self.readings.iter().filter_map(|(region, reading)| {
             let known = self.regions.get(region) != Some(&Standing::Away);
             reading.due_ms().filter(|_| known)
@@ -220,6 +232,7 @@ impl Core {
                     reader: Reader::Follower,
                     region: region.clone(),
                     after,
+                    to: reading.heard,
                     max: REPAIR_EVENTS_MAX,
                 });
             }

@@ -83,6 +83,8 @@ impl Core {
             // Decided anew it would be read anew: this is the answer.
             lane.phase = Phase::Undecided;
             self.gaps.push(id);
+        } else if let Some((region, end)) = behind.catch_up.short() {
+            self.mirrors_end.insert(region.clone(), *end);
         }
     }
 
@@ -105,6 +107,17 @@ impl Core {
                 .map(|(region, reading)| (region.clone(), reading.forwarded()))
                 .collect(),
         )
+    }
+
+    /// What lanes can be brought to: of a region that is away what its mirror was found to have.
+    fn within_reach(&self) -> Position {
+        let mut at = self.position();
+        for (region, end) in &self.mirrors_end {
+            if let Some(at) = at.0.get_mut(region) {
+                at.seq = at.seq.min(*end);
+            }
+        }
+        at
     }
 
     /// Hands the frames of `new` to the lanes, then sees to those that do not follow.
@@ -161,7 +174,7 @@ impl Core {
                 true
             }
             Phase::Behind(behind) => match behind.catch_up.wants() {
-                Some((region, after, max)) => {
+                Some((region, (after, to), max)) => {
                     if behind.attempt.start(now_ms) {
                         self.tickets += 1;
                         behind.ticket = self.tickets;
@@ -170,6 +183,7 @@ impl Core {
                             reader: Reader::Lane(id),
                             region: region.clone(),
                             after,
+                            to,
                             max,
                         });
                     }
@@ -195,7 +209,10 @@ impl Core {
                 return;
             }
             Some(_) if gap => None,
-            Some(have) => CatchUp::new(have, &at, &self.regions, self.bounds.resume_max).ok(),
+            Some(have) => {
+                let (to, max) = (self.within_reach(), self.bounds.resume_max);
+                CatchUp::new(have, &to, &self.regions, max).ok()
+            }
         };
         match caught {
             None => {

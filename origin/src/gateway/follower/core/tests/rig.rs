@@ -304,11 +304,11 @@ impl Rig {
         self.history_asked = false;
         let mut past = Past::default();
         for (region, standing) in &self.regions {
-            let Standing::Known { epoch } = standing else {
+            let Some(epoch) = standing.epoch() else {
                 continue;
             };
             let log = self.logs.get(region).map_or(&[][..], Vec::as_slice);
-            let (epoch, seq) = (*epoch, log.len() as u64);
+            let seq = log.len() as u64;
             past.at.advance(region, Offset { epoch, seq });
             past.comment_count += seq;
             let newest = log.iter().rev().take(BOUNDS.newest_max);
