@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use chorus_edge::backhaul::{Heard, RestError};
 use chorus_edge::http::{Files, Here, HttpBounds, HttpServer, Rest};
-use chorus_edge::pop::PopState;
 use chorus_edge::ws::handshake::Origins;
 use chorus_protocol::Millis;
 use chorus_protocol::backhaul::{RestRequest, RestResponse};
