@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chorus_protocol::Region;
 use chorus_protocol::backhaul::CloseCode;
 use chorus_quic::Pace;
 use quinn::{Endpoint, VarInt};
@@ -88,7 +89,9 @@ impl GatewayError {
 struct GatewayShared {
     log: Arc<dyn Log>,
     admission: Admission,
-    router: Router,
+    router: Arc<Router>,
+    /// All there are.
+    regions: Vec<Region>,
     directory: Directory,
     followers: Arc<Followers>,
     metrics: Arc<Metrics>,
@@ -143,7 +146,8 @@ impl Gateway {
         let workers = log.registry().workers();
         let shared = Arc::new(GatewayShared {
             admission,
-            router: Router::new(log.clone(), Arc::clone(&metrics)),
+            regions: log.all_regions(),
+            router: Arc::new(Router::new(log.clone(), Arc::clone(&metrics))),
             directory,
             followers: Arc::new(followers),
             log,
