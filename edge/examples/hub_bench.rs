@@ -43,6 +43,7 @@ fn main() {
     let metrics = Arc::new(Metrics::default());
     let mut hub = Hub::new(&BackhaulBounds::default(), 1, 7, metrics);
     let welcome = Welcome {
+        region: "eu".parse().expect("a region"),
         hello_at: Millis(EPOCH),
         gateway_now: Millis(EPOCH),
         worker: 1,

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chorus_protocol::Region;
 use chorus_protocol::backhaul::CloseCode;
 use chorus_quic::Pace;
 use quinn::{Endpoint, VarInt};
@@ -91,7 +92,9 @@ impl GatewayError {
 struct GatewayShared {
     log: Arc<dyn Log>,
     admission: Admission,
-    router: Router,
+    router: Arc<Router>,
+    /// All there are.
+    regions: Vec<Region>,
     directory: Directory,
     followers: Arc<Followers>,
     here: Arc<Here>,
@@ -149,7 +152,8 @@ impl Gateway {
         let workers = log.registry().workers();
         let shared = Arc::new(GatewayShared {
             admission,
-            router: Router::new(log.clone(), Arc::clone(&metrics)),
+            regions: log.all_regions(),
+            router: Arc::new(Router::new(log.clone(), Arc::clone(&metrics))),
             directory,
             followers: Arc::new(followers),
             here: Arc::new(here),

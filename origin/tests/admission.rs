@@ -129,6 +129,7 @@ async fn a_stream_that_is_looked_up_slowly_stalls_no_other() {
         key: request.into(),
         by: reactions(&[("like", 1)]),
         users: Vec::new(),
+        region: None,
     };
     pop.publish_raw(&react(5, &slow)).await;
     // Everything else goes on, for those who wait there too.

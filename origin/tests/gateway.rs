@@ -238,6 +238,7 @@ async fn reactions_are_counted_once_and_totals_come_to_every_pop() {
         key,
         by: reactions(by),
         users: Vec::new(),
+        region: None,
     };
     one.publish_raw(&react(1, 11, &[("like", 20), ("wow", 1)]))
         .await;

@@ -149,6 +149,7 @@ async fn a_hundred_reactions_a_minute_over_all_pops_and_the_rest_told() {
         request: 1,
         stream: region.stream(),
         key: key << 64,
+        region: None,
         // A hundred of the platform's own service, whom no limit holds.
         by: reactions(&[("wow", 100)]),
         users: vec![
@@ -198,6 +199,7 @@ async fn a_hundred_reactions_a_minute_over_all_pops_and_the_rest_told() {
         request: 2,
         stream: region.stream(),
         key: 99 << 64,
+        region: None,
         by: reactions(&[]),
         users: vec![UserReactions {
             user: user("ann"),
@@ -222,6 +224,7 @@ async fn a_hundred_reactions_a_minute_over_all_pops_and_the_rest_told() {
             request: 3,
             stream: region.stream(),
             key: 100 << 64,
+            region: None,
             by: reactions(&[("like", 1)]),
             users,
         };

@@ -92,6 +92,7 @@ macro_rules! over_both {
 over_both! {
     behaviour:
         an_event_is_stored_once_under_its_key,
+        an_event_of_one_region_may_go_to_anothers_log,
         what_is_stored_is_repeated_with_what_came_before_it,
         a_tail_is_read_whole_in_pages_of_count_and_bytes,
         reactions_are_added_once_under_their_key,

@@ -264,6 +264,10 @@ pub enum Publish {
         /// And for the others: the gateway adds what their limits let in, see [`ToPop::ReactionsRefused`].
         #[serde(default)]
         users: Vec<UserReactions>,
+        /// The region whose gateway it was sent to first: its counter may have it already, so no other one may take it.
+        /// `None` is the gateway's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        region: Option<Region>,
     },
 }
 
@@ -614,6 +618,7 @@ mod tests {
                 user: "ann".parse().expect("a user"),
                 by: Reactions::from([("wow".to_owned(), 1)]),
             }],
+            region: Some("eu".parse().expect("a region")),
         };
         let mut lane = Vec::new();
         write_frame(&publish, &mut lane).expect("fits");

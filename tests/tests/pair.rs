@@ -4,6 +4,8 @@
 //! What is held, for every seed:
 //! - no shard is given an event twice within one state, out of the order of its region's log, or beyond a hole;
 //! - in the end every shard has all that the logs hold, or was given a new state for what it lacks;
+//! - what is acknowledged lies in a log, whichever region's logs took no events meanwhile or lost their acknowledgements, and
+//!   what lies in two is shown once;
 //! - every publication comes to exactly one outcome in its time; `Stored` is true of a log; what is `Refused` is in none, but
 //!   for a key that was published several times;
 //! - a state never shows a comment whose removal the shard has heard of or stands behind it in the same log, and shows the
@@ -13,7 +15,7 @@
 //! - it all settles within the bounded time, and nobody wants to be looked at without a reason.
 //!
 //! Both sides are the real ones: [`chorus_edge::backhaul::hub::Hub`] and
-//! [`chorus_origin::gateway::follower::core::Core`]. Around them are stand-ins for what has sockets: lines, the log, the
+//! [`chorus_origin::gateway::follower::core::Core`] with [`chorus_origin::gateway::routes::Routes`]. Around them are stand-ins for what has sockets: lines, the log, the
 //! store, a gateway's holds and queues, its admission as far as refusals go. A log keeps what gateways have not compared yet.
 //!
 //! A failure prints its seed and the last lines of its trace. `CHORUS_SEED=s` runs seed `s` alone and prints the whole

@@ -61,6 +61,17 @@ async fn moderate(viewer: &mut Viewer, action: &str, id: CommentId) -> Result<()
     Ok(viewer.wait("`applied`", SOON, applied).await?)
 }
 
+/// Waits until a PoP has gone back to its own region's gateway so many times.
+async fn moved_back(url: &str, times: u64) -> Result<()> {
+    let pop = Rest::new(url)?;
+    eventually("the way back", SOON * 3, || async {
+        let metrics = pop.get("/metrics").await.ok()?.text();
+        let moved = format!("chorus_edge_backhaul_moves_total {times}");
+        metrics.contains(&moved).then_some(())
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catches_up() -> Result<()>
 {
@@ -70,7 +81,7 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
         "--on-exit",
         "restart",
         "--restart-delay-ms",
-        "4000",
+        "8000",
         "--edge-set",
         "backhaul.bounds.look_ms=500",
     ])?;
@@ -132,18 +143,64 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
     sees(&mut back, missed).await?;
     assert!(!back.seen.comments.contains_key(&ids[0]), "it had seen it");
 
-    // A region's log is killed: the others go on, its viewers keep their connections, and hear what they missed.
+    let title = json!({"title": "Pinned", "home_region": "us"});
+    let made = rest.post("/api/streams", &title).await?.json()?;
+    assert_eq!(made["home_region"], "us");
+    let pinned = StreamId::new(made["stream_id"].as_str().context("a stream")?)?;
+    let mut guest = join(&urls[0], &pinned, &options).await?;
+    let at_home = guest.post_durable("at home", SOON).await?;
+
+    // A region's log is killed: its viewers keep their connections, what they post is stored in another region's log long
+    // before theirs is back, and they hear what they missed.
     dev.signal_in(Part::Nats, "us", Signal::KILL)?;
-    let meanwhile = back.post_durable("while us is away", SOON).await?;
+    let is_away = || dev.signal_in(Part::Nats, "us", Signal::CONT).is_err();
+    let mut meanwhile = vec![viewers[0].post_durable("us is away", SOON).await?];
+    meanwhile.push(back.post_durable("so it is", SOON).await?);
+    meanwhile.push(viewers[0].post_durable("and still", SOON).await?);
+    // A stream that is pinned there takes nothing, and says so.
+    let mut keys = Vec::new();
+    for text in ["one", "two", "three"] {
+        keys.push(guest.post(text).await?);
+    }
+    let refused = |guest: &Viewer| {
+        let of = |key| guest.receipt(key, ReceiptStatus::Rejected);
+        keys.iter().any(|key| of(key).is_some())
+    };
+    guest.wait("a refusal", SOON, refused).await?;
+    assert!(keys.iter().all(|key| guest.durable(key).is_none()));
     let mut fresh = join(&urls[0], &stream, &options).await?;
-    sees(&mut fresh, meanwhile).await?;
-    sees(&mut viewers[1], meanwhile).await?;
-    sees(&mut viewers[0], meanwhile).await?;
+    assert!(is_away(), "it took too long to show anything");
+    for viewer in viewers.iter_mut().chain([&mut back, &mut fresh]) {
+        for id in &meanwhile {
+            sees(viewer, *id).await?;
+        }
+    }
+    eventually("us is back", SOON * 3, || async {
+        (!is_away()).then_some(())
+    })
+    .await?;
+    moved_back(&urls[1], 1).await?;
     let again = viewers[0].post_durable("us is back", SOON * 3).await?;
     for viewer in viewers.iter_mut().chain([&mut back]) {
         sees(viewer, again).await?;
         assert_eq!((viewer.seen.repeats, viewer.seen.unsorted), (0, 0));
         assert_eq!(viewer.unreadable, Vec::<String>::new());
+    }
+    let pinned_again = guest.post_durable("at home again", SOON * 3).await?;
+    let mut all: Vec<CommentId> = [ids[0], ids[2], missed, again].into();
+    all.extend(&meanwhile);
+    all.sort_unstable();
+    for url in &urls {
+        let rest = Rest::new(url)?;
+        eventually("the same history in each region", SOON * 2, || async {
+            let whole = history::whole(&rest, &stream).await.ok()?;
+            let of_pinned = history::whole(&rest, &pinned).await.ok()?;
+            let has = [at_home, pinned_again].map(|id| of_pinned.contains_key(&id));
+            let has = has == [true; 2];
+            (has && whole.into_keys().eq(all.iter().copied())).then_some(())
+        })
+        .await
+        .with_context(|| url.clone())?;
     }
 
     // A region's gateway is killed: its PoP goes on over another region's, and back to its own when that is well.
@@ -152,13 +209,7 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
     for viewer in viewers.iter_mut().chain([&mut back]) {
         sees(viewer, around).await?;
     }
-    let pop = Rest::new(&urls[1])?;
-    eventually("the way back", SOON * 3, || async {
-        let metrics = pop.get("/metrics").await.ok()?.text();
-        let moved = "chorus_edge_backhaul_moves_total 1";
-        metrics.contains(moved).then_some(())
-    })
-    .await?;
+    moved_back(&urls[1], 2).await?;
     let home = viewers[0].post_durable("over its own", SOON).await?;
     for viewer in viewers.iter_mut().chain([&mut back]) {
         sees(viewer, home).await?;

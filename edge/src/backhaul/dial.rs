@@ -266,8 +266,9 @@ async fn greet(
         connection: connection.clone(),
         gateway: String::new(),
         place: 0,
-        region,
+        region: region.clone(),
         welcome: Welcome {
+            region,
             hello_at,
             heard_at,
             gateway_now: now_ms,

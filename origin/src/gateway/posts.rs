@@ -139,8 +139,13 @@ impl Posts {
                 key,
                 by,
                 users,
+                region,
             } => {
-                let publication = Publication::read_reactions(request, key, stream, by, users);
+                let regions = &self.pop.shared.regions;
+                let known = region.as_ref().is_none_or(|it| regions.contains(it));
+                let publication =
+                    Publication::read_reactions(request, key, stream, by, users, region);
+                let publication = publication.filter(|_| known);
                 (request, publication)
             }
         };
@@ -211,11 +216,16 @@ impl Posts {
                 stream,
                 event,
                 counted,
+                repeat,
                 home,
             } => {
                 let mut waiter = self.waiter(request, key, 1);
                 waiter.tag.id = Some(event.id);
                 waiter.tag.counted = counted.then_some(event.author);
+                if repeat && home.is_none() && !shared.router.is_alone() {
+                    let body = event.body;
+                    return shared.router.publish_repeat(stream, key, body, waiter);
+                }
                 let post = Post {
                     stream: &stream,
                     key,
@@ -253,6 +263,7 @@ impl Posts {
                 request,
                 key,
                 stream,
+                region,
                 decision,
             } => {
                 if !decision.refused.is_empty() {
@@ -264,11 +275,12 @@ impl Posts {
                     return self.answer(request, Outcome::Stored { id, duplicate });
                 }
                 let waiter = self.waiter(request, key, decision.by.len());
+                let region = region.as_ref().unwrap_or(shared.log.region());
                 for (kind, by) in &decision.by {
                     let waiter = waiter.clone();
                     shared
                         .log
-                        .publish_reaction(&stream, kind, key, *by, waiter)
+                        .publish_reaction(region, &stream, kind, key, *by, waiter)
                         .await;
                 }
             }

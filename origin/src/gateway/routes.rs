@@ -49,7 +49,7 @@ struct Place {
 }
 
 /// The logs of all regions and how they take events.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Routes {
     /// The nearest first.
     places: Vec<Place>,
@@ -141,6 +141,12 @@ impl Routes {
     pub fn went_elsewhere(&self, now_ms: u64) -> bool {
         self.elsewhere_ms
             .is_some_and(|at| now_ms < at.saturating_add(ELSEWHERE_MS))
+    }
+
+    /// The logs that take events, as far as is known.
+    pub fn well(&self) -> impl Iterator<Item = &Region> {
+        let well = self.places.iter().filter(|it| !it.breaker.is_open());
+        well.map(|it| &it.region)
     }
 
     /// The nearest log, while it takes no events.

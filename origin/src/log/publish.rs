@@ -99,7 +99,7 @@ impl Waiter {
     }
 }
 
-/// Publishing to the logs: events to any region's, everything else to this region's.
+/// Publishing to the logs of any region.
 pub trait Publish: Regional {
     /// Publishes an event's body under its message id to a region's log; the waiter is told how it came out.
     /// [`Ack::Unknown`] for a region that was never seen, too: how its events are laid out is not known.
@@ -122,9 +122,11 @@ pub trait Publish: Regional {
         waiter: Waiter,
     ) -> BoxFuture<'a, ()>;
 
-    /// Adds to a reaction's total under a message id; the waiter is told how it came out.
+    /// Adds to a reaction's total in a region's counters under a message id; the waiter is told how it came out. Two
+    /// regions' counters would count the same increment twice: it belongs to one of them for good.
     fn publish_reaction<'a>(
         &'a self,
+        region: &'a Region,
         stream: &'a StreamId,
         reaction_type: &'a str,
         key: u128,

@@ -186,7 +186,7 @@ async fn what_is_not_there_is_said_as_a_problem() {
             "POST",
             "/api/streams",
             r#"{"title":"a","home_region":"moon"}"#,
-            ErrorCode::NotAvailable,
+            ErrorCode::InvalidMessage,
         ),
         (
             "POST",

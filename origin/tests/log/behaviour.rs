@@ -8,7 +8,7 @@ use chorus_protocol::Millis;
 use chorus_protocol::stream::{Settings, StreamInfo, StreamStatus};
 use tokio::sync::mpsc;
 
-use super::{Place, WORKERS, config, one, publish, stored, stream, two};
+use super::{Place, WORKERS, config, one, publish, publish_to, stored, stream, two};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -47,6 +47,41 @@ pub(super) async fn an_event_is_stored_once_under_its_key(place: &dyn Place) {
     );
     let tail = log.tail(log.region(), &demo, 0, 10).await.unwrap();
     assert_eq!(tail.events.len(), 2, "asking stores nothing");
+}
+
+pub(super) async fn an_event_of_one_region_may_go_to_anothers_log(place: &dyn Place) {
+    let [eu, us] = two(place).await;
+    let demo = stream("demo");
+    let mut live = eu.follow_events(&demo).await.unwrap();
+    eu.settle().await.unwrap();
+    let (tag, ack) = soon(publish_to(&*eu, us.region(), &demo, 7, b"one")).await;
+    let first = |duplicate| Ack::Stored { seq: 1, duplicate };
+    assert_eq!(
+        (tag.region.as_ref(), ack),
+        (Some(us.region()), first(false))
+    );
+    let heard = soon(live.next()).await.unwrap().event;
+    assert_eq!((&heard.region, heard.seq), (us.region(), 1));
+    // Each log knows its own repeats.
+    let (_, ack) = soon(publish_to(&*eu, us.region(), &demo, 7, b"again")).await;
+    assert_eq!(ack, first(true));
+    let body = eu.event_at(us.region(), tag.partition, 1).await.unwrap();
+    assert_eq!(body.as_deref(), Some(&b"one"[..]));
+    for (of, found) in [(&us, first(true)), (&eu, Ack::Refused)] {
+        let (to, mut told) = mpsc::unbounded_channel();
+        let waiter = Waiter {
+            to,
+            tag: Tag::default(),
+        };
+        eu.find_repeat(of.region(), &demo, 7, waiter).await;
+        assert_eq!(soon(told.recv()).await.unwrap().1, found);
+    }
+    drop(live);
+    assert_eq!(stored(&*eu, &demo, 7, b"one").await, 1, "in both");
+    // A region that was never seen: where its events lie is not known.
+    let mars = "mars".parse().unwrap();
+    let (_, ack) = soon(publish_to(&*eu, &mars, &demo, 8, b"two")).await;
+    assert_eq!(ack, Ack::Unknown);
 }
 
 pub(super) async fn what_is_stored_is_repeated_with_what_came_before_it(place: &dyn Place) {
@@ -141,15 +176,17 @@ pub(super) async fn reactions_are_added_once_under_their_key(place: &dyn Place) 
     let mut live = us.follow_reactions(&demo).await.unwrap();
     us.settle().await.unwrap();
     let (to, mut told) = mpsc::unbounded_channel();
-    for (log, kind, key, by) in [
-        (&eu, "like", 1, 3),
-        (&eu, "like", 1, 3),
-        (&eu, "like", 2, 4),
-        (&eu, "wow", 2, 5),
-        (&us, "like", 1, 10),
+    for (log, of, kind, key, by) in [
+        (&eu, &eu, "like", 1, 3),
+        (&eu, &eu, "like", 1, 3),
+        // From wherever it is sent again.
+        (&us, &eu, "like", 1, 3),
+        (&us, &eu, "like", 2, 4),
+        (&eu, &eu, "wow", 2, 5),
+        (&us, &us, "like", 1, 10),
     ] {
         let (to, tag) = (to.clone(), Tag::default());
-        log.publish_reaction(&demo, kind, key, by, Waiter { to, tag })
+        log.publish_reaction(of.region(), &demo, kind, key, by, Waiter { to, tag })
             .await;
         let (_, ack) = soon(told.recv()).await.unwrap();
         assert!(matches!(ack, Ack::Stored { .. }), "{ack:?}");
@@ -209,6 +246,12 @@ pub(super) async fn a_stream_has_one_last_word_at_home(place: &dyn Place) {
         .unwrap();
     let more = more.expect("another one");
     assert_eq!(us.last_life(eu.region()).await.unwrap(), more);
+    // One that is at home elsewhere lives there, whoever makes it.
+    let mut pinned = info("pinned", StreamStatus::Live);
+    pinned.home_region = Some(us.region().clone());
+    eu.create_life(&pinned).await.unwrap().expect("is new");
+    let (home, life) = eu.life_at_home(&pinned.stream_id).await.unwrap().unwrap();
+    assert_eq!((&home, life.info), (us.region(), pinned));
     let (after, to) = us.lives_after(eu.region(), 0).await.unwrap();
     let seqs: Vec<u64> = after.iter().map(|life| life.seq).collect();
     assert_eq!(

@@ -75,6 +75,7 @@ fn info() -> StreamInfo {
         broadcaster_id: "caster".parse().expect("a user"),
         status: StreamStatus::Ended,
         created_at_ms: Millis(1_800_000_000_000),
+        home_region: None,
         settings: Settings {
             slow_mode_s: 5,
             followers_only: true,
@@ -298,6 +299,7 @@ fn posts() -> Vec<Sample> {
         key: u128::MAX - 5,
         by: likes(),
         users,
+        region: None,
     };
     vec![
         sample(

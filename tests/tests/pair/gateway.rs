@@ -12,6 +12,7 @@ mod reads;
 use std::collections::{BTreeMap, VecDeque};
 
 use chorus_origin::gateway::follower::core::{Core, Heard, LaneId, Out, Regions, Standing};
+use chorus_origin::gateway::routes::Routes;
 use chorus_protocol::{Offset, Region, StreamId};
 
 use self::lanes::{Outlet, Quiet};
@@ -48,6 +49,7 @@ pub(crate) struct Gateway {
     /// By connection.
     quiet: BTreeMap<usize, Quiet>,
     standings: Regions,
+    routes: Routes,
     told: BTreeMap<Region, Told>,
     clock_ahead_ms: u64,
 }
@@ -59,6 +61,7 @@ impl World {
             up: true,
             life,
             next_lane: life * 1_000_000,
+            routes: self.routes(gateway),
             clock_ahead_ms: self.chance.range(0, CLOCK_AHEAD_MS_MAX),
             ..Gateway::default()
         };

@@ -56,6 +56,18 @@ impl Publication {
     }
 }
 
+/// How a log takes what is written to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writes {
+    Well,
+    /// Not, and says so at once.
+    NoLeader,
+    /// Not, and says nothing.
+    Frozen,
+    /// It does, and says nothing.
+    AcksLost,
+}
+
 /// One region's log. Its streams share the sequences.
 pub(crate) struct Log {
     pub(crate) region: Region,
@@ -65,6 +77,7 @@ pub(crate) struct Log {
     pub(crate) last: u64,
     /// It can be neither read nor written.
     pub(crate) away: bool,
+    pub(crate) writes: Writes,
     /// Of all its lives, in order.
     pub(crate) ever: Vec<Stored>,
     /// Where in `ever` today's life begins.
@@ -80,6 +93,7 @@ impl Log {
             first: 1,
             last: 0,
             away: false,
+            writes: Writes::Well,
             ever: Vec::new(),
             begin: 0,
             keys: BTreeMap::new(),
@@ -110,8 +124,10 @@ impl Log {
         (publication.id, Some(Heard { event, previous }))
     }
 
-    pub(crate) fn holds(&self, key: u128) -> bool {
-        self.keys.contains_key(&key)
+    /// The id of what was stored first under a key.
+    pub(crate) fn first_of(&self, key: u128) -> Option<CommentId> {
+        let index = self.keys.get(&key)?;
+        Some(self.ever[*index].id)
     }
 
     pub(crate) fn event(&self, stored: &Stored) -> Event {

@@ -3,7 +3,7 @@
 use chorus_protocol::{CommentId, Outcome, StreamId};
 
 use crate::chance::Chance;
-use crate::log::Publication;
+use crate::log::{Publication, Writes};
 use crate::world::World;
 
 /// How long there are traffic and faults.
@@ -178,7 +178,7 @@ impl World {
         let gateway = self.chance.index(self.plan.gateways);
         let log = self.chance.index(self.logs.len());
         let lasts = self.chance.pick(&[20, 400, 2_500]);
-        match self.chance.index(9) {
+        match self.chance.index(10) {
             0 | 1 => {
                 if let Some(connection) = self.pops[pop].connection {
                     self.cut(connection);
@@ -214,6 +214,14 @@ impl World {
                 self.note(|| format!("log {log} begins at {first}"));
                 self.tally.count("logs truncated", 1);
                 self.logs[log].truncate(first);
+            }
+            8 => {
+                let ill = [Writes::NoLeader, Writes::Frozen, Writes::AcksLost];
+                let writes = self.chance.pick(&ill);
+                self.note(|| format!("log {log} takes events as {writes:?} for {lasts} ms"));
+                self.tally.count("logs that take no events", 1);
+                self.logs[log].writes = writes;
+                self.after(lasts, move |world| world.logs[log].writes = Writes::Well);
             }
             _ => {
                 if let Some(connection) = self.pops[pop].connection {
@@ -257,6 +265,7 @@ impl World {
         self.plan.jitter_permille = 0;
         for log in &mut self.logs {
             log.away = false;
+            log.writes = Writes::Well;
         }
         for connection in &mut self.connections {
             connection.slow_until_ms = 0;

@@ -153,7 +153,9 @@ impl World {
             .count("connections to the next gateway", u64::from(next));
         self.note(|| format!("pop {pop} is connected to gateway {gateway} by {connection}"));
         let (until, ends_ms) = self.grant(gateway);
+        let region = self.logs[gateway % self.logs.len()].region.clone();
         let welcome = Welcome {
+            region,
             hello_at,
             heard_at: self.pop_now(pop).wall,
             gateway_now: self.gateway_wall(gateway),

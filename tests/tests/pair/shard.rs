@@ -129,7 +129,8 @@ impl Shard {
         let comments = |event: &&Event| of_removals(event).is_none();
         let comments: Vec<&Event> = state.newest.iter().filter(comments).collect();
         let ids: Vec<CommentId> = comments.iter().copied().filter_map(id).collect();
-        if !ids.is_sorted() || ids.len() > newest_max {
+        // Rising: what two logs have is shown once.
+        if !ids.is_sorted_by(|one, next| one < next) || ids.len() > newest_max {
             return Err(format!("the newest of {stream} are no such: {ids:?}"));
         }
         for event in &state.newest {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 /// All that is to happen within a thousand seeds.
-const ALL: [&str; 24] = [
+const ALL: [&str; 28] = [
     "connections",
     "connections broken",
     "connections to the next gateway",
     "events delivered",
+    "events in two logs",
+    "events to the next region's log",
     "gaps told",
     "gateways restarted",
     "holes read from the log",
@@ -20,6 +22,8 @@ const ALL: [&str; 24] = [
     "live events repeated",
     "logs away",
     "logs made anew",
+    "logs that take events again",
+    "logs that take no events",
     "logs truncated",
     "losses at the end",
     "PoPs restarted",

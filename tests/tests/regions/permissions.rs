@@ -10,12 +10,13 @@ use tokio::time::timeout;
 use crate::supercluster::{REGIONS, Supercluster};
 
 /// Who may publish what, of the region eu-central. The role `origin` may what gateway, persist and api may.
-const PUBLISH: [(&str, &[&str]); 33] = [
+const PUBLISH: [(&str, &[&str]); 34] = [
     ("_INBOX.moderate.eu-central.1", &["moderate"]),
     ("event.eu-central.0.s", &["gateway", "moderate"]),
     ("event.us-east.0.s", &["gateway"]),
     ("live.event.eu-central.0.s", &[]),
     ("reaction.eu-central.s.heart", &["gateway"]),
+    ("reaction.us-east.s.heart", &["gateway"]),
     ("presence.eu-central.g.s", &["gateway"]),
     ("presence.us-east.g.s", &[]),
     ("api.eu-central", &["gateway"]),

@@ -1,6 +1,6 @@
 //! The recent events of one stream: what answers a later subscription and a replay without asking the gateway.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use chorus_protocol::backhaul::{REMOVALS_AHEAD_MAX, StreamState};
 use chorus_protocol::event::Removed;
@@ -78,6 +78,8 @@ pub(super) struct Known {
     /// The state but for `at`, `newest` and the counts that move on: those are of now.
     state: StreamState,
     events: VecDeque<Kept>,
+    /// Theirs: an event that two regions' logs have counts once.
+    ids: HashSet<CommentId>,
     removed: Removed,
     bytes: usize,
     /// All events after this and up to the state's position are in `events`.
@@ -108,6 +110,7 @@ impl Known {
         let mut known = Self {
             floor,
             bytes: events.iter().map(Kept::bytes).sum(),
+            ids: events.iter().map(|kept| kept.id).collect(),
             events,
             removed,
             state,
@@ -172,6 +175,9 @@ impl Known {
             }
             let count = &mut self.state.comment_count;
             match kept.what {
+                _ if !self.ids.insert(kept.id) => {}
+                // Two regions' logs may have taken a removal each.
+                What::Removal(_) if self.events.iter().any(|it| it.what == kept.what) => {}
                 What::Comment => *count = count.saturating_add(1),
                 What::Removal(_) => *count = count.saturating_sub(1),
                 What::Decision(_) | What::Other => {}
@@ -193,6 +199,7 @@ impl Known {
                 break;
             };
             self.bytes -= kept.bytes();
+            self.ids.remove(&kept.id);
             self.forget_up_to(&kept.region, kept.at);
         }
     }
@@ -231,6 +238,7 @@ impl Known {
             .take(self.bounds.newest_max.saturating_mul(2))
             .collect();
         newest.sort_by_key(|kept| kept.id);
+        newest.dedup_by_key(|kept| kept.id);
         newest.drain(..newest.len().saturating_sub(self.bounds.newest_max));
         let decided = |kept: &&Kept| match kept.what {
             What::Decision(target) => newest.binary_search_by_key(&target, |it| it.id).is_ok(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use chorus_protocol::backhaul::{Publish, UserReactions, VIEWING_MS};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::timing::{Backoff, Deadlines};
-use chorus_protocol::{Outcome, StreamId, UserId};
+use chorus_protocol::{Outcome, Region, StreamId, UserId};
 
 use crate::link::ShardId;
 
@@ -80,6 +80,8 @@ pub(super) struct Counts {
     refresh_at: Option<Instant>,
     /// The upper half of the keys of this process's increments.
     process: u64,
+    /// Of the gateway that was connected last.
+    region: Option<Region>,
     bounds: CountBounds,
 }
 
@@ -91,6 +93,7 @@ impl Counts {
             due: Deadlines::default(),
             refresh_at: None,
             process,
+            region: None,
             bounds,
         }
     }
@@ -179,7 +182,8 @@ impl Counts {
     }
 
     /// A new connection: all that is under way is sent again, all viewers are said again.
-    pub(super) fn connected(&mut self, now: Instant) {
+    pub(super) fn connected(&mut self, now: Instant, region: &Region) {
+        self.region = Some(region.clone());
         self.refresh_at = Some(now);
         let streams: Vec<StreamId> = self.streams.keys().cloned().collect();
         for stream in streams {
@@ -259,6 +263,7 @@ impl Counts {
                 key: u128::from(self.process) << 64 | u128::from(number),
                 by: std::mem::take(&mut counting.pending),
                 users: users.map(|(user, by)| UserReactions { user, by }).collect(),
+                region: self.region.clone(),
             });
             said.reactions.push((Arc::clone(&publish), false));
             counting.handed_in = Some(now);

@@ -7,7 +7,7 @@ use chorus_protocol::backhaul::{
     Datagram, FrameError, Published, RefusedReactions, ToPop, quiet_parts,
 };
 use chorus_protocol::session::Replayed;
-use chorus_protocol::{Millis, Outcome, StreamId};
+use chorus_protocol::{Millis, Outcome, Region, StreamId};
 
 use super::{Hub, Now};
 use crate::backhaul::metrics::{add, set};
@@ -18,8 +18,10 @@ use crate::link::ToShard;
 pub type Generation = u64;
 
 /// How a connection begins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Welcome {
+    /// The gateway's.
+    pub region: Region,
     /// When the gateway was greeted.
     pub hello_at: Millis,
     /// When it had answered.
@@ -66,7 +68,7 @@ impl Hub {
         for number in self.posts.all() {
             self.send_post(number);
         }
-        self.counts.connected(now.mono);
+        self.counts.connected(now.mono, &welcome.region);
         self.load.connected();
     }
 

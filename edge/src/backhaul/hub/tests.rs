@@ -41,6 +41,7 @@ impl Bench {
 
     fn connect(&mut self) {
         let welcome = Welcome {
+            region: "eu".parse().expect("a region"),
             hello_at: self.now.wall,
             heard_at: self.now.wall,
             gateway_now: self.now.wall,
@@ -266,6 +267,47 @@ fn a_removal_whose_comment_may_come_is_in_every_state() {
     let data = rmp_serde::to_vec_named(&delivery).expect("writes");
     bench.hear(FromGateway::Delivered(Some(demo()), vec![data.into()]));
     assert!(newest(&mut bench).is_empty(), "neither is to be shown now");
+}
+
+#[test]
+fn what_two_regions_logs_have_counts_once_and_is_shown_once() {
+    let mut bench = Bench::new();
+    bench.connect();
+    let subscribe = || {
+        let (shard, stream) = (0, demo());
+        ToBackhaul::Subscribe { shard, stream }
+    };
+    bench.hub.shard(bench.now, subscribe());
+    let mut state = state(1);
+    state.newest = vec![comment(2)];
+    state.comment_count = 1;
+    bench.held(Held::Fresh(state));
+    let eu: chorus_protocol::Region = "eu".parse().expect("a region");
+    let delivery = Delivery {
+        region: eu.clone(),
+        epoch: 1,
+        from: 0,
+        to: 2,
+        events: (1..=2)
+            .map(|seq| chorus_protocol::Event {
+                region: eu.clone(),
+                seq,
+                ..comment(2)
+            })
+            .collect(),
+    };
+    let data = rmp_serde::to_vec_named(&delivery).expect("writes");
+    bench.hear(FromGateway::Delivered(Some(demo()), vec![data.into()]));
+    bench.hub.flush(bench.now).shards[0].clear();
+    bench.hub.shard(bench.now, subscribe());
+    let told = &bench.hub.flush(bench.now).shards[0];
+    let Some(ToShard::State {
+        state: Some(state), ..
+    }) = told.first()
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((state.newest.len(), state.comment_count), (1, 1));
 }
 
 /// The store has its comments while it is away; when it is back its log is read from the beginning.

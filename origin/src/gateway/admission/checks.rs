@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use chorus_protocol::backhaul::UserReactions;
 use chorus_protocol::codes::Reason;
+use chorus_protocol::event::AuthorRole;
 use chorus_protocol::rate::CommentRefusal;
 use chorus_protocol::server::Reactions;
 use chorus_protocol::stream::{Life, StreamStatus};
@@ -77,6 +78,8 @@ pub(in crate::gateway) enum Admitted {
         event: Event,
         /// It was counted in its author's limits.
         counted: bool,
+        /// It was counted before under its key.
+        repeat: bool,
         /// The one region whose log may have it.
         home: Option<Region>,
     },
@@ -96,6 +99,8 @@ pub(in crate::gateway) enum Admitted {
         request: u64,
         key: u128,
         stream: StreamId,
+        /// Whose counter it goes to; `None` is this region's.
+        region: Option<Region>,
         decision: Arc<Decision>,
     },
     Refused {
@@ -281,9 +286,10 @@ fn check(
     let (key, stream) = (publication.key, publication.stream);
     match publication.what {
         What::Event(event) => check_event(known, (request, key, stream, life), event, found),
-        What::Reactions { by, users } => {
+        What::Reactions { by, users, region } => {
             let decision = known.reactions(&stream, key, by, users);
             Step::Done(Admitted::Reactions {
+                region,
                 request,
                 key,
                 stream,
@@ -366,6 +372,7 @@ fn check_event(
             key,
             stream,
             counted: counted == Some(true),
+            repeat: counted == Some(false) && event.role != AuthorRole::Admin,
             event,
             home,
         }),

@@ -6,7 +6,7 @@ use chorus_protocol::backhaul::{REACTION_USERS_MAX, UserReactions};
 use chorus_protocol::event::{AuthorRole, EVENT_BYTES_MAX};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::stream::{Life, StreamInfo};
-use chorus_protocol::{CommentId, Envelope, StreamId, UserId, subject};
+use chorus_protocol::{CommentId, Envelope, Region, StreamId, UserId, subject};
 
 use super::ledger::Comment;
 use super::rules::Rule;
@@ -36,6 +36,8 @@ pub(in crate::gateway) enum What {
     Reactions {
         by: Reactions,
         users: Vec<UserReactions>,
+        /// Whose counter it goes to; `None` is this region's.
+        region: Option<Region>,
     },
 }
 
@@ -84,6 +86,7 @@ impl Publication {
         stream: StreamId,
         by: Reactions,
         users: Vec<UserReactions>,
+        region: Option<Region>,
     ) -> Option<Self> {
         let fits = |by: &Reactions| {
             by.len() <= TYPES_MAX
@@ -97,7 +100,7 @@ impl Publication {
             request,
             key,
             stream,
-            what: What::Reactions { by, users },
+            what: What::Reactions { by, users, region },
             life: None,
         })
     }

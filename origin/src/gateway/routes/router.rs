@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use chorus_protocol::codes::Reason;
 use chorus_protocol::{Region, StreamId};
+use tokio::sync::mpsc;
 
 use super::{Routes, Turned};
 use crate::lock::lock;
@@ -96,6 +98,54 @@ impl Router {
             .publish_event(&way.to, stream, key, body, waiter)
             .await;
         Ok(())
+    }
+
+    /// As [`Self::publish`], of an event whose key was let in before: under another id it may lie in another log than the one
+    /// it would go to now, so they are asked first. Nothing waits for it but whoever sent it again.
+    pub(in crate::gateway) fn publish_repeat(
+        self: &Arc<Self>,
+        stream: StreamId,
+        key: u128,
+        body: Vec<u8>,
+        waiter: Waiter,
+    ) {
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            let well: Vec<Region> = lock(&this.routes).well().cloned().collect();
+            let (to, mut told) = mpsc::unbounded_channel();
+            for region in well.iter().filter(|region| this.is_usable(region)) {
+                let tag = Tag {
+                    // Only the answer tells it from an event: it is late as soon as one.
+                    id: waiter.tag.id,
+                    refusal: Some((Reason::Unavailable, None)),
+                    ..Tag::default()
+                };
+                let asks = Waiter {
+                    to: to.clone(),
+                    tag,
+                };
+                this.log.find_repeat(region, &stream, key, asks).await;
+            }
+            drop(to);
+            while let Some((found, ack)) = told.recv().await {
+                if matches!(ack, Ack::Stored { .. }) {
+                    let Waiter { to, mut tag } = waiter;
+                    (tag.region, tag.partition) = (found.region, found.partition);
+                    // Whoever asked may be gone.
+                    let _ = to.send((tag, ack));
+                    return;
+                }
+            }
+            let post = Post {
+                stream: &stream,
+                key,
+                home: None,
+            };
+            if let Err(Waiter { to, tag }) = this.publish(post, body, waiter).await {
+                // Whoever asked may be gone.
+                let _ = to.send((tag, Ack::Unknown));
+            }
+        });
     }
 
     /// Takes an acknowledgement. An event that a log did not take goes on to the next one.

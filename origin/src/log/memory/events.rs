@@ -101,17 +101,22 @@ impl Publish for Memory {
 
     fn publish_reaction<'a>(
         &'a self,
+        region: &'a Region,
         stream: &'a StreamId,
         reaction_type: &'a str,
         key: u128,
         by: u64,
         waiter: Waiter,
     ) -> BoxFuture<'a, ()> {
-        let own = self.region();
-        let subject = subject::reaction(own, stream, reaction_type);
-        let name = subject::reactions_log(own);
+        let subject = subject::reaction(region, stream, reaction_type);
+        let name = subject::reactions_log(region);
         let mut world = self.world();
-        let log = world.state(own).log(&name).ok();
+        let reached = self.writes_reach(&mut world, region, WriteFault::None);
+        if reached != Reached::Yes {
+            drop(world);
+            return told(waiter, Ack::Unknown);
+        }
+        let log = world.state(region).log(&name).ok();
         let before = log.and_then(|log| total(&log.last_of(&subject).pop()?.1.payload));
         let now = before.unwrap_or(0).saturating_add(by);
         let message = Message {
@@ -119,7 +124,7 @@ impl Publish for Memory {
             id: Some(format!("{}.{reaction_type}", id(key))),
             payload: now.to_string().into(),
         };
-        let ack = self.put(&mut world, own, &name, message, false);
+        let ack = self.put(&mut world, region, &name, message, false);
         drop(world);
         told(waiter, ack)
     }

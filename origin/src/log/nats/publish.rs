@@ -360,6 +360,7 @@ impl Publish for Nats {
 
     fn publish_reaction<'a>(
         &'a self,
+        region: &'a Region,
         stream: &'a StreamId,
         reaction_type: &'a str,
         key: u128,
@@ -370,7 +371,7 @@ impl Publish for Nats {
         let id = format!("{}.{reaction_type}", message_id(key));
         headers.insert(header::NATS_MESSAGE_ID, id);
         headers.insert("Nats-Incr", format!("+{by}"));
-        let subject = subject::reaction(self.region(), stream, reaction_type);
+        let subject = subject::reaction(region, stream, reaction_type);
         Box::pin(self.publish(subject.into(), headers, Bytes::new(), waiter))
     }
 

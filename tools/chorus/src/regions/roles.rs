@@ -171,8 +171,11 @@ impl May<'_> {
         // Of every region: they go to another one's log while this one's is away, or their stream is at home there.
         let regions = self.supercluster.regions.iter();
         let mut may = publish(regions.flat_map(|region| self.events_of(region)));
+        // What was sent to another region's gateway before.
+        let regions = self.supercluster.regions.iter();
+        let counters = regions.map(|it| any(|stream| subject::reaction(&it.name, stream, "*")));
+        may.publish.extend(counters);
         may.publish.extend([
-            any(|stream| subject::reaction(region, stream, "*")),
             any(|stream| subject::presence(region, "*", stream)),
             subject::api(region),
             format!("$KV.{}.>", subject::workers_bucket(region)),

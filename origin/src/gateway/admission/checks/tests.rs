@@ -89,7 +89,7 @@ fn event(request: u64, stream: &str, user: &str, target: Option<u64>) -> Publica
 
 fn reactions(request: u64, stream: &str) -> Publication {
     let by = Reactions::from([("like".to_owned(), 1)]);
-    Publication::read_reactions(request, request.into(), id_of(stream), by, Vec::new())
+    Publication::read_reactions(request, request.into(), id_of(stream), by, Vec::new(), None)
         .expect("reactions")
 }
 

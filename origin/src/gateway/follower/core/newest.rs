@@ -1,10 +1,13 @@
 //! The newest comments of a stream, and the decisions about them, as the log brought them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use chorus_protocol::backhaul::REMOVALS_AHEAD_MAX;
 use chorus_protocol::event::Removed;
 use chorus_protocol::{CommentId, Event};
+
+/// Ids of events remembered, of one stream; a copy that comes later is counted again until the next start.
+const LATELY_MAX: usize = 4_096;
 
 /// In the order of the log, twice as many as are asked for: ids may be in another order, and some may be taken away.
 pub(super) struct Newest {
@@ -15,7 +18,32 @@ pub(super) struct Newest {
     /// behind its removal, and whoever takes the state between the two must know.
     ahead: VecDeque<(CommentId, Event)>,
     removed: Removed,
+    /// What came lately: an event that two regions' logs have counts once.
+    seen: Lately,
     max: usize,
+}
+
+/// Ids that came lately.
+#[derive(Default)]
+struct Lately {
+    ids: HashSet<CommentId>,
+    order: VecDeque<CommentId>,
+}
+
+impl Lately {
+    /// Remembers an id; false when it came before.
+    fn insert(&mut self, id: CommentId) -> bool {
+        if !self.ids.insert(id) {
+            return false;
+        }
+        self.order.push_back(id);
+        if self.order.len() > LATELY_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
 }
 
 impl Newest {
@@ -25,7 +53,12 @@ impl Newest {
         comments: Vec<(CommentId, Event)>,
         decisions: Vec<Event>,
     ) -> Self {
+        let mut seen = Lately::default();
+        for (id, _) in comments.iter().rev() {
+            seen.insert(*id);
+        }
         let mut newest = Self {
+            seen,
             comments: comments.into_iter().rev().collect(),
             decisions: BTreeMap::new(),
             ahead: VecDeque::new(),
@@ -44,6 +77,9 @@ impl Newest {
             return 0;
         };
         let id = envelope.id;
+        if !self.seen.insert(id) {
+            return 0;
+        }
         if envelope.is_comment() {
             if self.removed.contains(id) {
                 self.ahead.retain(|(of, _)| *of != id);
@@ -58,15 +94,17 @@ impl Newest {
         if let Some(target) = envelope.removes() {
             let before = self.comments.len();
             self.comments.retain(|(id, _)| *id != target);
-            if self.comments.len() == before {
+            if self.comments.len() == before && !self.removed.contains(target) {
                 self.ahead.push_back((target, event));
                 if self.ahead.len() > REMOVALS_AHEAD_MAX {
                     self.ahead.pop_front();
                 }
             }
             self.decisions.retain(|(of, _), _| *of != target);
+            // Two regions' logs may have taken a removal each.
+            let again = self.removed.contains(target);
             self.removed.insert(target);
-            return -1;
+            return if again { 0 } else { -1 };
         }
         if let Some(target) = envelope.target
             && self.comments.iter().any(|(id, _)| *id == target)
@@ -163,5 +201,21 @@ mod tests {
         assert_eq!(ids(&newest), [2, 3, 5, 9], "its comment may come");
         assert_eq!(newest.take(event(10, kind::COMMENT, None)), 1);
         assert_eq!(ids(&newest), [2, 3, 5], "the removal came first");
+    }
+
+    #[test]
+    fn what_two_logs_have_counts_once_and_takes_one_place() {
+        let mut newest = Newest::new(2, Vec::new(), Vec::new());
+        let taken = [
+            newest.take(event(1, kind::COMMENT, None)),
+            newest.take(event(1, kind::COMMENT, None)),
+            newest.take(event(2, kind::COMMENT, None)),
+            newest.take(event(3, kind::REMOVAL, Some(2))),
+            newest.take(event(3, kind::REMOVAL, Some(2))),
+            newest.take(event(4, kind::REMOVAL, Some(2))),
+            newest.take(event(2, kind::COMMENT, None)),
+        ];
+        assert_eq!(taken, [1, 0, 1, -1, 0, 0, 0]);
+        assert_eq!(ids(&newest), [1]);
     }
 }
