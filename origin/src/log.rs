@@ -14,6 +14,7 @@ mod lease;
 pub mod memory;
 mod mirror;
 pub mod nats;
+mod plan;
 mod provision;
 mod publish;
 mod read;
@@ -31,6 +32,7 @@ pub use follow::{
 };
 pub use lease::{Bucket, Lease, Leases, Leasing, RIGHT};
 pub use mirror::{Mirror, MirrorPart, Site};
+pub use plan::{Change, Field, Plan, Step};
 pub use provision::{Part, Provision, Record};
 pub use publish::{Ack, Publish, Tag, Waiter};
 pub use read::{Read, Stretch, Tail};

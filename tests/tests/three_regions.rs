@@ -31,6 +31,13 @@ async fn sees(viewer: &mut Viewer, id: CommentId) -> Result<()> {
     Ok(viewer.wait("the comment", SOON * 2, shown).await?)
 }
 
+/// Whether a PoP's history has a comment.
+async fn has(url: &str, stream: &StreamId, id: CommentId) -> Option<()> {
+    let rest = Rest::new(url).ok()?;
+    let all = history::whole(&rest, stream).await.ok()?;
+    all.contains_key(&id).then_some(())
+}
+
 async fn moderate(viewer: &mut Viewer, action: &str, id: CommentId) -> Result<()> {
     let key = viewer.moderate(action, id).await?;
     let applied = |viewer: &Viewer| viewer.receipt(&key, ReceiptStatus::Applied).is_some();
@@ -104,7 +111,18 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
     assert!(!back.seen.comments.contains_key(&ids[0]), "it had seen it");
 
     // A region's log is killed: the others go on, its viewers keep their connections, and hear what they missed.
+    // What us wrote stays readable from the mirrors: history, a join and a resume have it.
+    for url in [&urls[0], &urls[2]] {
+        eventually("the mirror has it", SOON, || has(url, &stream, missed)).await?;
+    }
+    let before = viewers[1].resume.clone().context("a resume")?;
     dev.signal_in(Part::Nats, "us", Signal::KILL)?;
+    for url in [&urls[0], &urls[2]] {
+        assert!(has(url, &stream, missed).await.is_some(), "{url}");
+    }
+    let mut resumed = Viewer::connect(&Endpoint::parse(&urls[0])?, &stream, &options).await?;
+    assert!(!resumed.join_and_wait(Some(&before), SOON).await?.gap);
+    drop(resumed);
     let meanwhile = back.post_durable("while us is away", SOON).await?;
     let mut fresh = join(&urls[0], &stream, &options).await?;
     sees(&mut fresh, meanwhile).await?;
@@ -134,6 +152,15 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
     for viewer in viewers.iter_mut().chain([&mut back]) {
         sees(viewer, home).await?;
         assert_eq!(viewer.seen.repeats, 0);
+    }
+    // Every region's store comes to hold the same.
+    let first = history::whole(&Rest::new(&urls[0])?, &stream).await?;
+    for url in &urls[1..] {
+        let rest = Rest::new(url)?;
+        eventually("the same everywhere", SOON, || async {
+            (history::whole(&rest, &stream).await.ok()? == first).then_some(())
+        })
+        .await?;
     }
     Ok(())
 }
