@@ -87,8 +87,9 @@ const SOMETHING_TO_DO: u8 = 2;
 
 fn provision(config: &Path, only_plan: bool) -> anyhow::Result<ExitCode> {
     let config = Config::load(config, None).with_context(|| format!("{}", config.display()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let say = |text: &str| {
         // Whoever does not read it has it done all the same.
         let _ = std::io::stdout().write_all(text.as_bytes());

@@ -261,7 +261,7 @@ impl Nats {
             let events = name.strip_prefix("EVENTS_");
             let region = events.and_then(|rest| Some(rest.rsplit_once('_')?.0));
             let why = match region {
-                _ if name.starts_with(&mirrors) => {
+                Some(_) | None if name.starts_with(&mirrors) => {
                     "the configuration names no such peer".to_owned()
                 }
                 Some(region) if region == own.as_str() => {
