@@ -15,6 +15,7 @@ mod lease;
 pub mod memory;
 mod mirror;
 pub mod nats;
+mod plan;
 mod provision;
 mod publish;
 mod read;
@@ -33,6 +34,7 @@ pub use follow::{
 pub use gateways::{GatewayLeases, GatewayWord, GatewayWords};
 pub use lease::{Bucket, Lease, Leases, Leasing, RIGHT};
 pub use mirror::{Mirror, MirrorPart, Site};
+pub use plan::{Change, Field, Plan, Step};
 pub use provision::{Part, Provision, Record};
 pub use publish::{Ack, Again, Publish, Tag, Waiter};
 pub use read::{Read, Stretch, Tail};

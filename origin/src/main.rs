@@ -3,7 +3,8 @@
 // Both panic when nobody takes what is printed.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use anyhow::Context as _;
 use chorus_origin::config::{Config, Role};
 use chorus_quic::Pace;
 use chorus_telemetry::Format;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -26,9 +27,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// The configuration file.
-    #[arg(long, env = "CHORUS_ORIGIN_CONFIG")]
-    config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The configuration file; demanded.
+    #[arg(long, env = "CHORUS_ORIGIN_CONFIG", global = true)]
+    config: Option<PathBuf>,
     /// Roles of this process, instead of the configuration's.
     #[arg(long, value_delimiter = ',')]
     roles: Option<Vec<Role>>,
@@ -40,11 +43,38 @@ struct Arguments {
     exit_with_parent: bool,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Make what the region needs in NATS, or change what differs, and end: an origin does the same when it starts.
+    ///
+    /// Says first, log by log, what will be created, changed (from → to), left as it is, waited for, or is left over; nothing
+    /// else is changed, nothing is deleted, and where NATS cannot make a change nothing is done. May be run again at any time.
+    Provision {
+        /// Only say it, and change nothing. Ends with 0 when there is nothing to do, with 2 when there is.
+        #[arg(long)]
+        plan: bool,
+    },
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let _lines = chorus_telemetry::start(arguments.log, "info,async_nats=error");
-    match serve(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+    let Some(config) = arguments.config.clone() else {
+        let missing = clap::error::ErrorKind::MissingRequiredArgument;
+        let why = "--config FILE (or CHORUS_ORIGIN_CONFIG) is demanded";
+        Arguments::command().error(missing, why).exit();
+    };
+    // The plan says what is done.
+    let which = match arguments.command {
+        Some(Command::Provision { .. }) => "error",
+        None => "info,async_nats=error",
+    };
+    let _lines = chorus_telemetry::start(arguments.log, which);
+    let done = match arguments.command {
+        Some(Command::Provision { plan }) => provision(&config, plan),
+        None => serve(&config, arguments).map(|()| ExitCode::SUCCESS),
+    };
+    match done {
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
@@ -52,9 +82,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.config, arguments.roles)
-        .with_context(|| format!("{}", arguments.config.display()))?;
+/// What `--plan` ends with when there is something to do.
+const SOMETHING_TO_DO: u8 = 2;
+
+fn provision(config: &Path, only_plan: bool) -> anyhow::Result<ExitCode> {
+    let config = Config::load(config, None).with_context(|| format!("{}", config.display()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let say = |text: &str| {
+        // Whoever does not read it has it done all the same.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    };
+    let to_do = chorus_origin::run::provision_once(&config, only_plan, say);
+    let to_do = runtime.block_on(to_do)?;
+    Ok(if only_plan && to_do {
+        ExitCode::from(SOMETHING_TO_DO)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn serve(config: &Path, arguments: Arguments) -> anyhow::Result<()> {
+    let config =
+        Config::load(config, arguments.roles).with_context(|| format!("{}", config.display()))?;
     let mut runtime = match config.threads {
         1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),

@@ -23,7 +23,7 @@ use crate::log::nats::Nats;
 use crate::log::{self, Log, LogError};
 use crate::metrics::Metrics;
 use crate::persist::{self, ChangeError, Persist};
-use crate::store::{self, Comments, Stores};
+use crate::store::{self, Comments, Positions, Stores};
 
 /// From one try to provision to the next.
 const PROVISION_RETRY: Duration = Duration::from_millis(250);
@@ -31,6 +31,8 @@ const PROVISION_RETRY: Duration = Duration::from_millis(250);
 const WORKERS: Duration = Duration::from_secs(30);
 /// How often it is looked whether the region is still laid out as configured.
 const LAYOUT: Duration = Duration::from_secs(2);
+/// How long a connection is waited for by who provisions and ends.
+const CONNECT: Duration = Duration::from_secs(10);
 /// How long the mirror of a region may take to be made.
 const MIRROR: Duration = Duration::from_secs(10);
 /// How long roles get to stop.
@@ -90,10 +92,7 @@ async fn serve(
     };
     // Set once, here.
     let _ = log_cell.set(log.clone());
-    let workers = config
-        .gateway
-        .as_ref()
-        .map_or(WORKERS, |gateway| Duration::from_millis(gateway.lease_ms));
+    let workers = workers_term(config);
     tokio::select! {
         made = provision(&*log, &*stores.comments, workers) => made?,
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -178,6 +177,53 @@ fn disks(config: &Config) -> Vec<Disk> {
     ];
     disks.retain(|disk| !disk.directories.is_empty());
     disks
+}
+
+/// Says what provisioning would do, and does it unless `only_plan`; true when there was, or is, something to do.
+///
+/// # Errors
+/// When NATS does not answer, or something cannot be changed: then nothing was.
+pub async fn provision_once(
+    config: &Config,
+    only_plan: bool,
+    mut say: impl FnMut(&str),
+) -> anyhow::Result<bool> {
+    let metrics = Arc::new(Metrics::new());
+    let nats = Nats::connect(config.nats.clone(), config.region.clone(), metrics);
+    let log: Arc<dyn Log> = Arc::new(nats.await.context("cannot use NATS")?);
+    let mut link = log.link();
+    let connected = link.wait_for(|link| link.connected);
+    let connected = tokio::time::timeout(CONNECT, connected).await;
+    connected
+        .ok()
+        .and_then(Result::ok)
+        .with_context(|| format!("no server of NATS answers at {}", config.nats.url))?;
+    let workers = workers_term(config);
+    let plan = log.plan(workers).await.context("cannot look at the logs")?;
+    say(&plan.to_string());
+    if let Some(refused) = plan.refused() {
+        anyhow::bail!("nothing was changed: {refused}");
+    }
+    if only_plan || plan.is_settled() {
+        return Ok(!plan.is_settled());
+    }
+    log.provision(workers).await?;
+    for peer in log.registry().peers() {
+        if log.regions().contains_key(peer)
+            && let Err(error) = log.mirror(peer, &Positions::new()).await
+        {
+            say(&format!(
+                "the mirror of {peer} is left to an origin: {error}\n"
+            ));
+        }
+    }
+    Ok(true)
+}
+
+/// How long a worker number is leased.
+fn workers_term(config: &Config) -> Duration {
+    let gateway = config.gateway.as_ref();
+    gateway.map_or(WORKERS, |gateway| Duration::from_millis(gateway.lease_ms))
 }
 
 async fn provision(

@@ -55,6 +55,13 @@ async fn all_list(asked: &[&String], regions: &[(&str, &String)]) -> Result<()> 
     Ok(())
 }
 
+/// Whether a PoP's history has a comment.
+async fn has(url: &str, stream: &StreamId, id: CommentId) -> Option<()> {
+    let rest = Rest::new(url).ok()?;
+    let all = history::whole(&rest, stream).await.ok()?;
+    all.contains_key(&id).then_some(())
+}
+
 async fn moderate(viewer: &mut Viewer, action: &str, id: CommentId) -> Result<()> {
     let key = viewer.moderate(action, id).await?;
     let applied = |viewer: &Viewer| viewer.receipt(&key, ReceiptStatus::Applied).is_some();
@@ -143,6 +150,11 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
     sees(&mut back, missed).await?;
     assert!(!back.seen.comments.contains_key(&ids[0]), "it had seen it");
 
+    // What us wrote stays readable from the mirrors while its log is away: history, a join and a resume have it.
+    for url in [&urls[0], &urls[2]] {
+        eventually("the mirror has it", SOON, || has(url, &stream, missed)).await?;
+    }
+    let before = viewers[1].resume.clone().context("a resume")?;
     let title = json!({"title": "Pinned", "home_region": "us"});
     let made = rest.post("/api/streams", &title).await?.json()?;
     assert_eq!(made["home_region"], "us");
@@ -168,6 +180,12 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
     };
     guest.wait("a refusal", SOON, refused).await?;
     assert!(keys.iter().all(|key| guest.durable(key).is_none()));
+    for url in [&urls[0], &urls[2]] {
+        assert!(has(url, &stream, missed).await.is_some(), "{url}");
+    }
+    let mut resumed = Viewer::connect(&Endpoint::parse(&urls[0])?, &stream, &options).await?;
+    assert!(!resumed.join_and_wait(Some(&before), SOON).await?.gap);
+    drop(resumed);
     let mut fresh = join(&urls[0], &stream, &options).await?;
     assert!(is_away(), "it took too long to show anything");
     for viewer in viewers.iter_mut().chain([&mut back, &mut fresh]) {
@@ -187,9 +205,9 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
         assert_eq!(viewer.unreadable, Vec::<String>::new());
     }
     let pinned_again = guest.post_durable("at home again", SOON * 3).await?;
-    let mut all: Vec<CommentId> = [ids[0], ids[2], missed, again].into();
-    all.extend(&meanwhile);
-    all.sort_unstable();
+    let mut written: Vec<CommentId> = [ids[0], ids[2], missed, again].into();
+    written.extend(&meanwhile);
+    written.sort_unstable();
     for url in &urls {
         let rest = Rest::new(url)?;
         eventually("the same history in each region", SOON * 2, || async {
@@ -197,7 +215,7 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
             let of_pinned = history::whole(&rest, &pinned).await.ok()?;
             let has = [at_home, pinned_again].map(|id| of_pinned.contains_key(&id));
             let has = has == [true; 2];
-            (has && whole.into_keys().eq(all.iter().copied())).then_some(())
+            (has && whole.into_keys().eq(written.iter().copied())).then_some(())
         })
         .await
         .with_context(|| url.clone())?;
@@ -214,6 +232,15 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
     for viewer in viewers.iter_mut().chain([&mut back]) {
         sees(viewer, home).await?;
         assert_eq!(viewer.seen.repeats, 0);
+    }
+    // Every region's store comes to hold the same.
+    let first = history::whole(&Rest::new(&urls[0])?, &stream).await?;
+    for url in &urls[1..] {
+        let rest = Rest::new(url)?;
+        eventually("the same everywhere", SOON, || async {
+            (history::whole(&rest, &stream).await.ok()? == first).then_some(())
+        })
+        .await?;
     }
 
     // A PoP that does not answer is listed no longer, and again when it does.

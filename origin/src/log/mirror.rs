@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use chorus_protocol::{Region, StreamId, subject};
 use futures_util::future::try_join_all;
 
-use super::{Answer, LogError, Part, Provision, RegionLog};
+use super::{Answer, LogError, Part, Plan, Provision, RegionLog};
 use crate::store::{Positions, position_key};
 
 /// A mirror that gets no further for longer is said to: one whose origin was away needs some seconds.
@@ -130,6 +130,9 @@ pub trait Mirror: Provision {
     ) -> Answer<'a, ()>;
     /// Removes a partition of the mirror.
     fn remove_mirror<'a>(&'a self, region: &'a Region, partition: u16) -> Answer<'a, ()>;
+
+    /// What provisioning and making mirrors would do now. Changes nothing.
+    fn plan(&self, workers: Duration) -> Answer<'_, Plan>;
 
     /// Looks at the mirror of a region again.
     fn look_at_mirror<'a>(&'a self, region: &'a Region) -> Answer<'a, Option<RegionLog>> {

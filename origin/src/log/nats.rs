@@ -9,6 +9,7 @@ mod leader;
 mod lease;
 mod live;
 mod mirror;
+mod plan;
 mod provision;
 mod publish;
 mod read;

@@ -1,11 +1,13 @@
 //! Mirrors: filled as soon as their origin can be reached, unless they are told to stand still.
 
+use std::time::Duration;
+
 use chorus_protocol::{Region, subject};
 
 use super::Memory;
 use super::stored::Stored;
 use super::world::World;
-use crate::log::{Answer, LogError, Mirror, MirrorPart, RegionLog, Regional as _};
+use crate::log::{Answer, Change, LogError, Mirror, MirrorPart, Plan, RegionLog, Regional as _};
 
 /// Which log a mirror is of.
 #[derive(Clone)]
@@ -117,6 +119,31 @@ impl Mirror for Memory {
             made.or_insert_with(|| Stored::new(made_ms, false));
             world.feed_mirrors();
             Ok(())
+        })
+    }
+
+    /// By what is there: the twin's logs have no settings.
+    fn plan(&self, _workers: Duration) -> Answer<'_, Plan> {
+        Box::pin(async move {
+            let own = self.region();
+            let mut plan = Plan::default();
+            let logs: Vec<String> = self.registry().logs().collect();
+            let peers = self.registry().peers().iter();
+            let mirrors = peers.flat_map(|peer| {
+                let known = self.registry().origin(peer);
+                let partitions = 0..known.map_or(0, |known| known.partitions());
+                partitions.map(move |partition| subject::mirror_log(own, peer, partition))
+            });
+            let wanted: Vec<String> = logs.into_iter().chain(mirrors).collect();
+            self.at(own, |state| {
+                for name in wanted {
+                    let there = state.logs.contains_key(&name);
+                    let change = if there { Change::Leave } else { Change::Make };
+                    plan.push(name, change);
+                }
+                Ok(plan)
+            })
+            .await
         })
     }
 

@@ -14,7 +14,7 @@ use chorus_protocol::{Region, subject};
 
 use super::Nats;
 use super::provision::{DAY, part};
-use crate::log::{Answer, LogError, Mirror, MirrorPart, RegionLog, Regional as _};
+use crate::log::{Answer, LogError, Mirror, MirrorPart, Plan, RegionLog, Regional as _};
 
 /// A mirror that hears nothing for longer asks its durable again.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -57,13 +57,16 @@ impl Mirror for Nats {
         Box::pin(async move {
             let origin = subject::events_log(region, partition);
             let log = subject::mirror_log(self.region(), region, partition);
-            let fed = self.mirror_feed(region, partition);
-            let fed = self.inner.context.create_consumer_on_stream(fed, origin);
-            fed.await.map_err(LogError::away)?;
+            self.put_durable(&origin, self.mirror_feed(region, partition))
+                .await?;
             self.put(self.mirror_config(region, of, partition)).await?;
-            self.put_durable(log, subject::events_of(region, partition))
-                .await
+            let persist = self.persist(subject::events_of(region, partition));
+            self.put_durable(&log, persist).await
         })
+    }
+
+    fn plan(&self, workers: Duration) -> Answer<'_, Plan> {
+        Box::pin(self.whole_plan(workers))
     }
 
     fn remove_mirror<'a>(&'a self, region: &'a Region, partition: u16) -> Answer<'a, ()> {
@@ -76,7 +79,12 @@ impl Mirror for Nats {
 }
 
 impl Nats {
-    fn mirror_config(&self, region: &Region, of: &RegionLog, partition: u16) -> LogConfig {
+    pub(super) fn mirror_config(
+        &self,
+        region: &Region,
+        of: &RegionLog,
+        partition: u16,
+    ) -> LogConfig {
         let own = self.region();
         let config = &self.inner.config;
         let consumer = StreamConsumerSource::new(
@@ -104,7 +112,7 @@ impl Nats {
     }
 
     /// The durable at the origin.
-    fn mirror_feed(&self, region: &Region, partition: u16) -> push::Config {
+    pub(super) fn mirror_feed(&self, region: &Region, partition: u16) -> push::Config {
         let own = self.region();
         push::Config {
             durable_name: Some(subject::mirror_durable(own)),

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{
     Config as LogConfig, DiscardPolicy, Info, Placement, Republish, StorageType,
 };
-use async_nats::jetstream::{ErrorCode, kv};
 use chorus_protocol::{Region, subject};
 
 use super::Nats;
+use super::plan::{FIXED, compared, laid_over};
 use crate::log::consume::ACK_WAIT;
 use crate::log::lease::kept;
+use crate::log::plan::{Change, Step};
 use crate::log::publish::DUPLICATE_WINDOW;
 use crate::log::{Answer, LogError, Part, Provision, RIGHT, Regional as _};
 
@@ -27,14 +29,10 @@ pub(super) const PERSIST: &str = "persist";
 impl Provision for Nats {
     fn make_basis(&self, workers: Duration) -> Answer<'_, ()> {
         Box::pin(async move {
-            self.put(self.control()).await?;
-            self.put(self.reactions()).await?;
-            self.put(self.dead()).await?;
-            self.put(self.presence()).await?;
-            self.put_leases(subject::workers_bucket(self.region()), workers)
-                .await?;
-            self.put_leases(subject::rights_bucket(self.region()), RIGHT)
-                .await
+            for config in self.basis(workers) {
+                self.put(config).await?;
+            }
+            Ok(())
         })
     }
 
@@ -44,8 +42,8 @@ impl Provision for Nats {
                 self.put(self.events(partition)).await?;
                 let region = self.region();
                 let log = subject::events_log(region, partition);
-                self.put_durable(log, subject::events_of(region, partition))
-                    .await?;
+                let persist = self.persist(subject::events_of(region, partition));
+                self.put_durable(&log, persist).await?;
             }
             Ok(())
         })
@@ -120,37 +118,62 @@ impl Nats {
         Ok(Some(found.cached_info().clone()))
     }
 
-    pub(super) async fn put(&self, config: LogConfig) -> Result<Info, LogError> {
+    /// Makes a log, or changes what differs of it.
+    pub(super) async fn put(&self, config: LogConfig) -> Result<(), LogError> {
         let name = config.name.clone();
-        self.inner
-            .context
-            .create_or_update_stream(config)
-            .await
-            .map_err(|error| LogError::Refused(format!("{name}: {error}")))
+        let refused = |error: &dyn std::fmt::Display| LogError::Refused(format!("{name}: {error}"));
+        let context = &self.inner.context;
+        let found = self.info(&name).await?.map(|info| info.config);
+        let change = compared(found.as_ref(), &config, &FIXED)?;
+        match (&change, found) {
+            (Change::Set(_), Some(found)) => {
+                let config = laid_over(&found, &config)?;
+                let set = context.update_stream(&config).await;
+                set.map_err(|error| refused(&error))?;
+            }
+            (Change::Make, _) => {
+                let made = context.create_stream(config).await;
+                made.map_err(|error| refused(&error))?;
+            }
+            (Change::Refuse(_), _) => {
+                let step = Step { name, change };
+                return Err(LogError::Refused(step.to_string()));
+            }
+            (_, _) => return Ok(()),
+        }
+        tracing::info!("{}", Step { name, change });
+        Ok(())
     }
 
-    async fn put_leases(&self, bucket: String, lease: Duration) -> Result<(), LogError> {
-        let config = kv::Config {
-            bucket,
-            history: 1,
+    /// The logs of a region besides those of its events, and its buckets.
+    pub(super) fn basis(&self, workers: Duration) -> Vec<LogConfig> {
+        let region = self.region();
+        vec![
+            self.control(),
+            self.reactions(),
+            self.dead(),
+            self.presence(),
+            self.leases(&subject::workers_bucket(region), workers),
+            self.leases(&subject::rights_bucket(region), RIGHT),
+        ]
+    }
+
+    /// A bucket of leases, as the client library makes them.
+    fn leases(&self, bucket: &str, lease: Duration) -> LogConfig {
+        LogConfig {
             max_age: kept(lease),
             max_bytes: subject::LEASES_BYTES_MAX as i64,
-            storage: StorageType::File,
-            num_replicas: self.inner.config.replicas,
-            placement: self.placement(),
-            ..kv::Config::default()
-        };
-        self.inner
-            .context
-            .create_or_update_key_value(config)
-            .await
-            .map(|_| ())
-            .map_err(LogError::refused)
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::New,
+            allow_rollup: true,
+            deny_delete: true,
+            ..self.base(subject::bucket_log(bucket), vec![format!("$KV.{bucket}.>")])
+        }
     }
 
-    /// The durable of `persist` on a log.
-    pub(super) async fn put_durable(&self, log: String, subject: String) -> Result<(), LogError> {
-        let config = pull::Config {
+    /// The durable of `persist` on a log's subjects.
+    pub(super) fn persist(&self, subject: String) -> pull::Config {
+        pull::Config {
             durable_name: Some(PERSIST.to_owned()),
             filter_subject: subject,
             deliver_policy: DeliverPolicy::All,
@@ -158,9 +181,28 @@ impl Nats {
             ack_wait: ACK_WAIT,
             max_ack_pending: PERSIST_PENDING_MAX,
             ..pull::Config::default()
-        };
+        }
+    }
+
+    /// Makes a durable, or changes what differs of it.
+    pub(super) async fn put_durable(
+        &self,
+        log: &str,
+        config: impl IntoConsumerConfig,
+    ) -> Result<(), LogError> {
+        let config = config.into_consumer_config();
+        let name = config.durable_name.clone().unwrap_or_default();
+        let found = self.durable(log, &name).await?;
+        let change = compared(found.as_ref(), &config, &[])?;
+        if change == Change::Leave {
+            return Ok(());
+        }
         let made = self.inner.context.create_consumer_on_stream(config, log);
-        made.await.map(|_| ()).map_err(LogError::refused)
+        let name = format!("{log}/{name}");
+        let made = made.await;
+        made.map_err(|error| LogError::Refused(format!("{name}: {error}")))?;
+        tracing::info!("{}", Step { name, change });
+        Ok(())
     }
 
     fn placement(&self) -> Option<Placement> {
@@ -186,7 +228,7 @@ impl Nats {
         }
     }
 
-    fn events(&self, partition: u16) -> LogConfig {
+    pub(super) fn events(&self, partition: u16) -> LogConfig {
         let region = self.region();
         let subjects = vec![subject::events_of(region, partition)];
         LogConfig {

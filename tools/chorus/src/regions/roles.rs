@@ -149,9 +149,12 @@ impl May<'_> {
         let mut may = publish(logs.iter().flat_map(|log| {
             ["CREATE", "UPDATE"].map(|verb| format!("$JS.API.STREAM.{verb}.{}", log.name))
         }));
-        let durables = self
-            .events_logs()
-            .map(|log| format!("$JS.API.CONSUMER.CREATE.{log}.persist.>"));
+        let durables = self.events_logs().flat_map(|log| {
+            [
+                format!("$JS.API.CONSUMER.CREATE.{log}.persist.>"),
+                format!("$JS.API.CONSUMER.INFO.{log}.persist"),
+            ]
+        });
         may.publish.extend(durables);
         // A mirror is a copy: one of an earlier incarnation of its origin gives way.
         for (origin, mirror) in self.mirrors() {
@@ -159,7 +162,9 @@ impl May<'_> {
             may.publish.extend([
                 format!("$JS.API.STREAM.DELETE.{mirror}"),
                 format!("$JS.API.CONSUMER.CREATE.{mirror}.persist.>"),
+                format!("$JS.API.CONSUMER.INFO.{mirror}.persist"),
                 format!("$JS.API.CONSUMER.CREATE.{origin}.{feed}"),
+                format!("$JS.API.CONSUMER.INFO.{origin}.{feed}"),
             ]);
         }
         may.publish.push(subject::region_record(&self.region.name));
@@ -252,6 +257,7 @@ impl May<'_> {
 fn read() -> Permissions {
     publish([
         "$JS.API.INFO",
+        "$JS.API.STREAM.NAMES",
         "$JS.API.STREAM.INFO.*",
         "$JS.API.STREAM.MSG.GET.*",
         "$JS.API.DIRECT.GET.*",

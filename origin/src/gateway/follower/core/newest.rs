@@ -81,6 +81,10 @@ impl Newest {
             return 0;
         }
         if envelope.is_comment() {
+            // A post whose acknowledgement did not come in time is sent to another region's log, too.
+            if self.comments.iter().any(|(known, _)| *known == id) {
+                return 0;
+            }
             if self.removed.contains(id) {
                 self.ahead.retain(|(of, _)| *of != id);
             } else {
@@ -183,6 +187,16 @@ mod tests {
         let ids = newest.events().into_iter();
         ids.map(|event| event.envelope().map_or(0, |it| it.id.0))
             .collect()
+    }
+
+    #[test]
+    fn a_comment_that_two_regions_logs_hold_is_there_and_counts_once() {
+        let mut newest = Newest::new(3, vec![], vec![]);
+        assert_eq!(newest.take(event(1, kind::COMMENT, None)), 1);
+        let mut again = event(1, kind::COMMENT, None);
+        again.region = "other".parse().expect("a region");
+        assert_eq!(newest.take(again), 0);
+        assert_eq!(ids(&newest), [1]);
     }
 
     #[test]

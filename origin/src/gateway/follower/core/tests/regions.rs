@@ -137,3 +137,62 @@ fn a_history_that_does_not_know_of_it_yet_is_read_again() {
     rig.flush();
     assert_eq!(rig.at(1, PEER), 1);
 }
+
+#[test]
+fn lanes_are_brought_to_where_a_mirror_ends_and_no_further_until_its_region_is_back() {
+    let mut rig = Rig::started_with(&[OWN, PEER]);
+    rig.write(PEER, 4);
+    rig.hear_all(PEER);
+    rig.flush();
+    // 3 and 4 were heard live, and the mirror does not have them.
+    rig.stand_mirrored(PEER, 2);
+    let holds = [(1, 1), (2, 2), (3, 4), (4, 9)];
+    for (lane, seq) in holds {
+        rig.hold(lane, Some(position(&[(OWN, 1, 0), (PEER, 1, seq)])));
+    }
+    rig.answer_reads();
+    rig.flush();
+    for (lane, at) in [(1, 2), (2, 2), (3, 4), (4, 9)] {
+        assert_eq!(rig.told(lane), [ToLane::Answer(Answer::Resumed)], "{lane}");
+        assert_eq!(rig.at(lane, PEER), at, "{lane}");
+    }
+    rig.answer_reads();
+    rig.flush();
+    assert!(rig.reads.is_empty(), "nothing more can be had");
+    rig.hold(5, None);
+    assert_eq!(rig.fresh(5).at, position(&[(OWN, 1, 0), (PEER, 1, 4)]));
+    rig.stand(PEER, Some(1));
+    rig.flush();
+    rig.answer_reads();
+    rig.flush();
+    assert_eq!(
+        (rig.at(1, PEER), rig.at(2, PEER), rig.at(3, PEER)),
+        (4, 4, 4)
+    );
+    let told = rig.told(4);
+    let gap = matches!(&told[..], [ToLane::Answer(Answer::Gap(_))]);
+    assert!(gap, "a position from the future: {told:?}");
+}
+
+#[test]
+fn a_hole_is_not_skipped_because_a_mirror_does_not_have_it() {
+    let mut rig = Rig::started_with(&[OWN, PEER]);
+    rig.hold(1, None);
+    rig.write(PEER, 4);
+    rig.hear(PEER, 1);
+    rig.stand_mirrored(PEER, 2);
+    rig.hear(PEER, 4);
+    rig.flush();
+    rig.answer_reads();
+    rig.flush();
+    assert_eq!(rig.at(1, PEER), 2, "as far as the mirror goes");
+    rig.pass(2_000);
+    rig.answer_reads();
+    rig.flush();
+    assert_eq!(rig.at(1, PEER), 2);
+    rig.stand(PEER, Some(1));
+    rig.flush();
+    rig.answer_reads();
+    rig.flush();
+    assert_eq!(rig.at(1, PEER), 4);
+}

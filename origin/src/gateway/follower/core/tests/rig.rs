@@ -34,6 +34,8 @@ pub(super) struct Rig {
     pub(super) epochs: BTreeMap<Region, u64>,
     /// The oldest sequence that logs still hold.
     pub(super) first_seq: u64,
+    /// Where the mirror of a region that is away ends.
+    mirror_end: u64,
     regions: Regions,
     heard: BTreeMap<Region, u64>,
     pub(super) history_asked: bool,
@@ -67,6 +69,7 @@ impl Rig {
             logs: BTreeMap::new(),
             epochs: BTreeMap::new(),
             first_seq: 1,
+            mirror_end: u64::MAX,
             regions: Regions::new(),
             heard: BTreeMap::new(),
             history_asked: false,
@@ -116,6 +119,15 @@ impl Rig {
             None => Standing::Away,
         };
         self.regions.insert(region, standing);
+        self.core.regions(self.regions.clone());
+    }
+
+    /// A region is away, and its mirror has its log up to here.
+    pub(super) fn stand_mirrored(&mut self, region: &str, end: u64) {
+        self.mirror_end = end;
+        let region: Region = region.parse().expect("a region");
+        let epoch = self.epochs[&region];
+        self.regions.insert(region, Standing::Mirrored { epoch });
         self.core.regions(self.regions.clone());
     }
 
@@ -328,6 +340,11 @@ impl Rig {
 
     pub(super) fn found(&self, read: &Read) -> Found {
         let log = self.logs.get(&read.region).map_or(&[][..], Vec::as_slice);
+        let standing = self.regions.get(&read.region);
+        let log = match standing {
+            Some(Standing::Mirrored { .. }) => &log[..log.len().min(self.mirror_end as usize)],
+            Some(Standing::Known { .. } | Standing::Away) | None => log,
+        };
         let after = read.after.max(self.first_seq - 1);
         let rest = log.get(after as usize..).unwrap_or_default();
         Found {
