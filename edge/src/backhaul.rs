@@ -6,6 +6,7 @@
 mod config;
 mod dial;
 mod frames;
+mod heard;
 #[doc(hidden)]
 pub mod hub;
 mod lanes;

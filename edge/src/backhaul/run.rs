@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::config::BackhaulConfig;
 use super::dial::{Sockets, Up, dial, look};
+use super::heard;
 use super::hub::{FromGateway, Generation, Hub, Now, Out, Redial};
 use super::lanes::{self, Sink, code};
 use super::metrics::{Metrics, add, set};
@@ -249,6 +250,9 @@ impl Runner {
             tasks.spawn(lanes::watch(up.connection.clone(), sink.clone(), write));
         }
         lanes::start(&up.connection, up.control.1, up.posts.1, &sink, &mut tasks);
+        let idle = Duration::from_millis(self.config.bounds.idle_ms_max);
+        let heard = heard::watch(up.connection.clone(), idle);
+        tasks.spawn(lanes::watch(up.connection.clone(), sink.clone(), heard));
         let now = self.now();
         hub.connected(now, generation, &up.welcome);
         // Only a delivery cannot be read.

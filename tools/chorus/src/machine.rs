@@ -64,9 +64,19 @@ pub(crate) fn today() -> String {
     text.unwrap_or_default()
 }
 
+/// Options whose values are places of this machine, which help nobody elsewhere.
+const PLACES: [&str; 2] = ["--data", "--write"];
+
 /// How this program was begun.
 pub(crate) fn command() -> String {
-    let args = std::env::args().skip(1);
-    let words: Vec<String> = ["chorus".to_owned()].into_iter().chain(args).collect();
+    let mut words = vec!["chorus".to_owned()];
+    let mut args = std::env::args().skip(1);
+    while let Some(word) = args.next() {
+        if PLACES.contains(&word.as_str()) {
+            args.next();
+        } else {
+            words.push(word);
+        }
+    }
     words.join(" ")
 }

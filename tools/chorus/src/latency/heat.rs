@@ -48,12 +48,8 @@ pub(crate) fn map(title: &str, names: &[String], cells: &[Vec<Cell>]) -> String 
             let middle = x + CELL.0 / 2.0;
             let lines = [
                 (24.0, 17.0, format!("{:.1} ms", cell.p50)),
-                (
-                    43.0,
-                    11.5,
-                    format!("network {:.1}, added {added:.1}", cell.network),
-                ),
-                (59.0, 11.5, format!("p99 {:.1}", cell.p99)),
+                (43.0, 11.5, format!("network {:.1}", cell.network)),
+                (59.0, 11.5, format!("added {added:.1}, p99 {:.1}", cell.p99)),
             ];
             for (down, size, words) in lines {
                 let place = (middle, y + down);
@@ -115,7 +111,7 @@ mod tests {
         };
         let names = ["a&b".to_owned()];
         let light = map("t", &names, &[vec![cell(61.0)]]);
-        assert!(light.contains("from a&amp;b") && light.contains("network 60.0, added 1.0"));
+        assert!(light.contains("from a&amp;b") && light.contains("added 1.0, p99 66.0"));
         assert_eq!(
             light.matches(COLOURS[0]).count(),
             2,

@@ -1,3 +1,5 @@
+//! Made-up loss, doubles and holes: each is found, and nothing where there is none.
+
 use super::*;
 
 const fn ms(ms: u64) -> Duration {
