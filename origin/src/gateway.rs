@@ -15,6 +15,7 @@ mod pop;
 mod posts;
 mod quiet;
 mod tls;
+mod words;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -177,6 +178,7 @@ impl Gateway {
         let others = tokio::spawn(async move { gateways.follow().await });
         let here = Arc::clone(&self.shared.here);
         let lease = tokio::spawn(async move { here.keep().await });
+        let words = tokio::spawn(words::serve(Arc::clone(&self.shared)));
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         self.running.store(true, Ordering::Relaxed);
         loop {
@@ -202,6 +204,7 @@ impl Gateway {
         self.running.store(false, Ordering::Relaxed);
         lease.abort();
         others.abort();
+        words.abort();
         let code = VarInt::from_u32(CloseCode::GoingAway as u32);
         self.endpoint.close(code, b"going away");
         let closed = tokio::time::timeout(CLOSING, self.endpoint.wait_idle());

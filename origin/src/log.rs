@@ -18,6 +18,7 @@ mod provision;
 mod publish;
 mod read;
 mod regions;
+mod users;
 
 use futures_util::future::BoxFuture;
 
@@ -35,6 +36,7 @@ pub use provision::{Part, Provision, Record};
 pub use publish::{Ack, Publish, Tag, Waiter};
 pub use read::{Read, Tail};
 pub use regions::{RegionLog, Regional, Registry, watch};
+pub use users::{UserAnswers, UserWords};
 
 /// Why the log did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +101,7 @@ pub trait Log:
     + Provision
     + Calling
     + GatewayLeases
+    + UserWords
     + 'static
 {
 }
@@ -114,6 +117,7 @@ impl<T> Log for T where
         + Provision
         + Calling
         + GatewayLeases
+        + UserWords
         + 'static
 {
 }

@@ -98,7 +98,8 @@ over_both! {
         a_call_is_answered_by_one,
         viewers_are_reported_to_all;
     gateways:
-        a_gateways_lease_is_heard_everywhere_and_ends_by_itself;
+        a_gateways_lease_is_heard_everywhere_and_ends_by_itself,
+        a_word_to_a_user_is_heard_in_every_region_and_answered_by_each;
     partitions:
         each_stream_lies_in_its_partition,
         the_epoch_stays_until_a_log_is_made_anew,

@@ -12,6 +12,7 @@ mod gateways;
 mod live;
 mod provision;
 mod stored;
+mod users;
 mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard};

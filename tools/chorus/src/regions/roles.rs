@@ -171,8 +171,11 @@ impl May<'_> {
             subject::live("control.*.*.stream"),
             "presence.*.*.*".to_owned(),
             subject::live("gateway.*.*"),
+            subject::USERS.to_owned(),
         ]
         .into();
+        // To words to users, which come from every region.
+        may.responds = true;
         may
     }
 
@@ -186,8 +189,15 @@ impl May<'_> {
     fn api(&self) -> Permissions {
         let region = &self.region.name;
         Permissions {
-            publish: vec![any(|stream| subject::stream_life(region, stream))],
-            subscribe: vec![subject::api(region), "presence.*.*.*".to_owned()],
+            publish: vec![
+                any(|stream| subject::stream_life(region, stream)),
+                subject::USERS.to_owned(),
+            ],
+            subscribe: vec![
+                subject::api(region),
+                "presence.*.*.*".to_owned(),
+                subject::live("gateway.*.*"),
+            ],
             responds: true,
         }
     }
