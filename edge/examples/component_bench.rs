@@ -164,7 +164,12 @@ fn record(config: &[u8]) -> Result<(Script, Script)> {
             &serde_json::json!({"type": "join_stream", "payload": {"stream_id": STREAM}}),
         )?;
         for output in tell(&mut core, &mut opening, now, vec![opened, join]) {
-            if let Output::Subscribe { topic: number, .. } = output {
+            if let Output::Subscribe {
+                topic: number,
+                name,
+            } = output
+                && name.starts_with("stream:")
+            {
                 topic = Some(number);
             }
         }

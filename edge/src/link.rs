@@ -13,7 +13,7 @@ use chorus_protocol::backhaul::{RefusedReactions, StreamState, UserReactions};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::ReplayRange;
 use chorus_protocol::stream::Life;
-use chorus_protocol::{Millis, Outcome, StreamId};
+use chorus_protocol::{Millis, Outcome, StreamId, UserId};
 
 use crate::backhaul::ShardSender;
 use crate::component::Logic;
@@ -60,6 +60,15 @@ pub enum ToBackhaul {
         users: Vec<UserReactions>,
         /// Viewers in this shard now, when that changed.
         viewers: Option<u64>,
+    },
+    /// How many connections of a user are in this shard.
+    User {
+        /// Who counts.
+        shard: ShardId,
+        /// Whose.
+        user: UserId,
+        /// None: the user is gone.
+        connections: u32,
     },
     /// This shard begins anew after a panic: what it asked for before is void, and it is told again what every shard
     /// is told of the lease and of the gateway.
@@ -115,6 +124,13 @@ pub enum ToShard {
     Published(Vec<(u64, Outcome)>),
     /// Reactions that were not added: their users' limits were used up.
     ReactionsRefused(Arc<[RefusedReactions]>),
+    /// A word to all connections of a user.
+    User {
+        /// To whom.
+        user: UserId,
+        /// A `chorus_protocol::presence::UserWord` as MessagePack.
+        word: Bytes,
+    },
     /// Totals over all shards and PoPs, as far as they changed.
     Counted {
         /// Of which stream.

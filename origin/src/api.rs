@@ -6,6 +6,7 @@ mod problem;
 mod route;
 mod streams;
 mod token;
+mod users;
 mod viewers;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use self::token::TokensError;
 use self::viewers::ViewerCounts;
 use crate::clock;
 use crate::config::Config;
+use crate::gateways::Gateways;
 use crate::history::History;
 use crate::log::{Call, Log, LogError};
 use crate::metrics::Metrics;
@@ -44,6 +46,7 @@ pub struct Api {
     tokens: Tokens,
     dev: bool,
     viewers: ViewerCounts,
+    gateways: Gateways,
     metrics: Arc<Metrics>,
     running: Arc<AtomicBool>,
 }
@@ -66,6 +69,7 @@ impl Api {
             tokens: Tokens::try_new(&config.tokens, secret)?,
             dev: config.dev.is_some(),
             viewers: ViewerCounts::default(),
+            gateways: Gateways::new(log.clone(), Arc::clone(&metrics)),
             log,
             streams: stores.streams,
             metrics,
@@ -83,6 +87,8 @@ impl Api {
             let this = Arc::clone(&this);
             async move { this.viewers.follow(&*this.log).await }
         });
+        let gateways = this.gateways.clone();
+        let others = tokio::spawn(async move { gateways.follow().await });
         let mut calls = this.log.answer_api().await?;
         let room = Arc::new(Semaphore::new(CALLS_MAX));
         this.running.store(true, Ordering::Relaxed);
@@ -106,6 +112,7 @@ impl Api {
         }
         this.running.store(false, Ordering::Relaxed);
         follow.abort();
+        others.abort();
         // All permits back: every call is answered.
         let _ = room.acquire_many(CALLS_MAX as u32).await;
         Ok(())
@@ -171,6 +178,8 @@ impl Api {
             Route::Replies(stream, comment) => self.comments(&stream, query, Some(comment)).await,
             Route::Reactions(stream) => self.reactions(&stream).await,
             Route::Metrics(stream) => self.stream_metrics(&stream).await,
+            Route::Disconnect(user) => self.disconnect(&self.caller(request)?, user, request).await,
+            Route::Notify(user) => self.notify(&self.caller(request)?, user, request).await,
             Route::DevToken => self.dev_token(request),
             Route::NotBuilt => Err(Problem::new(
                 ErrorCode::NotAvailable,

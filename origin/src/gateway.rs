@@ -17,6 +17,7 @@ mod quiet;
 #[doc(hidden)]
 pub mod routes;
 mod tls;
+mod words;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -191,6 +192,7 @@ impl Gateway {
         let lease = tokio::spawn(async move { here.keep().await });
         let (tell, unconnected) = watch::channel(false);
         let watch = tokio::spawn(watch_link(Arc::clone(&self.shared.log), tell));
+        let words = tokio::spawn(words::serve(Arc::clone(&self.shared)));
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         self.running.store(true, Ordering::Relaxed);
         loop {
@@ -222,6 +224,7 @@ impl Gateway {
         self.running.store(false, Ordering::Relaxed);
         lease.abort();
         others.abort();
+        words.abort();
         let code = VarInt::from_u32(CloseCode::GoingAway as u32);
         self.endpoint.close(code, b"going away");
         let closed = tokio::time::timeout(CLOSING, self.endpoint.wait_idle());

@@ -20,6 +20,7 @@ mod provision;
 mod publish;
 mod read;
 mod regions;
+mod users;
 
 use futures_util::future::BoxFuture;
 
@@ -39,6 +40,7 @@ pub use provision::{Part, Provision, Record};
 pub use publish::{Ack, Again, Publish, Tag, Waiter};
 pub use read::{Read, Stretch, Tail};
 pub use regions::{RegionLog, Regional, Registry, watch};
+pub use users::{UserAnswers, UserWords};
 
 /// Why the log did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +105,7 @@ pub trait Log:
     + Mirror
     + Calling
     + GatewayLeases
+    + UserWords
     + 'static
 {
 }
@@ -118,6 +121,7 @@ impl<T> Log for T where
         + Mirror
         + Calling
         + GatewayLeases
+        + UserWords
         + 'static
 {
 }

@@ -100,6 +100,14 @@ pub struct Metrics {
     pub gateway_lease_failures: Counter,
     /// PoPs connected that have no room in this gateway's lease.
     pub lease_pops_left_out: Gauge,
+    /// Users with connections at PoPs of this gateway, at each counted once.
+    pub users_here: Gauge,
+    /// Users of a PoP that are not known here because it has too many.
+    pub users_dropped: Counter,
+    /// Words to users that were told to the PoPs that hold them.
+    pub user_words: Counter,
+    /// Words to users that were not answered: too many at once, unreadable, or a PoP did not take them in time.
+    pub user_words_failed: Counter,
     /// Microseconds that a turn of a thread lasts at least, by the load now.
     pub turn_us: Gauge,
     refused: Family<ReasonLabels, Counter>,
@@ -229,6 +237,26 @@ impl Metrics {
                 r,
                 "gateway_lease_failures",
                 "Leases of this gateway that were not acknowledged in time",
+            ),
+            users_here: gauge(
+                r,
+                "users_here",
+                "Users with connections at PoPs of this gateway, at each counted once",
+            ),
+            users_dropped: counter(
+                r,
+                "users_dropped",
+                "Users of a PoP that are not known here because it has too many",
+            ),
+            user_words: counter(
+                r,
+                "user_words",
+                "Words to users told to the PoPs that hold them",
+            ),
+            user_words_failed: counter(
+                r,
+                "user_words_failed",
+                "Words to users that were not answered",
             ),
             lease_pops_left_out: gauge(
                 r,

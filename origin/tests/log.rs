@@ -102,7 +102,8 @@ over_both! {
         a_call_is_answered_by_one,
         viewers_are_reported_to_all;
     gateways:
-        a_gateways_lease_is_heard_everywhere_and_ends_by_itself;
+        a_gateways_lease_is_heard_everywhere_and_ends_by_itself,
+        a_word_to_a_user_is_heard_in_every_region_and_answered_by_each;
     mirrors:
         a_mirror_holds_what_its_origin_does_and_is_read_for_it,
         the_mirror_of_a_log_made_anew_is_made_anew_once_the_store_has_the_old_one;

@@ -27,7 +27,7 @@ use crate::event::Event;
 use crate::id::{PopId, Region, StreamId, UserId};
 use crate::outcome::Outcome;
 use crate::position::Position;
-use crate::presence::Pop;
+use crate::presence::{Pop, UserHere};
 use crate::server::Reactions;
 use crate::stream::{Life, Revision, StreamInfo};
 use crate::time::Millis;
@@ -129,6 +129,9 @@ pub enum ToGateway {
         /// It closes them and takes no more.
         draining: bool,
     },
+    /// Users whose connections changed in number, at most [`crate::presence::USERS_MAX`]; all that are here are said again
+    /// to a gateway that is new.
+    Users(Vec<UserHere>),
 }
 
 /// Down on the control lane.
@@ -173,6 +176,14 @@ pub enum ToPop {
     },
     /// Reactions that were not added: their users' limits were used up.
     ReactionsRefused(Vec<RefusedReactions>),
+    /// A word to all connections of a user.
+    User {
+        /// To whom.
+        user: UserId,
+        /// A [`crate::presence::UserWord`] as MessagePack.
+        #[serde(with = "serde_bytes")]
+        word: Vec<u8>,
+    },
 }
 
 /// How a `Hold` came out.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{PopId, Region};
+use crate::id::{PopId, Region, UserId};
 use crate::time::Millis;
 
 /// How long a gateway's lease counts without another one, in milliseconds.
@@ -14,6 +14,56 @@ pub const BEAT_MS: u64 = 1_000;
 pub const LEASE_POPS_MAX: usize = 1_024;
 /// Bytes of a PoP's public URL.
 pub const URL_BYTES_MAX: usize = 256;
+
+/// Users in one [`crate::backhaul::ToGateway::Users`].
+pub const USERS_MAX: usize = 4_096;
+/// Bytes of the reason that a closed connection is told, see [`UserWord::Disconnect`]: what fits in a close frame.
+pub const REASON_BYTES_MAX: usize = 123;
+
+/// How many connections of a user a PoP holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserHere {
+    /// Whose.
+    pub user: UserId,
+    /// None: the user is gone.
+    pub connections: u32,
+}
+
+/// What is said to all connections of a user, wherever they are. Gateways and PoPs pass it on unread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserWord {
+    /// They are closed with 4403.
+    Disconnect {
+        /// For people, at most [`REASON_BYTES_MAX`].
+        reason: String,
+    },
+    /// They get a `notice`.
+    Notice {
+        /// Its kind.
+        kind: String,
+        /// For people.
+        message: String,
+    },
+}
+
+/// A word to a user on its way to every gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserCall {
+    /// To whom.
+    pub user: UserId,
+    /// A [`UserWord`] as MessagePack.
+    #[serde(with = "serde_bytes")]
+    pub word: Vec<u8>,
+}
+
+/// A gateway's answer to a [`UserCall`]: all its PoPs that hold the user were told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserTold {
+    /// `<region>.<gateway>`.
+    pub gateway: String,
+    /// How many connections of the user they hold.
+    pub connections: u64,
+}
 
 /// Whether a PoP takes viewers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

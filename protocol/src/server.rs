@@ -82,8 +82,9 @@ pub enum ServerMessage {
     },
     /// Something the viewer should know.
     Notice {
-        /// The stream.
-        stream_id: StreamId,
+        /// The stream it speaks of; absent in what is said to a user.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stream_id: Option<StreamId>,
         /// `sampling`, `slow_mode`, `degraded`, ….
         kind: String,
         /// What belongs to the kind.

@@ -10,7 +10,7 @@ pub use view::{DeliveryView, EventView};
 
 use crate::backhaul::{RefusedReactions, StreamState};
 use crate::event::Event;
-use crate::id::Region;
+use crate::id::{Region, UserId};
 use crate::limits::{Batching, Limits};
 use crate::position::Position;
 use crate::stream::Life;
@@ -56,6 +56,14 @@ pub enum Control {
     },
     /// Reactions that were taken here and not added: their users' limits were used up elsewhere.
     ReactionsRefused(Vec<RefusedReactions>),
+    /// A word to all connections of a user.
+    User {
+        /// To whom.
+        user: UserId,
+        /// A [`crate::presence::UserWord`] as MessagePack.
+        #[serde(with = "serde_bytes")]
+        word: Vec<u8>,
+    },
 }
 
 /// What `delivered` carries: new events of one region's log for one stream, in the order of the log.

@@ -1,6 +1,9 @@
 //! Names of subjects, logs and headers in NATS.
 
-use crate::id::{Region, StreamId};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::id::{Region, StreamId, UserId};
 
 /// Bytes of a bucket of leases: 1,024 keys of some 200 bytes take a twentieth of it.
 pub const LEASES_BYTES_MAX: u64 = 4 << 20;
@@ -86,6 +89,15 @@ pub fn presence_log(region: &Region) -> String {
 pub fn gateway_lease(region: &Region, gateway: &str) -> String {
     format!("gateway.{region}.{gateway}")
 }
+
+/// Where a word to a user is said to every gateway: `user.<user as base64url>`.
+#[must_use]
+pub fn user(user: &UserId) -> String {
+    format!("user.{}", URL_SAFE_NO_PAD.encode(user.as_str()))
+}
+
+/// All of [`user`].
+pub const USERS: &str = "user.*";
 
 /// The bucket of a region's leases of worker numbers: `WORKERS_<region>`.
 #[must_use]

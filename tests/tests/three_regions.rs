@@ -243,6 +243,35 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
         .await?;
     }
 
+    // A user with connections in two regions is told something in both, and sent away from both, by one call in the third.
+    let signed = json!({"username": "loud-in-two"});
+    let signed = dev.rest()?.post("/api/dev/token", &signed).await?.json()?;
+    let text = |key: &str| signed[key].as_str().context("a token of a user");
+    let (token, user) = (text("token")?, text("user_id")?);
+    let loud = Options::default().token(token.to_owned());
+    let mut sent_away = Vec::new();
+    for url in [eu, ap] {
+        sent_away.push(join(url, &stream, &loud).await?);
+    }
+    let admin = Rest::new(us)?.token(dev.token("root-of-three", "admin").await?);
+    let notices = format!("/api/users/{user}/notices");
+    let notice = json!({"kind": "mention", "message": "you are heard"});
+    let both = json!({"connections": 2, "gateways": 3});
+    eventually("both are known", SOON, || async {
+        let answer = admin.post(&notices, &notice).await.ok()?.json().ok()?;
+        (answer == both).then_some(())
+    })
+    .await?;
+    let disconnect = format!("/api/users/{user}/disconnect");
+    let answer = admin
+        .post(&disconnect, &json!({"reason": "enough"}))
+        .await?;
+    assert_eq!((answer.status, answer.json()?), (200, both));
+    for viewer in &mut sent_away {
+        assert_eq!(viewer.wait_closed(SOON).await?.code(), Some(4403));
+    }
+    back.post_durable("nobody else was", SOON).await?;
+
     // A PoP that does not answer is listed no longer, and again when it does.
     dev.signal_in(Part::Edge, "ap", Signal::STOP)?;
     all_list(&[eu, us], &all[1..]).await?;

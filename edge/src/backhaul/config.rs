@@ -101,6 +101,8 @@ pub struct BackhaulBounds {
     pub reaction_users_max: usize,
     /// Milliseconds after which reactions that cannot be handed in are dropped: the log forgets their key.
     pub reactions_ms_max: u64,
+    /// Users whose connections the gateway is told of; more are not reached by words to them (metric `users_untold`).
+    pub users_max: usize,
     /// How often a stream's viewer count is sent at the most, in milliseconds.
     pub viewers_ms: u64,
     /// Milliseconds before its end from which the lease of the worker id is not used.
@@ -138,6 +140,7 @@ impl Default for BackhaulBounds {
             reaction_types_max: 64,
             reaction_users_max: 16_384,
             reactions_ms_max: 9 * 60_000,
+            users_max: 1_000_000,
             viewers_ms: 1_000,
             lease_margin_ms: 250,
         }
@@ -184,6 +187,7 @@ impl BackhaulConfig {
                 1,
                 REACTION_USERS_MAX as u64,
             ),
+            ("users_max", bounds.users_max as u64, 1, 1 << 24),
             ("reactions_ms", bounds.reactions_ms, 10, 60_000),
             ("viewers_ms", bounds.viewers_ms, 10, 60_000),
             ("idle_ms_max", bounds.idle_ms_max, 100, 600_000),

@@ -15,6 +15,7 @@ mod redial;
 mod replays;
 mod shards;
 mod streams;
+mod users;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ use self::load::{Amount, Load};
 use self::posts::Posts;
 use self::replays::Replays;
 use self::streams::{EarlyBounds, Streams};
+use self::users::Users;
 use super::config::BackhaulBounds;
 use super::metrics::{Metrics, add, set};
 use crate::link::{ShardId, ToShard};
@@ -101,6 +103,7 @@ pub struct Hub {
     lease: Lease,
     lease_margin_ms: u64,
     load: Load,
+    users: Users,
     /// By which connection.
     connected: Option<Generation>,
     next_number: u64,
@@ -154,6 +157,7 @@ impl Hub {
             lease: Lease::default(),
             lease_margin_ms: bounds.lease_margin_ms,
             load: Load::default(),
+            users: Users::new(bounds.users_max),
             connected: None,
             next_number: 1,
             jitter: process,
@@ -190,6 +194,7 @@ impl Hub {
         }
         set(&self.metrics.posts_waiting, self.posts.len() as u64);
         set(&self.metrics.streams_held, self.streams.len() as u64);
+        set(&self.metrics.users_here, self.users.len() as u64);
         &mut self.out
     }
 
@@ -199,6 +204,9 @@ impl Hub {
         }
         if let Some(load) = self.load.say(now.mono) {
             self.out.control(&load);
+        }
+        for users in self.users.say(now.mono) {
+            self.out.control(&users);
         }
         for number in self.posts.due(now.mono) {
             self.send_post(number);
@@ -239,6 +247,7 @@ impl Hub {
             self.counts.next(),
             self.lease.next(),
             self.load.next(),
+            self.users.next(),
         ];
         let connected = connected.into_iter().filter(|_| self.connected.is_some());
         always.into_iter().chain(connected).flatten().min()

@@ -61,6 +61,9 @@ metrics! {
     states_cached: Counter, "Subscriptions answered from the cache";
     rest_calls: Counter, "REST calls passed to the gateway";
     rest_failures: Counter, "REST calls that could not be answered";
+    users_here: Gauge, "Users whose connections the gateway is told of";
+    users_untold: Counter, "Counts of a user's connections that the gateway is not told because `users_max` are known";
+    user_words: Counter, "Words to a user that came from the gateway";
     pops_stale: Counter, "Answers on which PoPs there are that could not be asked of the gateway";
     panics: Counter, "Panics of a lane, which cost its connection to the gateway, or of the whole backhaul, which cost all viewers a reconnect";
     malformed: Counter, "Messages and lanes of the gateway that could not be read";

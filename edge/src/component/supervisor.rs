@@ -334,7 +334,8 @@ impl Supervisor {
                     Ok(
                         SessionControl::State(_)
                         | SessionControl::Life(_)
-                        | SessionControl::ReactionsRefused(_),
+                        | SessionControl::ReactionsRefused(_)
+                        | SessionControl::User { .. },
                     )
                     | Err(_) => {}
                 }

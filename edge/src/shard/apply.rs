@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use chorus_protocol::backhaul::UserReactions;
 use chorus_protocol::codes::Reason;
 use chorus_protocol::session::ReplayRange;
-use chorus_protocol::{Millis, Outcome};
+use chorus_protocol::{Millis, Outcome, UserId};
 
 use super::conn::{ConnId, DEFLATE, MSGPACK, Phase};
 use super::engine::Engine;
@@ -201,7 +201,19 @@ impl<L: SessionLogic> Engine<L> {
         }
     }
 
+    /// How many connections of a user are here.
+    pub(super) fn tell_user(&mut self, user: UserId, connections: u64) {
+        self.tell_backhaul(ToBackhaul::User {
+            shard: self.spec.shard,
+            user,
+            connections: u32::try_from(connections).unwrap_or(u32::MAX),
+        });
+    }
+
     fn unsubscribe(&mut self, handle: u32) {
+        if let Some(user) = self.topics.close_user(handle) {
+            return self.tell_user(user, 0);
+        }
         let Some(topic) = self.topics.close(handle) else {
             return self.stale();
         };
@@ -235,6 +247,9 @@ impl<L: SessionLogic> Engine<L> {
     }
 
     fn count(&mut self, count: component::Count) {
+        if let Some(user) = self.topics.user(count.topic).cloned() {
+            return self.tell_user(user, count.viewers.unwrap_or(0));
+        }
         let Some(stream) = self
             .topics
             .get(count.topic)

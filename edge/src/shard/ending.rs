@@ -211,11 +211,13 @@ impl<L: SessionLogic> Engine<L> {
         }
         // The new instance does not know these connections, so it must not see that they closed.
         self.inputs.clear();
-        for stream in self.topics.clear() {
-            self.tell_backhaul(ToBackhaul::Unsubscribe {
-                shard: self.spec.shard,
-                stream,
-            });
+        let (streams, users) = self.topics.clear();
+        let shard = self.spec.shard;
+        for stream in streams {
+            self.tell_backhaul(ToBackhaul::Unsubscribe { shard, stream });
+        }
+        for user in users {
+            self.tell_user(user, 0);
         }
         self.blobs.clear();
         self.unanswered.clear();

@@ -45,6 +45,10 @@ impl<L: SessionLogic> Engine<L> {
             ToShard::ReactionsRefused(refused) => {
                 self.control(None, &Control::ReactionsRefused(refused.to_vec()));
             }
+            ToShard::User { user, word } => {
+                let word = word.to_vec();
+                self.control(None, &Control::User { user, word });
+            }
             ToShard::Counted {
                 stream,
                 reactions,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chorus_protocol::StreamId;
+use chorus_protocol::{StreamId, UserId};
 
 use crate::component::{Audience, Encoding};
 
@@ -43,7 +43,7 @@ pub(crate) fn groups(
 /// A topic of the session.
 #[derive(Debug)]
 pub(crate) struct Topic {
-    /// The stream whose topic it is; `None` for the topic of a user.
+    /// The stream whose topic it is; `None` where its name is none that is known.
     pub(crate) stream: Option<StreamId>,
     members: [Vec<u32>; GROUPS],
 }
@@ -88,6 +88,8 @@ impl Topic {
 pub(crate) struct Topics {
     by_handle: HashMap<u32, Topic>,
     by_stream: HashMap<StreamId, u32>,
+    /// Topics of users: they have no members, only a number of connections.
+    users: HashMap<u32, UserId>,
 }
 
 impl Topics {
@@ -95,6 +97,13 @@ impl Topics {
     pub(crate) fn open(&mut self, handle: u32, name: &str) -> Option<StreamId> {
         if let Some(followed) = self.by_handle.get(&handle) {
             return followed.stream.clone();
+        }
+        let user = name
+            .strip_prefix("user:")
+            .and_then(|id| UserId::new(id).ok());
+        if let Some(user) = user {
+            self.users.insert(handle, user);
+            return None;
         }
         let stream = name
             .strip_prefix("stream:")
@@ -123,6 +132,16 @@ impl Topics {
         Some(topic)
     }
 
+    /// The user whose topic it is.
+    pub(crate) fn user(&self, handle: u32) -> Option<&UserId> {
+        self.users.get(&handle)
+    }
+
+    /// Removes a user's topic.
+    pub(crate) fn close_user(&mut self, handle: u32) -> Option<UserId> {
+        self.users.remove(&handle)
+    }
+
     pub(crate) fn get(&self, handle: u32) -> Option<&Topic> {
         self.by_handle.get(&handle)
     }
@@ -140,10 +159,12 @@ impl Topics {
         self.by_handle.len()
     }
 
-    /// Removes all topics; returns the streams that were subscribed to.
-    pub(crate) fn clear(&mut self) -> Vec<StreamId> {
+    /// Removes all topics; returns the streams that were subscribed to, and the users.
+    pub(crate) fn clear(&mut self) -> (Vec<StreamId>, Vec<UserId>) {
         self.by_handle.clear();
-        self.by_stream.drain().map(|(stream, _)| stream).collect()
+        let streams = self.by_stream.drain().map(|(stream, _)| stream).collect();
+        let users = self.users.drain().map(|(_, user)| user).collect();
+        (streams, users)
     }
 }
 
@@ -156,6 +177,8 @@ mod tests {
         let mut topics = Topics::default();
         assert!(topics.open(7, "stream:demo").is_some());
         assert!(topics.open(8, "user:someone").is_none());
+        let someone = topics.close_user(8);
+        assert_eq!(someone, Some("someone".parse().expect("a user")));
         let topic = topics.get_mut(7).expect("open");
         let group = group(false, true, false);
         for slot in [10, 11, 12] {

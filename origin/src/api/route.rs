@@ -1,6 +1,6 @@
 //! From a method and a path to what is asked, and the query's parameters.
 
-use chorus_protocol::{CommentId, StreamId};
+use chorus_protocol::{CommentId, StreamId, UserId};
 
 use super::problem::Problem;
 
@@ -19,6 +19,10 @@ pub(super) enum Route {
     Replies(StreamId, CommentId),
     Reactions(StreamId),
     Metrics(StreamId),
+    /// Closes all connections of a user.
+    Disconnect(UserId),
+    /// Tells them something.
+    Notify(UserId),
     DevToken,
     /// In the protocol's table, and not built in this version.
     NotBuilt,
@@ -49,6 +53,8 @@ impl Route {
             ["streams", _, "settings"] => ("PATCH", Self::NotBuilt),
             ["streams", _, "bans"] => ("POST", Self::NotBuilt),
             ["streams", _, "bans", _] => ("DELETE", Self::NotBuilt),
+            ["users", id, "disconnect"] => ("POST", Self::Disconnect(user(id)?)),
+            ["users", id, "notices"] => ("POST", Self::Notify(user(id)?)),
             ["dev", "token"] => ("POST", Self::DevToken),
             _ => return Err(nothing()),
         };
@@ -71,6 +77,8 @@ impl Route {
             Self::Replies(..) => "replies",
             Self::Reactions(_) => "reactions",
             Self::Metrics(_) => "metrics",
+            Self::Disconnect(_) => "disconnect",
+            Self::Notify(_) => "notify",
             Self::DevToken => "dev_token",
             Self::NotBuilt => "not_built",
         }
@@ -89,6 +97,11 @@ fn nothing() -> Problem {
 fn stream(text: &str) -> Result<StreamId, Problem> {
     // What cannot be an id names nothing.
     text.parse().map_err(|_| Problem::no_stream())
+}
+
+fn user(text: &str) -> Result<UserId, Problem> {
+    text.parse()
+        .map_err(|_| Problem::not_found("there is no such user"))
 }
 
 fn comment_id(text: &str) -> Result<CommentId, Problem> {

@@ -1,12 +1,14 @@
 //! The PoPs connected to this gateway, and the lease that says so to all regions.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use chorus_protocol::UserId;
 use chorus_protocol::presence::{BEAT_MS, GatewayLease, LEASE_POPS_MAX, Pop, PopState};
 
 use super::follower::core::PopProcess;
+use super::pop;
 use crate::lock::lock;
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -14,12 +16,17 @@ use crate::metrics::Metrics;
 /// How long the log has to acknowledge a lease; the next one is tried then.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(BEAT_MS);
 
+struct Connected {
+    listed: Pop,
+    to: Weak<pop::Pop>,
+}
+
 pub(super) struct Here {
     log: Arc<dyn Log>,
     metrics: Arc<Metrics>,
     /// This gateway's id within its region.
     id: String,
-    pops: Mutex<BTreeMap<PopProcess, Pop>>,
+    pops: Mutex<BTreeMap<PopProcess, Connected>>,
 }
 
 impl Here {
@@ -32,8 +39,26 @@ impl Here {
         }
     }
 
-    pub(super) fn came(&self, process: &PopProcess, pop: Pop) {
-        lock(&self.pops).insert(process.clone(), pop);
+    /// `<region>.<gateway>`.
+    pub(super) fn name(&self) -> String {
+        format!("{}.{}", self.log.region(), self.id)
+    }
+
+    pub(super) fn came(&self, process: &PopProcess, listed: Pop, pop: &Arc<pop::Pop>) {
+        let to = Arc::downgrade(pop);
+        lock(&self.pops).insert(process.clone(), Connected { listed, to });
+    }
+
+    /// The PoPs that hold connections of a user, and how many.
+    pub(super) fn holding(&self, user: &UserId) -> Vec<(Arc<pop::Pop>, u32)> {
+        let pops = lock(&self.pops);
+        let connected = pops.values().filter_map(|it| it.to.upgrade());
+        connected
+            .filter_map(|pop| {
+                let connections = pop.connections_of(user)?;
+                Some((pop, connections))
+            })
+            .collect()
     }
 
     /// A process may be connected twice for a moment: the connection that came later counts.
@@ -41,14 +66,14 @@ impl Here {
         let mut pops = lock(&self.pops);
         if pops
             .get(process)
-            .is_some_and(|known| known.since_ms == pop.since_ms)
+            .is_some_and(|known| known.listed.since_ms == pop.since_ms)
         {
             pops.remove(process);
         }
     }
 
     pub(super) fn load(&self, process: &PopProcess, connections: u64, draining: bool) {
-        if let Some(pop) = lock(&self.pops).get_mut(process) {
+        if let Some(Connected { listed: pop, .. }) = lock(&self.pops).get_mut(process) {
             pop.connections = connections;
             pop.state = if draining {
                 PopState::Draining
@@ -83,7 +108,11 @@ impl Here {
             .set(i64::try_from(left_out).unwrap_or(i64::MAX));
         let lease = GatewayLease {
             beat,
-            pops: pops.values().take(LEASE_POPS_MAX).cloned().collect(),
+            pops: pops
+                .values()
+                .take(LEASE_POPS_MAX)
+                .map(|pop| pop.listed.clone())
+                .collect(),
         };
         // Names and numbers into memory cannot fail.
         rmp_serde::to_vec_named(&lease).unwrap_or_default()

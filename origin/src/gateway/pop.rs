@@ -8,9 +8,9 @@ use chorus_protocol::backhaul::{
     CloseCode, Datagram, Held, Lane, Request, Response, ToGateway, ToPop, VERSIONS, common_version,
     read_message,
 };
-use chorus_protocol::presence::{self, PopState};
+use chorus_protocol::presence::{self, PopState, UserHere};
 use chorus_protocol::stream::Revision;
-use chorus_protocol::{CommentId, Millis, Position, StreamId};
+use chorus_protocol::{CommentId, Millis, Position, StreamId, UserId};
 use quinn::{SendStream, VarInt};
 use tokio::task::AbortHandle;
 
@@ -29,6 +29,8 @@ const HELLO: Duration = Duration::from_secs(5);
 const LEASE_RETRY: Duration = Duration::from_millis(200);
 /// Streams one PoP may hold; one more is answered `Unknown` and counted.
 const HOLDS_MAX: usize = 50_000;
+/// Users of one PoP that are known here; of more none is told (metric `users_dropped`).
+const USERS_MAX: usize = 1_000_000;
 /// How much clocks of PoP and gateway may differ.
 pub(super) const CLOCKS_MS: u64 = 2_000;
 
@@ -44,6 +46,8 @@ pub(super) struct Pop {
     welcomed_at: Millis,
     control: tokio::sync::Mutex<lane::Shared>,
     holds: Mutex<HashMap<StreamId, AbortHandle>>,
+    /// How many connections of which users it holds.
+    users: Mutex<HashMap<UserId, u32>>,
     lease: tokio::sync::Mutex<Lease>,
     /// Worker numbers this connection had, with their ends.
     workers: Mutex<Vec<(u16, Millis)>>,
@@ -57,7 +61,7 @@ pub(super) async fn serve(shared: Arc<GatewayShared>, connection: quinn::Connect
             tracing::info!(pop = %pop.id.0, %remote, "a PoP is connected");
             pop.shared.metrics.pops.inc();
             pop.shared.metrics.leases.inc();
-            pop.shared.here.came(&pop.id, pop.said.clone());
+            pop.shared.here.came(&pop.id, pop.said.clone(), &pop);
             let why = pop.run(control).await;
             pop.close();
             pop.shared.here.went(&pop.id, &pop.said);
@@ -67,6 +71,10 @@ pub(super) async fn serve(shared: Arc<GatewayShared>, connection: quinn::Connect
         }
         Err(error) => tracing::info!(%remote, %error, "a connection came to nothing"),
     }
+}
+
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn end(connection: &quinn::Connection, code: CloseCode, reason: &str) {
@@ -142,6 +150,7 @@ async fn welcome(
         welcomed_at,
         control: tokio::sync::Mutex::new(lane::Shared::new(send)),
         holds: Mutex::default(),
+        users: Mutex::default(),
         workers: Mutex::new(vec![(lease.worker, lease.until)]),
         lease: tokio::sync::Mutex::new(lease.clone()),
         shared,
@@ -244,6 +253,7 @@ impl Pop {
                     connections,
                     draining,
                 } => self.shared.here.load(&self.id, connections, draining),
+                ToGateway::Users(users) => self.users(users),
                 ToGateway::Renew => {
                     let this = Arc::clone(self);
                     tokio::spawn(async move { this.renew().await });
@@ -277,6 +287,27 @@ impl Pop {
             old.abort();
         }
         Ok(())
+    }
+
+    /// How many connections of a user it holds.
+    pub(super) fn connections_of(&self, user: &UserId) -> Option<u32> {
+        lock(&self.users).get(user).copied()
+    }
+
+    fn users(&self, changed: Vec<UserHere>) {
+        let mut users = lock(&self.users);
+        let before = users.len();
+        for UserHere { user, connections } in changed {
+            if connections == 0 {
+                users.remove(&user);
+            } else if users.len() < USERS_MAX || users.contains_key(&user) {
+                users.insert(user, connections);
+            } else {
+                self.shared.metrics.users_dropped.inc();
+            }
+        }
+        let (before, now) = (signed(before), signed(users.len()));
+        self.shared.metrics.users_here.inc_by(now - before);
     }
 
     async fn renew(&self) {
@@ -413,6 +444,8 @@ impl Pop {
     }
 
     fn close(&self) {
+        let gone = std::mem::take(&mut *lock(&self.users));
+        self.shared.metrics.users_here.dec_by(signed(gone.len()));
         for (_, hold) in lock(&self.holds).drain() {
             hold.abort();
         }

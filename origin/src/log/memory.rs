@@ -13,6 +13,7 @@ mod live;
 mod mirror;
 mod provision;
 mod stored;
+mod users;
 mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard};

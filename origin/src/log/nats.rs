@@ -14,6 +14,7 @@ mod provision;
 mod publish;
 mod read;
 mod replies;
+mod users;
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ use chorus_protocol::backhaul::{
 };
 use chorus_protocol::session::{Delivery, ReplayRange, Replayed};
 use chorus_protocol::stream::Life;
-use chorus_protocol::{CommentId, Millis, Outcome, Position, StreamId};
+use chorus_protocol::{CommentId, Millis, Outcome, Position, StreamId, UserId};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use rustls::pki_types::pem::PemObject as _;
@@ -186,6 +186,7 @@ pub struct Pop {
     pub lives: mpsc::UnboundedReceiver<Life>,
     pub outcomes: mpsc::UnboundedReceiver<Published>,
     pub refused: mpsc::UnboundedReceiver<Vec<RefusedReactions>>,
+    pub words: mpsc::UnboundedReceiver<(UserId, Vec<u8>)>,
     pub totals: mpsc::UnboundedReceiver<Datagram>,
     pub delivered: Arc<Mutex<HashMap<StreamId, Delivered>>>,
     /// While true delivery lanes are not read.
@@ -226,6 +227,7 @@ impl Pop {
         let (renewed_to, renewals) = mpsc::unbounded_channel();
         let (lives_to, lives) = mpsc::unbounded_channel();
         let (refused_to, refused) = mpsc::unbounded_channel();
+        let (words_to, words) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(message) = reader.next::<ToPop>().await {
                 match message {
@@ -239,6 +241,9 @@ impl Pop {
                     }
                     ToPop::Life { life, .. } => {
                         let _ = lives_to.send(*life);
+                    }
+                    ToPop::User { user, word } => {
+                        let _ = words_to.send((user, word));
                     }
                     ToPop::ReactionsRefused(refused) => {
                         let _ = refused_to.send(refused);
@@ -282,6 +287,7 @@ impl Pop {
             lives,
             outcomes,
             refused,
+            words,
             totals,
             delivered,
             paused,

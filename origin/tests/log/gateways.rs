@@ -44,3 +44,29 @@ pub(super) async fn a_gateways_lease_is_heard_everywhere_and_ends_by_itself(plac
     assert_eq!(of_g2, [&b"its own"[..], b""], "its end is said, too");
     assert_eq!(us.gateway_leases(us.region()).await.unwrap(), []);
 }
+
+pub(super) async fn a_word_to_a_user_is_heard_in_every_region_and_answered_by_each(
+    place: &dyn Place,
+) {
+    let [eu, us] = two(place).await;
+    let (mut in_eu, mut in_us) = (
+        eu.hear_users().await.unwrap(),
+        us.hear_users().await.unwrap(),
+    );
+    eu.settle().await.unwrap();
+    us.settle().await.unwrap();
+    let user = "Ann Ö.>*".parse().unwrap();
+    let mut answers = eu.tell_user(&user, b"word".to_vec()).await.unwrap();
+    for (calls, answer) in [(&mut in_eu, b"eu"), (&mut in_us, b"us")] {
+        let call = timeout(OVER, calls.next()).await.expect("heard").unwrap();
+        assert_eq!(call.body, &b"word"[..]);
+        call.answer(answer.to_vec()).await;
+    }
+    let mut said = Vec::new();
+    while said.len() < 2 {
+        let answer = timeout(OVER, answers.next()).await;
+        said.push(answer.expect("answered").unwrap());
+    }
+    said.sort();
+    assert_eq!(said, [&b"eu"[..], b"us"]);
+}

@@ -2,16 +2,18 @@
 
 #[path = "samples/bodies.rs"]
 mod bodies;
+#[path = "samples/to_gateway.rs"]
+mod to_gateway;
 
 use chorus_protocol::backhaul::{
     Datagram, Held, Lane, Publish, Published, RefusedReactions, Request, Response, RestRequest,
-    RestResponse, StreamState, ToGateway, ToPop, UserReactions, read_frame, write_bare,
+    RestResponse, StreamState, ToPop, UserReactions, read_frame, write_bare,
 };
 use chorus_protocol::event::{AuthorRole, kind};
 use chorus_protocol::presence::{Pop, PopState};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::{Control, Delivery, ReplayRange, Replayed, SessionConfig};
-use chorus_protocol::stream::{Life, Revision, Settings, StreamInfo, StreamStatus};
+use chorus_protocol::stream::{Life, Settings, StreamInfo, StreamStatus};
 use chorus_protocol::tokens::TokenKey;
 use chorus_protocol::{CommentId, Event, Millis, Offset, Outcome, Position, StreamId};
 use serde::Serialize;
@@ -41,7 +43,7 @@ where
 pub(crate) fn samples() -> Vec<Sample> {
     let mut all = Vec::new();
     all.extend(lanes());
-    all.extend(to_gateway());
+    all.extend(to_gateway::samples());
     all.extend(to_pop());
     all.extend(posts());
     all.extend(requests());
@@ -176,61 +178,6 @@ fn lanes() -> Vec<Sample> {
     ]
 }
 
-fn to_gateway() -> Vec<Sample> {
-    vec![
-        sample(
-            "ToGateway::Hello",
-            ToGateway::Hello {
-                versions: [4, 5],
-                pop: "pop-1".parse().expect("a PoP"),
-                process: u64::MAX,
-                region: None,
-                url: None,
-            },
-        ),
-        sample(
-            "ToGateway::Hello reachable",
-            ToGateway::Hello {
-                versions: [4, 4],
-                pop: "pop-1".parse().expect("a PoP"),
-                process: 1,
-                region: Some("eu".parse().expect("a region")),
-                url: Some("https://pop-1.example".to_owned()),
-            },
-        ),
-        sample(
-            "ToGateway::Hold",
-            ToGateway::Hold {
-                stream: demo(),
-                have: Some(at(7)),
-                full: true,
-                knows: Some(Revision {
-                    created_at_ms: Millis(1_800_000_000_000),
-                    seq: 3,
-                }),
-            },
-        ),
-        sample(
-            "ToGateway::Hold new",
-            ToGateway::Hold {
-                stream: demo(),
-                have: None,
-                full: false,
-                knows: None,
-            },
-        ),
-        sample("ToGateway::Release", ToGateway::Release { stream: demo() }),
-        sample("ToGateway::Renew", ToGateway::Renew),
-        sample(
-            "ToGateway::Load",
-            ToGateway::Load {
-                connections: 70_000,
-                draining: true,
-            },
-        ),
-    ]
-}
-
 fn to_pop() -> Vec<Sample> {
     let held = |held| ToPop::Held {
         stream: demo(),
@@ -275,6 +222,13 @@ fn to_pop() -> Vec<Sample> {
         sample(
             "ToPop::ReactionsRefused",
             ToPop::ReactionsRefused(refused_reactions()),
+        ),
+        sample(
+            "ToPop::User",
+            ToPop::User {
+                user: "ann".parse().expect("a user"),
+                word: vec![0x80],
+            },
         ),
         sample("Held::Unknown", Held::Unknown),
         sample("Held::Fresh", Held::Fresh(state())),
@@ -435,6 +389,13 @@ fn session() -> Vec<Sample> {
         sample("Control::Life", Control::Life(life())),
         sample("Control::Backhaul", Control::Backhaul { connected: true }),
         sample("Control::ReactionsRefused", refused),
+        sample(
+            "Control::User",
+            Control::User {
+                user: "ann".parse().expect("a user"),
+                word: vec![0x80],
+            },
+        ),
         sample("Delivery", delivery),
         sample("Replayed", replayed()),
         sample(

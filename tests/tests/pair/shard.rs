@@ -105,7 +105,10 @@ impl Shard {
                 self.connected = connected;
                 Ok(())
             }
-            ToShard::Life { .. } | ToShard::Counted { .. } | ToShard::ReactionsRefused(_) => Ok(()),
+            ToShard::Life { .. }
+            | ToShard::Counted { .. }
+            | ToShard::User { .. }
+            | ToShard::ReactionsRefused(_) => Ok(()),
             ToShard::BackhaulLost
             | ToShard::Configured(_)
             | ToShard::Swap { .. }

@@ -152,7 +152,7 @@ function tell(words: string): void {
   }, NOTICE_MS);
 }
 client.on("notice", (notice) => {
-  if (notice.stream_id === stream.streamId) tell(noticeWords(notice));
+  if (notice.stream_id === undefined || notice.stream_id === stream.streamId) tell(noticeWords(notice));
 });
 client.on("error", (error) => {
   const words = errorWords(error);

@@ -114,7 +114,7 @@ export interface ServerPayloads {
   };
   viewer_count: { stream_id: string; count: number };
   stream_updated: { stream_id: string; settings?: Settings; status?: StreamStatus; title?: string };
-  notice: { stream_id: string; kind: NoticeKind | (string & {}); [field: string]: unknown };
+  notice: { stream_id?: string; kind: NoticeKind | (string & {}); [field: string]: unknown };
   mention: { stream_id: string; comment_id: string; from: string };
   error: ProtocolError;
   pong: unknown;

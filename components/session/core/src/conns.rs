@@ -1,6 +1,6 @@
 //! The connections of a shard.
 
-use chorus_protocol::Encoding;
+use chorus_protocol::{Encoding, UserId};
 
 use crate::conn::{Conn, Membership, Phase};
 use crate::io::{ConnectionId, TopicId};
@@ -103,6 +103,15 @@ impl Conns {
             .filter(|(_, conn)| conn.membership(topic).is_some_and(&mut asked))
             .map(|(&connection, _)| connection)
             .collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// The connections of a user, in their order. Looks at all: it is asked seldom.
+    pub(crate) fn of_user(&self, user: &UserId) -> Vec<ConnectionId> {
+        let of = |conn: &Conn| conn.identity.as_ref().is_some_and(|it| it.user == *user);
+        let found = self.by_id.iter().filter(|(_, conn)| of(conn));
+        let mut found: Vec<ConnectionId> = found.map(|(&connection, _)| connection).collect();
         found.sort_unstable();
         found
     }

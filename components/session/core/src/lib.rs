@@ -15,6 +15,7 @@ mod keyed;
 mod mint;
 mod pending;
 mod posts;
+mod present;
 mod rate;
 mod session;
 mod snapshot;

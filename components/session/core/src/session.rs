@@ -14,6 +14,7 @@ mod settle;
 mod state;
 #[cfg(test)]
 mod updating;
+mod words;
 
 use chorus_protocol::Millis;
 use chorus_protocol::session::Control;
@@ -23,6 +24,7 @@ use crate::conns::Conns;
 use crate::io::{BlobId, Input, Output, RequestId, TopicId};
 use crate::keyed::Keyed;
 use crate::posts::Posts;
+use crate::present::Present;
 use crate::rate::Meter;
 use crate::stats::Stats;
 use crate::streams::Streams;
@@ -38,6 +40,7 @@ pub struct Session {
     pub(crate) conns: Conns,
     pub(crate) streams: Streams,
     pub(crate) users: Users,
+    pub(crate) present: Present,
     pub(crate) posts: Posts,
     pub(crate) timers: Timers,
     /// Frames × members: what the host has to send.
@@ -82,6 +85,7 @@ impl Session {
             conns: Conns::new(&keyed),
             streams: Streams::new(&keyed),
             users: Users::new(&keyed),
+            present: Present::new(&keyed),
             posts: Posts::new(&keyed),
             timers: Timers::new(&keyed),
             sends: Meter::default(),
@@ -155,6 +159,7 @@ impl Session {
             Control::Lease { worker, until_ms } => self.posts.lease(worker, until_ms),
             Control::Backhaul { connected } => self.connected = connected,
             Control::ReactionsRefused(refused) => self.reactions_refused(&refused, out),
+            Control::User { user, word } => self.user_word(&user, &word, out),
             Control::State(Some(state)) => match topic {
                 Some(topic) => self.stream_state(topic, *state, out),
                 None => self.stats.deliveries_malformed += 1,
@@ -181,7 +186,7 @@ impl Session {
                 Some(Timer::Stream(topic)) => self.settle_stream(topic, out),
                 Some(Timer::Connection(connection)) => self.connection_due(connection, out),
                 Some(Timer::Posts) => self.posts_due(out),
-                None => return,
+                None => return self.present.settle(out),
             }
         }
     }

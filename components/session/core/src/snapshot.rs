@@ -20,10 +20,10 @@ use crate::timers::Timer;
 use crate::users::Used;
 
 /// The form written here.
-const FORM: u32 = 5;
+const FORM: u32 = 6;
 /// The oldest form whose readers understand it. Those of form 1 forget which posts are durable, which the log knows, and
 /// those of form 2 what users have used of their limits, which the gateway knows; those of form 3 know of no removals
-/// and those of form 4 of no updates: their viewers are told by the logs.
+/// and those of form 4 of no updates: their viewers are told by the logs. Those of form 5 know of no users' topics.
 const READABLE_BY: u32 = 1;
 
 /// Why a snapshot cannot be taken over.
@@ -51,6 +51,8 @@ struct Written<'a> {
     conns: Vec<(ConnectionId, &'a Conn)>,
     streams: Vec<(TopicId, &'a Stream)>,
     users: Vec<(&'a UserId, &'a Used)>,
+    present: Vec<(&'a UserId, TopicId)>,
+    next_user_topic: TopicId,
     posts: Vec<(Halves, &'a Post)>,
     requests: Vec<(RequestId, Halves)>,
     posts_waiting: Vec<(Millis, Halves)>,
@@ -83,6 +85,10 @@ struct Read {
     streams: Vec<(TopicId, Stream)>,
     #[serde(default)]
     users: Vec<(UserId, ReadUsed)>,
+    #[serde(default)]
+    present: Vec<(UserId, TopicId)>,
+    #[serde(default)]
+    next_user_topic: TopicId,
     #[serde(default)]
     posts: Vec<(Halves, ReadPost)>,
     #[serde(default)]
@@ -235,6 +241,7 @@ impl Session {
         let (conns, next_ticket) = self.conns.parts();
         let (streams, missing, next_topic) = self.streams.parts();
         let posts = self.posts.parts();
+        let (present, next_user_topic) = self.present.parts();
         let written = Written {
             form: FORM,
             readable_by: READABLE_BY,
@@ -244,6 +251,8 @@ impl Session {
             conns: sorted(conns),
             streams: sorted(streams),
             users: sorted(self.users.all()),
+            present: sorted(present),
+            next_user_topic,
             posts: sorted(posts.open.into_iter().map(|(key, it)| (halves(key), it))),
             requests: sorted(
                 posts
@@ -283,6 +292,14 @@ impl Session {
         }
         let mut session = Self::empty(Config::read(&read.config)?, read.seed);
         session.now = read.now;
+        let identities = read
+            .conns
+            .iter()
+            .filter_map(|(_, conn)| conn.identity.as_deref());
+        let users = identities.map(|identity| &identity.user);
+        session
+            .present
+            .restore(read.present, read.next_user_topic, users);
         session.conns.restore(read.conns, read.next_ticket);
         let streams = &mut session.streams;
         streams.restore(read.streams, read.missing, read.next_topic);

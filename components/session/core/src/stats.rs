@@ -51,6 +51,10 @@ stats! {
     reactions_taken,
     /// `react` messages refused by a rate.
     reactions_rate_limited,
+    /// Words to users that were told to their connections.
+    user_words,
+    /// Words to users that could not be read.
+    user_words_malformed,
     /// Remembered users dropped before their buckets were full.
     users_evicted,
     /// Remembered posts dropped before their time.

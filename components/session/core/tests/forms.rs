@@ -16,7 +16,7 @@ use chorus_session_scenarios::{Machine, Native, Pop};
 use serde_json::json;
 
 /// The form that this build writes.
-const NEWEST: u32 = 5;
+const NEWEST: u32 = 6;
 
 /// The core; when it is restored it takes the recorded snapshot for its own.
 struct Recorded {

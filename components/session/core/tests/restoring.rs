@@ -275,7 +275,7 @@ fn a_snapshot_of_form_2_keeps_what_users_have_used() {
     rmpv::encode::write_value(&mut older, &value).expect("writes");
     let restored = Session::restore(&older).expect("restores").snapshot();
     let mut value = rmpv::decode::read_value(&mut restored.as_slice()).expect("reads");
-    assert_eq!(*field(&mut value, "form"), 5.into());
+    assert_eq!(*field(&mut value, "form"), 6.into());
     let rmpv::Value::Array(users) = field(&mut value, "users") else {
         panic!("a list")
     };

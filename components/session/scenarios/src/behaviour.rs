@@ -27,6 +27,7 @@ mod repairing;
 mod resuming;
 mod texts;
 mod tokens;
+mod words;
 
 pub(crate) fn all() -> Vec<Scenario> {
     [
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         resuming::ALL,
         texts::ALL,
         tokens::ALL,
+        words::ALL,
     ]
     .concat()
 }

@@ -63,6 +63,8 @@ pub struct Pop<'a> {
     pub clients: BTreeMap<u64, Client>,
     /// Names of the topics that are followed.
     pub topics: BTreeMap<u32, String>,
+    /// Users' topics that are followed, with the connections counted last.
+    pub users: BTreeMap<u32, (String, u64)>,
     members: BTreeMap<u32, BTreeSet<u64>>,
     blobs: BTreeMap<u64, Vec<u8>>,
     /// Events handed to the log and not taken.
@@ -105,6 +107,7 @@ impl<'a> Pop<'a> {
             next_connection: 1,
             clients: BTreeMap::new(),
             topics: BTreeMap::new(),
+            users: BTreeMap::new(),
             members: BTreeMap::new(),
             blobs: BTreeMap::new(),
             published: VecDeque::new(),
@@ -235,6 +238,10 @@ impl<'a> Pop<'a> {
             Output::Publish { request, event, .. } => {
                 self.published.push_back(Publication::new(request, event));
             }
+            Output::Count { topic, viewers, .. } if self.users.contains_key(&topic) => {
+                let user = self.users.get_mut(&topic).expect("followed");
+                user.1 = viewers.expect("how many connections");
+            }
             Output::Count {
                 topic,
                 reactions,
@@ -252,6 +259,10 @@ impl<'a> Pop<'a> {
                 self.counts
                     .push((topic, all.into_iter().collect(), viewers));
             }
+            Output::Subscribe { topic, name } if name.starts_with("user:") => {
+                self.users.insert(topic, (name, 0));
+            }
+            Output::Unsubscribe(topic) if self.users.remove(&topic).is_some() => {}
             Output::Subscribe { topic, name } => {
                 if let Some(before) = self.topics.insert(topic, name.clone()) {
                     assert_eq!(before, name, "a topic's number is used once");

@@ -70,6 +70,7 @@ impl Hub {
         }
         self.counts.connected(now.mono, &welcome.region);
         self.load.connected();
+        self.users.connected(now.mono);
     }
 
     /// The gateway is gone.
@@ -155,6 +156,14 @@ impl Hub {
             ToPop::Life { stream, life } => {
                 self.streams
                     .life(&stream, &life, &mut self.out, &self.metrics);
+            }
+            ToPop::User { user, word } => {
+                add(&self.metrics.user_words, 1);
+                let word = Bytes::from(word);
+                for &(shard, _) in self.users.shards(&user) {
+                    let (user, word) = (user.clone(), word.clone());
+                    self.out.shard(shard, ToShard::User { user, word });
+                }
             }
             ToPop::ReactionsRefused(refused) => {
                 let count = refused.iter().map(|it| it.count).sum();

@@ -54,6 +54,14 @@ impl Hub {
                         .add(now.mono, shard, &stream, (reactions, users), viewers);
                 add(&self.metrics.reactions_dropped, dropped);
             }
+            ToBackhaul::User {
+                shard,
+                user,
+                connections,
+            } => {
+                let taken = self.users.set(now.mono, shard, user, connections);
+                add(&self.metrics.users_untold, u64::from(!taken));
+            }
             ToBackhaul::Restarted { shard } => self.restarted(now, shard),
             ToBackhaul::Replay {
                 shard,
@@ -84,6 +92,7 @@ impl Hub {
         self.counts.forget(now.mono, shard);
         self.posts.forget(shard);
         self.replays.forget(shard);
+        self.users.forget(now.mono, shard);
         if let Some(answers) = self.answers.get_mut(usize::from(shard)) {
             answers.clear();
         }

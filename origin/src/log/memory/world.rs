@@ -89,6 +89,8 @@ pub(super) struct World {
     wakers: Vec<Waker>,
     /// Who answers calls, by region; they take turns.
     pub(super) callees: BTreeMap<Region, Vec<mpsc::UnboundedSender<Call>>>,
+    /// Who hears words to users, with their regions.
+    pub(super) hearers: Vec<(Region, mpsc::UnboundedSender<Call>)>,
     /// What was let pass of the time.
     pub(super) passed: Duration,
     /// The youngest log's time: no two have the same.

@@ -47,7 +47,7 @@ impl Calling for Nats {
     }
 }
 
-fn call(client: &async_nats::Client, message: async_nats::Message) -> Option<Call> {
+pub(super) fn call(client: &async_nats::Client, message: async_nats::Message) -> Option<Call> {
     let reply = message.reply?;
     let client = client.clone();
     Some(Call {
@@ -55,7 +55,7 @@ fn call(client: &async_nats::Client, message: async_nats::Message) -> Option<Cal
         reply: Box::new(move |body| {
             Box::pin(async move {
                 if let Err(error) = client.publish(reply, body.into()).await {
-                    tracing::warn!(%error, "an answer of the api was not sent");
+                    tracing::warn!(%error, "an answer was not sent");
                 }
             })
         }),

@@ -29,7 +29,7 @@ impl World {
             return;
         }
         match message {
-            ToGateway::Hello { .. } | ToGateway::Load { .. } => {}
+            ToGateway::Hello { .. } | ToGateway::Load { .. } | ToGateway::Users(_) => {}
             ToGateway::Hold { stream, have, .. } => self.hold(gateway, connection, stream, have),
             ToGateway::Release { stream } => self.release(gateway, connection, Some(&stream)),
             ToGateway::Renew => {

@@ -192,8 +192,11 @@ impl May<'_> {
             subject::live("control.*.*.stream"),
             "presence.*.*.*".to_owned(),
             subject::live("gateway.*.*"),
+            subject::USERS.to_owned(),
         ]
         .into();
+        // To words to users, which come from every region.
+        may.responds = true;
         may
     }
 
@@ -210,8 +213,12 @@ impl May<'_> {
         let lives = regions.map(|it| any(|stream| subject::stream_life(&it.name, stream)));
         Permissions {
             // A stream may be at home in another region than that of whoever makes or ends it.
-            publish: lives.collect(),
-            subscribe: vec![subject::api(region), "presence.*.*.*".to_owned()],
+            publish: lives.chain([subject::USERS.to_owned()]).collect(),
+            subscribe: vec![
+                subject::api(region),
+                "presence.*.*.*".to_owned(),
+                subject::live("gateway.*.*"),
+            ],
             responds: true,
         }
     }

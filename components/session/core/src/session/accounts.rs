@@ -27,7 +27,10 @@ impl Session {
         };
         if let Some(token) = token {
             match self.config.verifier.verify(&token, self.now) {
-                Ok(identity) => conn.identity = Some(Box::new(identity)),
+                Ok(identity) => {
+                    self.present.came(&identity.user);
+                    conn.identity = Some(Box::new(identity));
+                }
                 Err(error) => {
                     self.stats.tokens_refused += 1;
                     let reason = error.to_string();

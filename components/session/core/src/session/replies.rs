@@ -148,6 +148,9 @@ impl Session {
             return;
         };
         self.timers.set(Timer::Connection(connection), None);
+        if let Some(identity) = &conn.identity {
+            self.present.went(&identity.user);
+        }
         for membership in &conn.joins {
             self.absent(membership, conn.encoding);
         }

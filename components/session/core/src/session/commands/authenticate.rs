@@ -46,6 +46,9 @@ impl Session {
             let text = "the connection belongs to another user; open a new one";
             return Err(Refusal::new(ErrorCode::WrongUser, text));
         }
+        if before.is_none() {
+            self.present.came(&identity.user);
+        }
         conn.identity = Some(Box::new(identity));
         conn.expiry_told = false;
         conn.silent_until = None;
