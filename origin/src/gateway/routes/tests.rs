@@ -1,3 +1,5 @@
+//! The decision in steps, against a model, and over the twin of the log.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -222,7 +222,7 @@ fn edge(plan: &Plan<'_>, site: &Site) -> Table {
         ("region", site.region.into()),
         (
             "public_url",
-            format!("http://{}", super::reachable(site.listen)).into(),
+            format!("http://{}", super::howto::reachable(site.listen)).into(),
         ),
         ("app", plan.house.app.display().to_string().into()),
         ("state_dir", shared(&site.file("edge")).into()),
