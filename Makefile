@@ -131,6 +131,8 @@ test-web: $(WEB)/node_modules/.package-lock.json
 .PHONY: test-browser
 test-browser: need-chromium $(NATS)
 	$(BIN)/chorus dev --listen 127.0.0.1:0 --data $(TARGET)/browser --reset -- npm run --silent --prefix $(WEB) test:browser
+	CHORUS_PIDS=$(TARGET)/browser-regions/pids.json $(BIN)/chorus dev --regions 2 --listen 127.0.0.1:0 --data $(TARGET)/browser-regions --reset \
+		--on-exit restart --restart-delay-ms 5000 -- npm run --silent --prefix $(WEB) test:regions
 
 # Every target for some seconds, without a sanitizer so that the pinned stable toolchain builds them.
 .PHONY: test-fuzz
@@ -165,6 +167,32 @@ bench: install ## Measure Chorus beside the bare loop and its peers; writes docs
 	cargo build --workspace --release --locked --bins --example component_bench
 	sh tools/bench/peers/install.sh $(TARGET)/bench/peers
 	$(TARGET)/release/chorus-bench $(ARGS)
+
+# Sets a PoP's clock; without it two rows of `make faults` are skipped and say so.
+.PHONY: need-faketime
+need-faketime:
+	@if ! command -v faketime >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends faketime; \
+	fi
+
+.PHONY: faults
+faults: install need-faketime components binaries ## Break parts of three regions under load, check that nothing is lost; writes docs/faults.md
+	$(BIN)/chorus faults --write docs/faults.md $(ARGS)
+
+.PHONY: latency
+latency: install ## Measure a comment from region to region over real distances; writes docs/latency.md (as root)
+	cargo xtask component
+	cargo build --workspace --release --locked --bins
+	$(TARGET)/release/chorus latency --write docs/latency.md $(ARGS)
+
+# One in a hundred for the session's evenings, which are longer. `make sim SEED=17` plays one seed again, with its whole trace.
+SEEDS ?= 10000
+.PHONY: sim
+sim: need-rust ## Simulate SEEDS=10000 seeds of hub, gateway, log and session; SEED=n plays one again
+	cargo test --workspace --locked --no-run --test pair --test simulation
+	CHORUS_SEEDS=$(SEEDS) $(if $(SEED),CHORUS_SEED=$(SEED)) cargo test --quiet --workspace --locked --test pair -- --nocapture
+	CHORUS_EVENINGS=$$(( $(SEEDS) / 100 + 1 )) $(if $(SEED),CHORUS_SEED=$(SEED)) \
+		cargo test --quiet --workspace --locked --test simulation -- --nocapture
 
 .PHONY: clean
 clean: ## Remove what was built and installed here, not the data of `make run`

@@ -193,7 +193,7 @@ fn record(config: &[u8]) -> Result<(Script, Script)> {
         let (mut answers, mut events) = (Vec::new(), Vec::new());
         let from = seq;
         for output in tell(&mut core, &mut script, now, posts) {
-            if let Output::Publish { request, event } = output {
+            if let Output::Publish { request, event, .. } = output {
                 let envelope = Envelope::read(&event).context("no event was published")?;
                 let outcome = Outcome::Stored {
                     id: envelope.id,

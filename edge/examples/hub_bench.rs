@@ -104,6 +104,7 @@ fn state(stream: &StreamId, region: &Region) -> StreamState {
             status: StreamStatus::Live,
             created_at_ms: Millis(EPOCH),
             settings: Settings::default(),
+            home_region: None,
         },
         at,
         newest: Vec::new(),

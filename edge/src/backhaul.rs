@@ -11,6 +11,7 @@ pub mod hub;
 mod lanes;
 mod metrics;
 mod nearest;
+mod pops;
 mod run;
 mod tls;
 
@@ -28,9 +29,11 @@ use quinn::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::link::{ToBackhaul, ToShard};
+use crate::pop::PopState;
 
 pub use config::{BackhaulBounds, BackhaulConfig};
 pub use metrics::{Kind, Metrics};
+pub use pops::Heard;
 pub use tls::TlsError;
 
 /// The way to a shard. Never waits: a shard's channel has its own bound and policy.
@@ -84,7 +87,7 @@ pub struct Status {
     pub gateway: Option<(String, Region)>,
     /// Round trip to it.
     pub rtt: Option<Duration>,
-    /// Until when comment ids may be minted, by this machine's clock.
+    /// Until when comment ids may be minted, by this process's clock.
     pub lease_until: Millis,
 }
 
@@ -102,6 +105,7 @@ struct Shared {
     gateway: watch::Sender<Option<Gateway>>,
     lease_until: AtomicU64,
     rest: Semaphore,
+    pops: pops::Pops,
 }
 
 impl Shared {
@@ -120,12 +124,15 @@ pub struct Handle {
     shared: Arc<Shared>,
     rest_time: Duration,
     metrics: Arc<Metrics>,
+    pop: Arc<PopState>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<()>>,
+    refresh: tokio::task::JoinHandle<()>,
 }
 
 /// Starts the backhaul on the current Tokio runtime. Shard `n` of `shards` is [`crate::link::ShardId`] `n`; `pace` is
-/// told how much there is to do.
+/// told how much there is to do, and the gateway how full `pop` is; the clock of `pop` is set
+/// by the gateway's where they differ.
 ///
 /// # Errors
 /// When the configuration, the keys or the socket are no good; a gateway that does not answer is no error.
@@ -135,6 +142,7 @@ pub fn start(
     asked: mpsc::Receiver<ToBackhaul>,
     metrics: Arc<Metrics>,
     pace: Arc<Pace>,
+    pop: Arc<PopState>,
 ) -> Result<Handle, BackhaulError> {
     config.check().map_err(BackhaulError::Config)?;
     // Said now rather than at each attempt to connect.
@@ -144,6 +152,7 @@ pub fn start(
         gateway: watch::Sender::new(None),
         lease_until: AtomicU64::new(0),
         rest: Semaphore::new(config.bounds.rest_max),
+        pops: pops::Pops::default(),
     });
     let rest_time = Duration::from_millis(config.bounds.rest_ms_max);
     let runner = run::Runner {
@@ -154,13 +163,17 @@ pub fn start(
         asked,
         metrics: Arc::clone(&metrics),
         pace,
+        pop: Arc::clone(&pop),
         shared: Arc::clone(&shared),
         stop: stopped,
     };
+    let refresh = pops::refresh(Arc::clone(&shared), Arc::clone(&metrics));
     Ok(Handle {
+        refresh: tokio::spawn(refresh),
         shared,
         rest_time,
         metrics,
+        pop,
         stop: Some(stop),
         task: Some(tokio::spawn(runner.run())),
     })
@@ -193,7 +206,7 @@ impl Handle {
         let asked = lanes::request(&connection, &request, &self.metrics);
         match tokio::time::timeout(self.rest_time, asked).await {
             Ok(Some(Response::Rest(response))) => Ok(response),
-            Ok(Some(Response::Unavailable | Response::Replay(_)) | None) => {
+            Ok(Some(Response::Unavailable | Response::Replay(_) | Response::Pops(_)) | None) => {
                 Err(RestError::Unavailable)
             }
             Err(_) => Err(RestError::Timeout),
@@ -204,7 +217,7 @@ impl Handle {
     #[must_use]
     pub fn ready(&self) -> bool {
         self.shared.gateway.borrow().is_some()
-            && self.shared.lease_until.load(Relaxed) > dial::wall().0
+            && self.shared.lease_until.load(Relaxed) > self.pop.clock().now().0
     }
 
     /// How it stands.
@@ -227,6 +240,12 @@ impl Handle {
         if let Some(task) = self.task.take() {
             let _ = task.await;
         }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.refresh.abort();
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use chorus_protocol::limits::{Batching, Limits};
+use chorus_protocol::presence;
 use chorus_protocol::session::SessionConfig;
 use chorus_protocol::tokens::TokensConfig;
 use chorus_protocol::{PopId, Region};
@@ -35,8 +36,10 @@ pub struct Config {
     pub public_metrics: bool,
     /// This PoP's name.
     pub pop: PopId,
-    /// The nearest region; for logs and metrics.
+    /// The nearest region; for logs, metrics and the list of PoPs.
     pub region: Region,
+    /// Where browsers reach this PoP: `https://host`, perhaps with a port. `None`: other PoPs do not name it.
+    pub public_url: Option<String>,
     /// Threads that serve viewers, 1 to 16; 0: one per core.
     pub shards: usize,
     /// The application's manifest; its `websocket` trigger names the session component.
@@ -82,6 +85,7 @@ impl Default for Config {
             public_metrics: false,
             pop: fixed("dev-1"),
             region: fixed("dev"),
+            public_url: None,
             shards: 0,
             app: "spin.toml".into(),
             state_dir: ".chorus/edge".into(),
@@ -284,11 +288,17 @@ impl Checked {
             cert: backhaul.cert,
             key: backhaul.key,
             pop: config.pop.clone(),
+            region: Some(config.region.clone()),
+            public_url: config.public_url.clone(),
             bounds: backhaul.bounds,
         };
         backhaul
             .check()
             .map_err(|error| ConfigError::Value(format!("backhaul.{error}")))?;
+        if let Some(url) = &config.public_url {
+            presence::check_url(url)
+                .map_err(|error| ConfigError::Value(format!("public_url {error}")))?;
+        }
         config.tokens.check().map_err(ConfigError::Value)?;
         let jwks = config
             .tokens

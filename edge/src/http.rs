@@ -11,11 +11,13 @@ mod files;
 mod metrics;
 mod negotiate;
 mod places;
+mod pops;
 mod request;
 mod server;
 mod transport;
 
 pub use bounds::HttpBounds;
 pub use files::Files;
+pub use pops::Here;
 pub use server::{HANDOVERS_MAX, HttpServer, Rest};
 pub use transport::Handover;

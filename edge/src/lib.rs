@@ -4,6 +4,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod backhaul;
+pub mod clock;
 pub mod component;
 pub mod config;
 pub mod http;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chorus_protocol::backhaul::{RefusedReactions, StreamState, UserReactions};
@@ -127,7 +128,7 @@ pub enum ToShard {
     Lease {
         /// The worker number.
         worker: u16,
-        /// Not valid from this time on, by this machine's clock.
+        /// Not valid from this time on, by this process's clock.
         until: Millis,
     },
     /// Whether a gateway is connected.
@@ -145,10 +146,10 @@ pub enum ToShard {
     },
     /// A connection that the HTTP server was given, with a request that is a shard's.
     Returned(Box<Handover>),
-    /// Take no new connection and close the rest by and by.
+    /// Refuse upgrades and close the viewers evenly over a time. A later one replaces the time.
     Drain {
-        /// Close what is left at this time.
-        until: Millis,
+        /// The time; at its end what is left is closed.
+        grace: Duration,
     },
 }
 

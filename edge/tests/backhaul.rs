@@ -14,6 +14,8 @@ mod holding;
 mod keys;
 #[path = "backhaul/line.rs"]
 mod line;
+#[path = "backhaul/listing.rs"]
+mod listing;
 #[path = "backhaul/living.rs"]
 mod living;
 #[path = "backhaul/neighbours.rs"]

@@ -205,6 +205,7 @@ impl Api {
             status: StreamStatus::Live,
             created_at_ms: clock::now(),
             settings: Settings::default(),
+            home_region: None,
         };
         loop {
             match self.log.create_life(&info).await {

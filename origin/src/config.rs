@@ -133,8 +133,12 @@ pub struct Nats {
     pub partitions: u16,
     /// The first and the last worker number of this region's block: blocks of regions must not overlap.
     pub workers: [u16; 2],
-    /// Other regions whose logs are mirrored here under their own names.
+    /// Other regions whose logs are mirrored here under their own names, the nearest first: events go to the next one's
+    /// log when this region's is away.
     pub peers: Vec<Region>,
+    /// With peers: an event that a region's log does not acknowledge for so long goes to the next region's, 250 to
+    /// 5,000 ms.
+    pub ack_ms_max: u64,
     /// The place of this region's logs in a supercluster; `None` leaves it to the server.
     pub cluster: Option<String>,
     /// Bytes the log of events may take; -1 is no bound.
@@ -149,6 +153,9 @@ pub struct Nats {
     pub reactions_bytes_max: i64,
     /// Bytes the log of dead letters may take, the oldest of which go for new ones; -1 is no bound.
     pub dead_bytes_max: i64,
+    /// Bytes the log of the gateways' leases may take, in the servers' memory, the oldest of which go for new ones; -1 is no
+    /// bound. One of 1,024 PoPs takes up to 500 kB.
+    pub presence_bytes_max: i64,
     /// Days a mirror of another region's events keeps a message, 1 to 365: as long as the store may be away. Older ones are
     /// read in their region.
     pub mirror_days: u32,
@@ -314,12 +321,14 @@ impl Default for Nats {
             partitions: 1,
             workers: [0, CommentId::WORKER_MAX],
             peers: Vec::new(),
+            ack_ms_max: 750,
             cluster: None,
             events_bytes_max: -1,
             events_days: 7,
             control_bytes_max: -1,
             reactions_bytes_max: -1,
             dead_bytes_max: -1,
+            presence_bytes_max: 16_000_000,
             mirror_days: 2,
             mirror_bytes_max: -1,
             directory: None,
@@ -416,6 +425,7 @@ impl Config {
         }
         let partitions = self.nats.partitions.into();
         within("nats.partitions", partitions, 1, PARTITIONS_MAX)?;
+        within("nats.ack_ms_max", self.nats.ack_ms_max, 250, 5_000)?;
         let [first, last] = self.nats.workers;
         let most = u64::from(CommentId::WORKER_MAX);
         within("nats.workers", last.into(), 0, most)?;

@@ -22,6 +22,7 @@ pub mod api;
 pub mod clock;
 pub mod config;
 pub mod gateway;
+mod gateways;
 pub mod health;
 pub mod history;
 mod lock;

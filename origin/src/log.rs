@@ -9,6 +9,7 @@ mod consume;
 mod control;
 mod feed;
 mod follow;
+mod gateways;
 mod lease;
 #[doc(hidden)]
 pub mod memory;
@@ -30,11 +31,12 @@ pub use feed::Feed;
 pub use follow::{
     Follow, Live, LiveEvents, LiveReactions, Lives, PresenceReport, PresenceReports, ReactionTotal,
 };
+pub use gateways::{GatewayLeases, GatewayWord, GatewayWords};
 pub use lease::{Bucket, Lease, Leases, Leasing, RIGHT};
 pub use mirror::{Mirror, MirrorPart, Site};
 pub use plan::{Change, Field, Plan, Step};
 pub use provision::{Part, Provision, Record};
-pub use publish::{Ack, Publish, Tag, Waiter};
+pub use publish::{Ack, Again, Publish, Tag, Waiter};
 pub use read::{Read, Stretch, Tail};
 pub use regions::{RegionLog, Regional, Registry, watch};
 
@@ -91,7 +93,17 @@ pub struct Link {
 
 /// Everything a role asks of the log.
 pub trait Log:
-    Regional + Publish + Read + Follow + Consume + Control + Leasing + Mirror + Calling + 'static
+    Regional
+    + Publish
+    + Read
+    + Follow
+    + Consume
+    + Control
+    + Leasing
+    + Mirror
+    + Calling
+    + GatewayLeases
+    + 'static
 {
 }
 
@@ -105,6 +117,7 @@ impl<T> Log for T where
         + Leasing
         + Mirror
         + Calling
+        + GatewayLeases
         + 'static
 {
 }

@@ -69,6 +69,8 @@ pub struct Metrics {
     /// Messages dropped because a subscription of ours was full (they are seen as gaps and repaired).
     pub nats_slow_subscriptions: Counter,
     regions_away: Family<RegionLabels, Gauge>,
+    events_stored: Family<RegionLabels, Counter>,
+    log_breakers: Family<RegionLabels, Gauge>,
     mirror_lag: Family<RegionLabels, Gauge>,
     /// Live messages that could not be read.
     pub live_unreadable: Counter,
@@ -90,6 +92,14 @@ pub struct Metrics {
     pub items_followed: Counter,
     /// PoPs connected.
     pub pops: Gauge,
+    /// Gateways of all regions with a live lease.
+    pub gateways_alive: Gauge,
+    /// Leases of other gateways that could not be read or were too many.
+    pub gateway_leases_dropped: Counter,
+    /// Leases of this gateway that were not acknowledged in time.
+    pub gateway_lease_failures: Counter,
+    /// PoPs connected that have no room in this gateway's lease.
+    pub lease_pops_left_out: Gauge,
     /// Microseconds that a turn of a thread lasts at least, by the load now.
     pub turn_us: Gauge,
     refused: Family<ReasonLabels, Counter>,
@@ -165,6 +175,18 @@ impl Metrics {
                 "1 while a region's log cannot be seen",
                 Family::default(),
             ),
+            events_stored: register(
+                r,
+                "events_stored",
+                "Events that this gateway's posts became, by the region whose log acknowledged them",
+                Family::default(),
+            ),
+            log_breakers: register(
+                r,
+                "log_breaker_open",
+                "1 while a region's log takes no events of this gateway and they go to the next one's",
+                Family::default(),
+            ),
             mirror_lag: register(
                 r,
                 "mirror_lag",
@@ -193,6 +215,26 @@ impl Metrics {
             ),
             items_followed: counter(r, "items_followed", "Items forwarded by followers"),
             pops: gauge(r, "pops", "PoPs connected"),
+            gateways_alive: gauge(
+                r,
+                "gateways_alive",
+                "Gateways of all regions with a live lease",
+            ),
+            gateway_leases_dropped: counter(
+                r,
+                "gateway_leases_dropped",
+                "Leases of gateways that could not be read or were too many",
+            ),
+            gateway_lease_failures: counter(
+                r,
+                "gateway_lease_failures",
+                "Leases of this gateway that were not acknowledged in time",
+            ),
+            lease_pops_left_out: gauge(
+                r,
+                "lease_pops_left_out",
+                "PoPs connected that have no room in this gateway's lease",
+            ),
             turn_us: gauge(
                 r,
                 "turn_us",
@@ -295,6 +337,21 @@ impl Metrics {
         let region = region.as_str().to_owned();
         let gauge = self.regions_away.get_or_create(&RegionLabels { region });
         gauge.set(i64::from(away));
+    }
+
+    /// Counts an event that a region's log acknowledged.
+    pub fn event_stored(&self, region: &chorus_protocol::Region) {
+        let region = region.as_str().to_owned();
+        self.events_stored
+            .get_or_create(&RegionLabels { region })
+            .inc();
+    }
+
+    /// Says whether a region's log takes no events.
+    pub fn log_breaker(&self, region: &chorus_protocol::Region, open: bool) {
+        let region = region.as_str().to_owned();
+        let gauge = self.log_breakers.get_or_create(&RegionLabels { region });
+        gauge.set(i64::from(open));
     }
 
     /// Counts a post that was refused.

@@ -6,7 +6,8 @@ mod common;
 
 use std::time::Duration;
 
-use chorus_protocol::backhaul::{Datagram, Held, Publish, ToGateway};
+use chorus_protocol::backhaul::{Datagram, Held, Publish, Request, Response, ToGateway};
+use chorus_protocol::presence::PopState;
 use chorus_protocol::session::ReplayRange;
 use chorus_protocol::{CommentId, Envelope, Millis, Offset, Outcome, Position, Region as Name};
 use common::pop::{Pop, fresh, pop, reactions, record, stored};
@@ -410,4 +411,32 @@ async fn a_pop_that_reads_too_slowly_catches_up_and_holds_nobody_up() {
     .await;
     assert_eq!(slow.seen(&demo), ids);
     assert_eq!(slow.holes(&demo), []);
+}
+
+#[tokio::test]
+async fn a_pop_is_listed_with_where_it_is_and_how_full_until_it_is_gone() {
+    let region = Region::start().await;
+    let asker = pop(&region, 1).await;
+    let mut later = pop(&region, 2).await;
+    let load = ToGateway::Load {
+        connections: 12,
+        draining: true,
+    };
+    later.control(&load).await;
+    let listed = async || {
+        let Response::Pops(pops) = asker.request(&Request::Pops).await else {
+            panic!("no list");
+        };
+        // Both have one name: the one that came last is listed.
+        assert!(pops.len() <= 1, "{pops:?}");
+        let pop = pops.into_iter().next()?;
+        assert_eq!(pop.region.as_str(), "dev", "the gateway's, as it said none");
+        Some((pop.url?, pop.connections, pop.state))
+    };
+    let url = |process: u64| format!("https://pop1-{process}.example");
+    let full = Some((url(2), 12, PopState::Draining));
+    until("the later one", SOON * 2, async || listed().await == full).await;
+    later.connection.close(0_u32.into(), b"");
+    let left = Some((url(1), 0, PopState::Serving));
+    until("the first one", SOON * 2, async || listed().await == left).await;
 }

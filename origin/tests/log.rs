@@ -5,6 +5,8 @@
 #[path = "log/behaviour.rs"]
 mod behaviour;
 mod common;
+#[path = "log/gateways.rs"]
+mod gateways;
 #[path = "log/mirrors.rs"]
 mod mirrors;
 #[path = "log/partitions.rs"]
@@ -15,12 +17,13 @@ mod twin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chorus_origin::config;
 use chorus_origin::log::memory::Cluster;
 use chorus_origin::log::nats::Nats;
 use chorus_origin::log::{Ack, Log, LogError, Tag, Waiter};
 use chorus_origin::metrics::Metrics;
-use chorus_protocol::{Region, StreamId};
+use chorus_protocol::{CommentId, Region, StreamId};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
@@ -97,6 +100,8 @@ over_both! {
         what_is_not_acknowledged_is_not_past,
         a_call_is_answered_by_one,
         viewers_are_reported_to_all;
+    gateways:
+        a_gateways_lease_is_heard_everywhere_and_ends_by_itself;
     mirrors:
         a_mirror_holds_what_its_origin_does_and_is_read_for_it,
         the_mirror_of_a_log_made_anew_is_made_anew_once_the_store_has_the_old_one;
@@ -156,14 +161,27 @@ fn region(name: &str) -> Region {
     name.parse().unwrap()
 }
 
-/// Publishes an event and waits how it comes out.
+/// Publishes an event to its region's log and waits how it comes out.
 async fn publish(log: &dyn Log, stream: &StreamId, key: u128, body: &[u8]) -> (Tag, Ack) {
+    publish_to(log, log.region(), stream, key, body).await
+}
+
+/// The same to another region's.
+async fn publish_to(
+    log: &dyn Log,
+    region: &Region,
+    stream: &StreamId,
+    key: u128,
+    body: &[u8],
+) -> (Tag, Ack) {
     let (to, mut told) = mpsc::unbounded_channel();
     let tag = Tag {
         key,
+        id: Some(CommentId(1)),
         ..Tag::default()
     };
-    log.publish_event(stream, key, body.to_vec(), Waiter { to, tag })
+    let body = Bytes::copy_from_slice(body);
+    log.publish_event(region, stream, key, body, Waiter { to, tag })
         .await;
     told.recv().await.unwrap()
 }

@@ -103,7 +103,8 @@ impl Three {
             tag: Tag::default(),
         };
         let log = &self.site(region).log;
-        log.publish_event(&self.demo, key, body, waiter).await;
+        log.publish_event(log.region(), &self.demo, key, body.into(), waiter)
+            .await;
         let (_, ack) = told.recv().await.unwrap();
         assert!(matches!(ack, Ack::Stored { .. }), "{ack:?}");
     }

@@ -27,6 +27,7 @@ use crate::event::Event;
 use crate::id::{PopId, Region, StreamId, UserId};
 use crate::outcome::Outcome;
 use crate::position::Position;
+use crate::presence::Pop;
 use crate::server::Reactions;
 use crate::stream::{Life, Revision, StreamInfo};
 use crate::time::Millis;
@@ -93,6 +94,12 @@ pub enum ToGateway {
         pop: PopId,
         /// Which process of it: a number drawn at its start.
         process: u64,
+        /// Its region; the gateway's where it is not said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        region: Option<Region>,
+        /// Where browsers reach it, see [`crate::presence::check_url`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
     },
     /// Follow a stream: answered by [`ToPop::Held`], then deliveries.
     Hold {
@@ -115,6 +122,13 @@ pub enum ToGateway {
     },
     /// Keep the worker id.
     Renew,
+    /// How full the PoP is: said when connected and on a change, once in a second at most.
+    Load {
+        /// WebSockets open.
+        connections: u64,
+        /// It closes them and takes no more.
+        draining: bool,
+    },
 }
 
 /// Down on the control lane.
@@ -139,6 +153,9 @@ pub enum ToPop {
         worker: u16,
         /// Not valid from this time on.
         until_ms: Millis,
+        /// The gateway's clock.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        now_ms: Option<Millis>,
     },
     /// The answer to `Hold`. Deliveries begin where `state.at` (or, on a resumed hold, `have`) stands.
     Held {
@@ -294,6 +311,8 @@ pub enum Request {
     },
     /// A call of the REST interface, answered by the `api` role.
     Rest(RestRequest),
+    /// Which PoPs there are.
+    Pops,
 }
 
 /// Down on a request lane.
@@ -305,6 +324,8 @@ pub enum Response {
     Rest(RestResponse),
     /// It could not be answered now.
     Unavailable,
+    /// To `Pops`: those of all regions.
+    Pops(Vec<Pop>),
 }
 
 /// A call of the REST interface.

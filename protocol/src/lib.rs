@@ -15,6 +15,7 @@ pub mod id;
 pub mod limits;
 pub mod outcome;
 pub mod position;
+pub mod presence;
 pub mod rate;
 pub mod server;
 pub mod session;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{StreamId, UserId};
+use crate::id::{Region, StreamId, UserId};
 use crate::time::Millis;
 
 /// Whether a broadcast is on.
@@ -38,6 +38,9 @@ pub struct StreamInfo {
     /// Its modes.
     #[serde(default)]
     pub settings: Settings,
+    /// The one region whose log takes its events; `None`, the nearest one's of whoever posts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_region: Option<Region>,
 }
 
 /// How a stream stands, as the control log says it.

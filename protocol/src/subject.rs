@@ -75,6 +75,18 @@ pub fn dead(region: &Region, role: &str) -> String {
     format!("undone.{region}.{role}")
 }
 
+/// A region's log of its gateways' leases, in memory: `PRESENCE_<region>`.
+#[must_use]
+pub fn presence_log(region: &Region) -> String {
+    format!("PRESENCE_{region}")
+}
+
+/// Where a gateway writes its lease: `gateway.<region>.<gateway>`.
+#[must_use]
+pub fn gateway_lease(region: &Region, gateway: &str) -> String {
+    format!("gateway.{region}.{gateway}")
+}
+
 /// The bucket of a region's leases of worker numbers: `WORKERS_<region>`.
 #[must_use]
 pub fn workers_bucket(region: &Region) -> String {

@@ -31,7 +31,11 @@ const WHAT_TO_DO: &str = "the build before would not be understood: add a versio
 const DATA: [&str; 6] = ["at", "have", "from", "to", "reactions", "by"];
 
 /// Fields that a sender may leave out where they say nothing, by the sample in which they do.
-const OPTIONAL: [(&str, &[&str]); 9] = [
+const OPTIONAL: [(&str, &[&str]); 10] = [
+    (
+        "Response::Pops bare",
+        &["url", "connections", "state", "since_ms"],
+    ),
     ("ToGateway::Hold new", &["have", "full", "knows"]),
     ("StreamState", &["life_seq", "description", "settings"]),
     ("Publish::Reactions free", &["users"]),

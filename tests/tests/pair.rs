@@ -83,6 +83,9 @@ fn whatever_breaks_every_shard_has_everything_once_in_order_or_is_told() {
         if failed.len() >= FAILED_MAX {
             break;
         }
+        if seed + 1 < seeds.end && (seed + 1) % SEEDS == 0 {
+            println!("{} seeds, {} failed", seed + 1, failed.len());
+        }
     }
     println!(
         "{} seeds in {:?}: {all:?}",
@@ -91,7 +94,10 @@ fn whatever_breaks_every_shard_has_everything_once_in_order_or_is_told() {
     );
     if let Some(first) = failed.first() {
         let faults: Vec<&str> = failed.iter().filter_map(|it| it.lines().last()).collect();
-        panic!("{first}\n\nall that failed:\n{}", faults.join("\n"));
+        panic!(
+            "{first}\n\nall that failed, played again by `make sim SEED=n`:\n{}",
+            faults.join("\n")
+        );
     }
     if seeds.end - seeds.start >= SEEDS {
         assert_eq!(all.missing(), [""; 0], "never happened");

@@ -263,7 +263,6 @@ async fn what_is_not_built_yet_says_so() -> Result<()> {
     let dev = Dev::shared();
     let rest = dev.rest()?.token(dev.token("ada-early", "admin").await?);
     for target in [
-        "/api/pops",
         "/api/streams/demo/analytics",
         "/api/streams/demo/search?q=x",
     ] {

@@ -38,6 +38,30 @@ async fn has(url: &str, stream: &StreamId, id: CommentId) -> Option<()> {
     all.contains_key(&id).then_some(())
 }
 
+/// The regions and addresses that a PoP lists, as `GET /api/pops` says them.
+async fn listed(url: &str) -> Option<Vec<(String, String)>> {
+    let pops = Rest::new(url).ok()?.get("/api/pops").await.ok()?;
+    let pops = pops.json().ok()?;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let pops = pops["pops"].as_array()?.iter();
+    Some(
+        pops.map(|pop| (text(&pop["region"]), text(&pop["url"])))
+            .collect(),
+    )
+}
+
+/// Waits until each of these PoPs lists these regions, in order.
+async fn all_list(asked: &[&String], regions: &[(&str, &String)]) -> Result<()> {
+    let of = |(region, url): &(&str, &String)| ((*region).to_owned(), (*url).clone());
+    let wanted: Vec<_> = regions.iter().map(of).collect();
+    for url in asked {
+        let wanted = &wanted;
+        let same = async || listed(url).await.filter(|it| it == wanted).map(|_| ());
+        eventually("the list of PoPs", SOON, same).await?;
+    }
+    Ok(())
+}
+
 async fn moderate(viewer: &mut Viewer, action: &str, id: CommentId) -> Result<()> {
     let key = viewer.moderate(action, id).await?;
     let applied = |viewer: &Viewer| viewer.receipt(&key, ReceiptStatus::Applied).is_some();
@@ -69,6 +93,11 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
     for url in &urls {
         viewers.push(join(url, &stream, &options).await?);
     }
+
+    // Each PoP knows where the others are.
+    let [eu, us, ap] = &urls;
+    let all = [("ap", ap), ("eu", eu), ("us", us)];
+    all_list(&[eu, us, ap], &all).await?;
 
     // A comment of each region, in every region; ids and order are the same everywhere.
     let mut ids = Vec::new();
@@ -162,5 +191,11 @@ async fn what_is_written_in_one_region_is_seen_in_all_and_one_that_is_away_catch
         })
         .await?;
     }
+
+    // A PoP that does not answer is listed no longer, and again when it does.
+    dev.signal_in(Part::Edge, "ap", Signal::STOP)?;
+    all_list(&[eu, us], &all[1..]).await?;
+    dev.signal_in(Part::Edge, "ap", Signal::CONT)?;
+    all_list(&[eu, us, ap], &all).await?;
     Ok(())
 }

@@ -2,6 +2,7 @@ export interface FakeServer {
   url: string;
   closeAll(code: number): void;
   cutAll(): void;
+  setPops(list: object | null, ms?: number): void;
   tell(streamId: string, type: string, payload: object): void;
   setKey(key: string): void;
   expireAll(): void;

@@ -132,7 +132,19 @@ export async function fakeServer(port = 0) {
     ping: (socket, payload) => say(socket, "pong", payload),
   };
 
+  let pops = null;
+  let rttMs = 0;
   const server = createServer(async (request, response) => {
+    response.setHeader("access-control-allow-origin", "*");
+    if (request.url === "/healthz") {
+      setTimeout(() => response.end("ok"), rttMs);
+      return;
+    }
+    if (request.url === "/api/pops") {
+      response.writeHead(pops ? 200 : 501, { "content-type": "application/json" });
+      response.end(JSON.stringify(pops ?? { title: "Not Implemented", status: 501 }));
+      return;
+    }
     if (request.method === "POST" && request.url === "/api/dev/token") {
       let body = "";
       for await (const chunk of request) body += chunk;
@@ -179,6 +191,11 @@ export async function fakeServer(port = 0) {
     /** Cuts every connection without a word, as a network does. */
     cutAll: () => sockets.clients.forEach((socket) => socket.terminate()),
     tell,
+    /** What `/api/pops` answers, and how far away this one is. */
+    setPops(list, ms = 0) {
+      pops = list;
+      rttMs = ms;
+    },
     /** From here on only tokens of this key are good, as after a reset. */
     setKey: (next) => {
       key = next;

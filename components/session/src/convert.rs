@@ -113,9 +113,15 @@ pub(crate) fn output(output: core::Output) -> wit::Output {
         core::Output::Leave { connection, topic } => {
             wit::Output::Leave(wit::Leave { connection, topic })
         }
-        core::Output::Publish { request, event } => {
-            wit::Output::Publish(wit::Publish { request, event })
-        }
+        core::Output::Publish {
+            request,
+            connection,
+            event,
+        } => wit::Output::Publish(wit::Publish {
+            request,
+            connection,
+            event,
+        }),
         core::Output::Count {
             topic,
             reactions,

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use chorus_protocol::PopId;
 use chorus_protocol::backhaul::REACTION_USERS_MAX;
+use chorus_protocol::{PopId, Region};
 use serde::{Deserialize, Serialize};
 
 /// How to reach the gateways, and what the backhaul may keep.
@@ -24,6 +24,12 @@ pub struct BackhaulConfig {
     pub key: PathBuf,
     /// Which PoP this is.
     pub pop: PopId,
+    /// Its region; the gateway's when absent.
+    #[serde(default)]
+    pub region: Option<Region>,
+    /// Where browsers reach it.
+    #[serde(default)]
+    pub public_url: Option<String>,
     /// Bounds.
     #[serde(default)]
     pub bounds: BackhaulBounds,

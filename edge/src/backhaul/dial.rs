@@ -1,9 +1,8 @@
 //! Finding the nearest gateway and being welcomed by it, and looking whether another one is nearer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use chorus_protocol::Millis;
 use chorus_protocol::backhaul::{
     CloseCode, Lane, ToGateway, ToPop, VERSIONS, common_version, write_frame,
 };
@@ -19,14 +18,7 @@ use super::lanes::{code, known};
 use super::metrics::Metrics;
 use super::nearest::{ALIKE, Place, nearest};
 use super::tls;
-
-/// This machine's clock.
-pub(super) fn wall() -> Millis {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
+use crate::clock::Clock;
 
 /// A welcomed connection.
 pub(super) struct Up {
@@ -143,6 +135,7 @@ pub(super) async fn dial(
     sockets: &Sockets,
     process: u64,
     metrics: &Metrics,
+    clock: &Clock,
 ) -> Result<Up, String> {
     let limit = Duration::from_millis(config.bounds.connect_ms_max);
     let mut attempts = shake_all(config, sockets, 0..config.gateways.len())?;
@@ -169,7 +162,7 @@ pub(super) async fn dial(
         let index = shaken.iter().position(|(of, _)| *of == place);
         let (_, connection) = shaken.swap_remove(index.unwrap_or(0));
         let gateway = config.gateways[place].clone();
-        let greeted = greet(config, &connection, process, metrics);
+        let greeted = greet(config, &connection, process, metrics, clock);
         let (why, reason) = match timeout(limit, greeted).await {
             Ok(Ok(up)) => {
                 return Ok(Up {
@@ -217,6 +210,7 @@ async fn greet(
     connection: &Connection,
     process: u64,
     metrics: &Metrics,
+    clock: &Clock,
 ) -> Result<Up, (CloseCode, String)> {
     let text = |error: &dyn std::fmt::Display| (CloseCode::GoingAway, error.to_string());
     let (mut control, down) = connection.open_bi().await.map_err(|error| text(&error))?;
@@ -226,9 +220,11 @@ async fn greet(
         versions: VERSIONS,
         pop: config.pop.clone(),
         process,
+        region: config.region.clone(),
+        url: config.public_url.clone(),
     };
     write_frame(&hello, &mut message).map_err(|error| text(&error))?;
-    let hello_at = wall();
+    let hello_at = clock.now();
     control
         .write_chunk(message.into())
         .await
@@ -254,6 +250,7 @@ async fn greet(
         let reason = format!("version {version} is not one of {VERSIONS:?}");
         return Err((CloseCode::Version, reason));
     }
+    let heard_at = clock.now();
     let early: Result<Vec<ToPop>, _> = rest
         .iter()
         .filter_map(|frame| known(frame, metrics).transpose())
@@ -272,6 +269,7 @@ async fn greet(
         region,
         welcome: Welcome {
             hello_at,
+            heard_at,
             gateway_now: now_ms,
             worker,
             until: until_ms,

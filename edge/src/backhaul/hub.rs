@@ -8,6 +8,7 @@ mod counts;
 mod gateway;
 mod hold;
 mod lease;
+mod load;
 mod order;
 mod posts;
 mod redial;
@@ -26,6 +27,7 @@ use chorus_protocol::{Millis, Outcome};
 use self::cache::CacheBounds;
 use self::counts::{CountBounds, Counts, Said};
 use self::lease::Lease;
+use self::load::{Amount, Load};
 use self::posts::Posts;
 use self::replays::Replays;
 use self::streams::{EarlyBounds, Streams};
@@ -51,6 +53,8 @@ pub struct Out {
     pub posts: Vec<u8>,
     pub datagrams: Vec<Bytes>,
     pub asks: Vec<Ask>,
+    /// By how many milliseconds this process's clock is to be set back, see [`crate::clock`].
+    pub clock_ahead_ms: i64,
 }
 
 impl Out {
@@ -96,6 +100,7 @@ pub struct Hub {
     replays: Replays,
     lease: Lease,
     lease_margin_ms: u64,
+    load: Load,
     /// By which connection.
     connected: Option<Generation>,
     next_number: u64,
@@ -148,6 +153,7 @@ impl Hub {
             ),
             lease: Lease::default(),
             lease_margin_ms: bounds.lease_margin_ms,
+            load: Load::default(),
             connected: None,
             next_number: 1,
             jitter: process,
@@ -191,6 +197,9 @@ impl Hub {
         if self.lease.renew(now.mono, now.wall) {
             self.out.control(&ToGateway::Renew);
         }
+        if let Some(load) = self.load.say(now.mono) {
+            self.out.control(&load);
+        }
         for number in self.posts.due(now.mono) {
             self.send_post(number);
         }
@@ -209,6 +218,14 @@ impl Hub {
         self.replays.start(now.mono, &mut self.out.asks);
     }
 
+    /// How full this PoP is now.
+    pub fn load(&mut self, connections: u64, draining: bool) {
+        self.load.set(Amount {
+            connections,
+            draining,
+        });
+    }
+
     /// When something becomes due.
     pub fn next(&self) -> Option<Instant> {
         let always = [
@@ -221,6 +238,7 @@ impl Hub {
             self.replays.next_again(),
             self.counts.next(),
             self.lease.next(),
+            self.load.next(),
         ];
         let connected = connected.into_iter().filter(|_| self.connected.is_some());
         always.into_iter().chain(connected).flatten().min()

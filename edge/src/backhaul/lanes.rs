@@ -235,7 +235,9 @@ pub(super) async fn ask(
     let answer = tokio::time::timeout(timeout, asked).await;
     let replayed = match answer {
         Ok(Some(Response::Replay(replayed))) => Some(replayed),
-        Ok(Some(Response::Rest(_) | Response::Unavailable) | None) | Err(_) => None,
+        Ok(Some(Response::Rest(_) | Response::Unavailable | Response::Pops(_)) | None) | Err(_) => {
+            None
+        }
     };
     let number = ask.number;
     sink.put(FromGateway::Asked { number, replayed }).await;

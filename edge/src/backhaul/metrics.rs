@@ -36,7 +36,9 @@ metrics! {
     rtt_us: Gauge, "Round trip to the gateway in microseconds";
     turn_us: Gauge, "Microseconds that a turn of the backhaul's thread lasts at least, by the load now";
     lease_worker: Gauge, "The worker id leased";
-    lease_until_ms: Gauge, "Until when it is leased, milliseconds since 1970 by this machine's clock";
+    lease_until_ms: Gauge, "Until when it is leased, milliseconds since 1970 by this process's clock";
+    clock_corrections: Counter, "Times this process's clock was set by the gateway's because they differed by more than 500 ms";
+    clock_wrong_ms: Gauge, "Milliseconds by which this machine's clock is ahead of the gateway's or behind it, where it was corrected";
     streams_held: Gauge, "Streams held at the gateway";
     deliveries: Counter, "Deliveries passed on to shards";
     deliveries_repeated: Counter, "Deliveries that brought nothing new";
@@ -59,6 +61,7 @@ metrics! {
     states_cached: Counter, "Subscriptions answered from the cache";
     rest_calls: Counter, "REST calls passed to the gateway";
     rest_failures: Counter, "REST calls that could not be answered";
+    pops_stale: Counter, "Answers on which PoPs there are that could not be asked of the gateway";
     panics: Counter, "Panics of a lane, which cost its connection to the gateway, or of the whole backhaul, which cost all viewers a reconnect";
     malformed: Counter, "Messages and lanes of the gateway that could not be read";
     messages_unknown: Counter, "Messages of the gateway that are of a later version and were passed over";

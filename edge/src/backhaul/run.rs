@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::config::BackhaulConfig;
-use super::dial::{Sockets, Up, dial, look, wall};
+use super::dial::{Sockets, Up, dial, look};
 use super::hub::{FromGateway, Generation, Hub, Now, Out, Redial};
 use super::lanes::{self, Sink, code};
 use super::metrics::{Metrics, add, set};
@@ -20,6 +20,7 @@ use super::nearest::{Looks, Place};
 use super::{Gateway, ShardSender, Shared};
 use crate::link::{ToBackhaul, ToShard};
 use crate::panics::{self, Restarts};
+use crate::pop::PopState;
 
 /// Messages taken in one go before the rest is carried out.
 const BATCH_MAX: usize = 1_024;
@@ -45,18 +46,19 @@ pub(super) struct Runner {
     pub(super) asked: mpsc::Receiver<ToBackhaul>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pace: Arc<Pace>,
+    pub(super) pop: Arc<PopState>,
     pub(super) shared: Arc<Shared>,
     pub(super) stop: oneshot::Receiver<()>,
 }
 
-fn now() -> Now {
-    Now {
-        mono: Instant::now(),
-        wall: wall(),
-    }
-}
-
 impl Runner {
+    fn now(&self) -> Now {
+        Now {
+            mono: Instant::now(),
+            wall: self.pop.clock().now(),
+        }
+    }
+
     /// Runs until the handle says stop. A panic ends a life of the backhaul and not the process: what the hub knew is
     /// lost, so every shard is told to begin anew and all that they asked for is asked for again.
     pub(super) async fn run(mut self) {
@@ -159,7 +161,7 @@ impl Runner {
                 }
                 () = sleep => {}
             }
-            let now = now();
+            let now = self.now();
             while happened.len() < BATCH_MAX
                 && let Ok(event) = events.try_recv()
             {
@@ -194,6 +196,7 @@ impl Runner {
                 );
                 while link.tasks.try_join_next().is_some() {}
             }
+            hub.load(self.pop.viewers() as u64, self.pop.is_draining());
             let out = hub.flush(now);
             self.carry_out(out, link.as_mut(), &sender);
             self.shared
@@ -210,10 +213,10 @@ impl Runner {
     fn start_dialling(&self, dialling: &mut JoinSet<Result<Up, String>>, wait: Duration) {
         let (config, sockets, process) =
             (Arc::clone(&self.config), self.sockets.clone(), self.process);
-        let metrics = Arc::clone(&self.metrics);
+        let (metrics, clock) = (Arc::clone(&self.metrics), Arc::clone(self.pop.clock()));
         dialling.spawn(async move {
             tokio::time::sleep(wait).await;
-            dial(&config, &sockets, process, &metrics).await
+            dial(&config, &sockets, process, &metrics, &clock).await
         });
     }
 
@@ -246,7 +249,7 @@ impl Runner {
             tasks.spawn(lanes::watch(up.connection.clone(), sink.clone(), write));
         }
         lanes::start(&up.connection, up.control.1, up.posts.1, &sink, &mut tasks);
-        let now = now();
+        let now = self.now();
         hub.connected(now, generation, &up.welcome);
         // Only a delivery cannot be read.
         let _ = hub.said(now, generation, FromGateway::Control(up.early));
@@ -283,6 +286,14 @@ impl Runner {
         link: Option<&mut Link>,
         sender: &mpsc::Sender<(Generation, FromGateway)>,
     ) {
+        // Before the shards are told of a lease by the corrected clock.
+        self.pop
+            .clock()
+            .correct(std::mem::take(&mut out.clock_ahead_ms));
+        set(
+            &self.metrics.clock_wrong_ms,
+            self.pop.clock().ahead_ms().unsigned_abs(),
+        );
         for (messages, shard) in out.shards.iter_mut().zip(&self.shards) {
             if !messages.is_empty() {
                 shard.send_all(messages);

@@ -7,10 +7,11 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
 use super::answer::{Answer, body, not_allowed, problem};
+use super::pops;
 use super::request::Request;
-use super::server::Rest;
+use super::server::{Rest, Shared};
 use crate::backhaul::RestError;
-use crate::ws::handshake::Origins;
+use crate::ws::handshake::{OriginRefused, Origins};
 
 /// Methods of the REST interface.
 const METHODS: &str = "GET, HEAD, POST, PATCH, PUT, DELETE, OPTIONS";
@@ -27,14 +28,8 @@ const FORWARDED: [HeaderName; 6] = [
 const EXPOSED: &str = "WWW-Authenticate, Allow, Retry-After, Location, Link, Content-Disposition";
 
 /// Answers a request for `/api`; `sent` is its body.
-pub(super) async fn answer(
-    request: &Request,
-    sent: Bytes,
-    rest: &dyn Rest,
-    origins: &Origins,
-) -> Answer {
-    let origin_fields = request.headers.get_all(header::ORIGIN);
-    let origin = origins.judge(origin_fields.iter().map(HeaderValue::as_bytes));
+pub(super) async fn answer(request: &Request, sent: Bytes, shared: &Shared) -> Answer {
+    let origin = origin(request, &shared.origins);
     let mut answer = match origin {
         Err(_) => problem(
             StatusCode::FORBIDDEN,
@@ -42,8 +37,31 @@ pub(super) async fn answer(
             "pages of this origin may not call",
         ),
         Ok(_) if request.method == Method::OPTIONS => preflight(),
-        Ok(_) => forward(request, sent, rest).await,
+        Ok(_) if request.path == pops::PATH => match pops::refused(request) {
+            Some(refused) => refused,
+            None => shared.pops().await,
+        },
+        Ok(_) => forward(request, sent, &*shared.rest).await,
     };
+    share(&mut answer, &shared.origins, origin);
+    answer
+}
+
+/// The origin of the page that asks, where there is one and it may.
+pub(super) fn origin<'a>(
+    request: &'a Request,
+    origins: &Origins,
+) -> Result<Option<&'a str>, OriginRefused> {
+    let fields = request.headers.get_all(header::ORIGIN);
+    origins.judge(fields.iter().map(HeaderValue::as_bytes))
+}
+
+/// Lets the page that asked read the answer, where it may.
+pub(super) fn share(
+    answer: &mut Answer,
+    origins: &Origins,
+    origin: Result<Option<&str>, OriginRefused>,
+) {
     let headers = answer.headers_mut();
     if origins.0.is_some() {
         headers.insert(header::VARY, HeaderValue::from_static("Origin"));
@@ -63,7 +81,6 @@ pub(super) async fn answer(
             );
         }
     }
-    answer
 }
 
 fn preflight() -> Answer {

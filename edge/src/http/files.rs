@@ -22,8 +22,8 @@ const BYTES_MAX: u64 = 64 << 20;
 const DEPTH_MAX: usize = 8;
 /// Bytes from which a file is compressed; a smaller one fits into one packet.
 const COMPRESSED_BYTES_MIN: usize = 1_024;
-/// The `Content-Security-Policy`: pages may load only their own files and images over HTTPS, and open WebSockets.
-const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: https:; \
+/// The `Content-Security-Policy`: pages may load only their own files and images over HTTPS, and connect to other PoPs.
+const POLICY: &str = "default-src 'self'; connect-src 'self' http: https: ws: wss:; img-src 'self' data: https:; \
                       style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; frame-ancestors *";
 
 /// The files by request path.

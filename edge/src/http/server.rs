@@ -23,9 +23,10 @@ use super::connection::Connection;
 use super::files::Files;
 use super::metrics::{HttpCollector, HttpMetrics, count};
 use super::places::{Place, Places};
+use super::pops::{self, Here};
 use super::request::Request;
 use super::transport::Handover;
-use crate::backhaul::{Handle, RestError};
+use crate::backhaul::{Handle, Heard, RestError};
 use crate::link::{ShardHandle, ToShard};
 use crate::pop::PopState;
 use crate::tls::TlsStream;
@@ -43,6 +44,9 @@ pub trait Rest: Send + Sync {
         &'a self,
         call: RestRequest,
     ) -> Pin<Box<dyn Future<Output = Result<RestResponse, RestError>> + Send + 'a>>;
+
+    /// The PoPs of all regions, as heard of.
+    fn pops(&self) -> Pin<Box<dyn Future<Output = Heard> + Send + '_>>;
 }
 
 impl Rest for Handle {
@@ -52,6 +56,10 @@ impl Rest for Handle {
     ) -> Pin<Box<dyn Future<Output = Result<RestResponse, RestError>> + Send + 'a>> {
         Box::pin(Self::rest(self, call))
     }
+
+    fn pops(&self) -> Pin<Box<dyn Future<Output = Heard> + Send + '_>> {
+        Box::pin(Self::pops(self))
+    }
 }
 
 /// What the server needs to run.
@@ -60,6 +68,8 @@ pub struct HttpServer {
     pub files: Files,
     /// Forwards requests for `/api` to the gateway.
     pub rest: Arc<dyn Rest>,
+    /// How this PoP is listed among the others.
+    pub here: Here,
     /// The metrics for `/metrics`.
     pub registry: Registry,
     /// The state of the process, for `/readyz`.
@@ -88,7 +98,8 @@ pub(super) enum Interface {
 /// State shared by the connections.
 pub(super) struct Shared {
     files: Files,
-    rest: Arc<dyn Rest>,
+    pub(super) rest: Arc<dyn Rest>,
+    here: Here,
     registry: Registry,
     pop: Arc<PopState>,
     public_metrics: bool,
@@ -114,6 +125,7 @@ impl HttpServer {
         let shared = Arc::new(Shared {
             files: self.files,
             rest: self.rest,
+            here: self.here,
             registry: self.registry,
             pop: self.pop,
             public_metrics: self.public_metrics,
@@ -226,13 +238,22 @@ impl Shared {
     ) -> Answer {
         let path = request.path.as_str();
         if interface == Interface::Public && (path == "/api" || path.starts_with("/api/")) {
-            return api::answer(request, sent, &*self.rest, &self.origins).await;
+            return api::answer(request, sent, self).await;
         }
         if !matches!(request.method, Method::GET | Method::HEAD) {
             return not_allowed("GET, HEAD");
         }
         match path {
-            "/healthz" => body(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
+            // Pages of other PoPs measure the way here by it.
+            "/healthz" => {
+                let mut answer = body(StatusCode::OK, "text/plain; charset=utf-8", "ok\n");
+                api::share(
+                    &mut answer,
+                    &self.origins,
+                    api::origin(request, &self.origins),
+                );
+                answer
+            }
             "/readyz" if self.pop.is_ready() => {
                 body(StatusCode::OK, "text/plain; charset=utf-8", "ready\n")
             }
@@ -250,6 +271,12 @@ impl Shared {
                 .unwrap_or_else(|| self.not_found()),
             _ => self.not_found(),
         }
+    }
+
+    /// The PoPs as this one knows them.
+    pub(super) async fn pops(&self) -> Answer {
+        let here = self.here.now(self.pop.viewers(), self.pop.is_draining());
+        pops::answer(&here, &self.rest.pops().await)
     }
 
     pub(super) fn not_found(&self) -> Answer {

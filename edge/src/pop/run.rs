@@ -3,9 +3,8 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use chorus_protocol::Millis;
 use chorus_quic::Pace;
 use tokio::sync::mpsc;
 
@@ -15,7 +14,7 @@ use super::state::PopState;
 use crate::backhaul::{self, BackhaulError, ShardSender};
 use crate::component::{LoadError, Logic, Supervisor};
 use crate::config::{Checked, Config, ConfigError};
-use crate::http::{Files, HANDOVERS_MAX, HttpServer};
+use crate::http::{Files, HANDOVERS_MAX, Here, HttpServer};
 use crate::link::{self, ShardHandle, ShardId, ToShard};
 use crate::manifest::{Manifest, ManifestError};
 use crate::metrics::{ShardMetrics, registry};
@@ -170,10 +169,16 @@ pub async fn run(config: Config, exit_with_parent: bool, pace: Arc<Pace>) -> Res
         from_shards,
         Arc::clone(&backhaul_metrics),
         pace,
+        Arc::clone(&pop),
     )?);
     let server = HttpServer {
         files,
         rest: Arc::clone(&backhaul_handle) as _,
+        here: Here {
+            pop: config.pop.clone(),
+            region: config.region.clone(),
+            url: config.public_url.clone(),
+        },
         registry: registry(metrics, Arc::clone(&pop), backhaul_metrics),
         pop: Arc::clone(&pop),
         origins: checked.origins(),
@@ -248,15 +253,9 @@ fn ended_early(ended: Option<Ended>) -> PopError {
 }
 
 fn drain(handles: &[ShardHandle], seconds: u64) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        });
+    let grace = Duration::from_secs(seconds);
     for handle in handles {
-        handle.send(ToShard::Drain {
-            until: Millis(now).plus(seconds * 1_000),
-        });
+        handle.send(ToShard::Drain { grace });
     }
 }
 

@@ -1,9 +1,11 @@
 //! Counters and states that the parts of a process share, without a lock.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use chorus_protocol::Millis;
+
+use crate::clock::Clock;
 
 /// Sockets beyond `connections_max`, for requests, handshakes, and viewers that are being closed with 4429.
 const SOCKETS_BEYOND_MAX: usize = 2_048;
@@ -11,6 +13,7 @@ const SOCKETS_BEYOND_MAX: usize = 2_048;
 /// The state of the process: its sockets, viewers and shards, and whether it can serve viewers.
 #[derive(Debug)]
 pub struct PopState {
+    clock: Arc<Clock>,
     connections_max: usize,
     sockets: AtomicUsize,
     viewers: AtomicUsize,
@@ -26,6 +29,7 @@ impl PopState {
     #[must_use]
     pub fn new(connections_max: usize) -> Self {
         Self {
+            clock: Arc::default(),
             connections_max,
             sockets: AtomicUsize::new(0),
             viewers: AtomicUsize::new(0),
@@ -35,6 +39,12 @@ impl PopState {
             shards: AtomicUsize::new(0),
             paused: AtomicUsize::new(0),
         }
+    }
+
+    /// The clock of all parts of the process.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<Clock> {
+        &self.clock
     }
 
     /// Counts a new socket of the shards; `false` when there are too many.
@@ -114,16 +124,11 @@ impl PopState {
     /// shard is not paused.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| {
-                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-            });
         let paused = self.paused.load(Relaxed);
         !self.is_draining()
             && (paused == 0 || paused < self.shards.load(Relaxed))
             && self.connected.load(Relaxed)
-            && self.lease_until.load(Relaxed) > now
+            && self.lease_until.load(Relaxed) > self.clock.now().0
     }
 }
 

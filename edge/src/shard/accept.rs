@@ -34,10 +34,7 @@ impl<L: SessionLogic> Engine<L> {
             return self.drop_pending_accepts();
         }
         for _ in 0..ACCEPTS_MAX {
-            let Some(listener) = &self.listener else {
-                return;
-            };
-            match listener.accept() {
+            match self.listener.accept() {
                 Ok((socket, _)) => self.handle_accepted(socket),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error)
@@ -186,6 +183,11 @@ impl<L: SessionLogic> Engine<L> {
                 }
                 self.refuse(id, |into| why.write_answer(head_only, into));
             }
+            Handshake::Upgrade(_) if self.drain.is_some() => {
+                let why = Refusal::GoingAway;
+                self.spec.metrics.count_refused(why);
+                self.refuse(id, |into| why.write_answer(false, into));
+            }
             Handshake::Upgrade(upgrade) => {
                 conn.heard_s = second;
                 let head_bytes = upgrade.head_bytes;
@@ -228,8 +230,6 @@ impl<L: SessionLogic> Engine<L> {
         }));
         if !counted {
             self.close(id, code::TOO_MANY, "too many connections");
-        } else if self.drain.is_some() {
-            self.close(id, code::GOING_AWAY, "the server goes away");
         }
     }
 

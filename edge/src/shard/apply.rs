@@ -225,6 +225,8 @@ impl<L: SessionLogic> Engine<L> {
             let refused = Outcome::refused(Reason::Unavailable, Some(1_000));
             return self.published(publish.request, refused);
         }
+        self.unanswered
+            .insert(publish.request, ConnId(publish.connection));
         self.pending.push_back(ToBackhaul::Publish {
             shard: self.spec.shard,
             request: publish.request,

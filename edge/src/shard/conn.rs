@@ -17,7 +17,7 @@ const SHARD_BITS: u32 = 4;
 pub(crate) const SLOTS_MAX: usize = 1 << SLOT_BITS;
 
 /// A connection's id: unique within this process's lifetime; it contains the slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConnId(pub(crate) u64);
 
 impl ConnId {

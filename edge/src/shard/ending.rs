@@ -1,5 +1,6 @@
 //! How connections end: with a close frame, at once, or all of them in a drain.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -15,8 +16,8 @@ use crate::ws::{code, frame};
 
 /// Time from our close frame to a TCP reset, unless the peer ends the connection before.
 pub(super) const CLOSING: Duration = Duration::from_secs(5);
-/// Milliseconds after the end of a drain in which close frames can still be sent.
-const LAST_MS: u64 = 1_000;
+/// Time after the end of a drain in which close frames can still be sent.
+const LAST: Duration = Duration::from_secs(1);
 
 impl<L: SessionLogic> Engine<L> {
     /// Sends a close frame and begins to close the connection.
@@ -217,6 +218,7 @@ impl<L: SessionLogic> Engine<L> {
             });
         }
         self.blobs.clear();
+        self.unanswered.clear();
         self.wake_at = None;
     }
 
@@ -228,49 +230,49 @@ impl<L: SessionLogic> Engine<L> {
             .collect()
     }
 
-    /// Stops accepting connections and starts a drain that ends at `until`.
-    pub(super) fn begin_drain(&mut self, until: chorus_protocol::Millis) {
-        if let Some(mut listener) = self.listener.take()
-            && let Err(error) = self.poll.registry().deregister(&mut listener)
-        {
-            tracing::debug!(%error, "the listener was not registered");
-        }
-        let open = self
-            .wire
-            .conns
-            .iter()
-            .filter(|(_, conn)| conn.phase == Phase::Open)
-            .count();
+    /// Starts a drain: upgrades are refused from now on, and the viewers are closed evenly over `grace`.
+    pub(super) fn begin_drain(&mut self, grace: Duration) {
         self.drain = Some(Drain {
-            from: self.now,
-            until,
-            open,
+            began: self.turn_start,
+            grace,
+            open: self.open_connections().len(),
         });
     }
 
-    /// Closes the connections that are due by now in a drain.
+    /// Closes the connections that are due by now in a drain. Those with an unanswered publication wait for its outcome, at
+    /// most until the drain's end.
     pub(super) fn continue_drain(&mut self) {
         let Some(drain) = self.drain else {
             return;
         };
-        let whole = drain.until.since(drain.from);
-        let left = drain.until.since(self.now);
-        // Closed evenly over the drain's time, so that reconnects are spread too.
-        let keep = if left == 0 {
-            0
-        } else {
-            usize::try_from(drain.open as u64 * left / whole.max(1)).unwrap_or(0)
-        };
+        let left = drain
+            .grace
+            .saturating_sub(self.turn_start.duration_since(drain.began));
+        let keep = drain.open as u128 * left.as_nanos() / drain.grace.as_nanos().max(1);
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
         let open = self.open_connections();
-        for id in open.into_iter().skip(keep) {
+        let due = open.len().saturating_sub(keep);
+        if due == 0 {
+            return;
+        }
+        let waiting: HashSet<ConnId> = if left.is_zero() {
+            HashSet::new()
+        } else {
+            self.unanswered.values().copied().collect()
+        };
+        for id in open
+            .into_iter()
+            .filter(|id| !waiting.contains(id))
+            .take(due)
+        {
             self.close(id, code::GOING_AWAY, "the server goes away");
         }
     }
 
-    /// Whether a drain is complete: no connection is open or closing, or its time and [`LAST_MS`] are over.
+    /// Whether a drain is complete: no connection is open or closing, or its time and [`LAST`] are over.
     pub(super) fn is_drained(&self) -> bool {
         self.drain.is_some_and(|drain| {
-            self.now >= drain.until.plus(LAST_MS)
+            self.turn_start >= drain.began + drain.grace + LAST
                 || self
                     .wire
                     .conns

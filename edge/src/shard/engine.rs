@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use chorus_protocol::Millis;
 use mio::net::TcpListener;
@@ -133,8 +133,9 @@ impl Shard {
             bell,
             messages,
             spec,
-            listener: Some(listener),
+            listener,
             now: Millis(0),
+            leased: false,
             sequence: 0,
             drain: None,
             leaving: Vec::new(),
@@ -149,9 +150,11 @@ pub(super) struct Base {
     pub(super) bell: Arc<Bell>,
     pub(super) messages: Receiver<ToShard>,
     pub(super) spec: ShardSpec,
-    pub(super) listener: Option<TcpListener>,
-    /// The shard's time. It never goes back, because ids were minted with it.
+    pub(super) listener: TcpListener,
+    /// The shard's time. It does not go back once ids may be minted with it.
     pub(super) now: Millis,
+    /// Whether ids could be minted already.
+    pub(super) leased: bool,
     /// The sequence number of the last connection.
     pub(super) sequence: u64,
     pub(super) drain: Option<Drain>,
@@ -175,7 +178,7 @@ pub(super) struct Engine<L> {
     pub(super) messages: Receiver<ToShard>,
     pub(super) spec: ShardSpec,
     pub(super) logic: L,
-    pub(super) listener: Option<TcpListener>,
+    pub(super) listener: TcpListener,
     pub(super) wire: Wire,
     pub(super) topics: Topics,
     pub(super) blobs: HashMap<u64, Blob>,
@@ -199,8 +202,14 @@ pub(super) struct Engine<L> {
     pub(super) closings: VecDeque<(Instant, ConnId)>,
     /// Messages to the backhaul: those of this turn, and those that found the channel full.
     pub(super) pending: VecDeque<ToBackhaul>,
+    /// Publications whose outcome the session does not know yet, and whose they are. The session bounds them.
+    pub(super) unanswered: HashMap<u64, ConnId>,
+    /// Publications whose outcome is among the next inputs.
+    pub(super) answered: Vec<u64>,
     pub(super) wake_at: Option<Millis>,
     pub(super) now: Millis,
+    /// Whether ids could be minted already.
+    pub(super) leased: bool,
     pub(super) began: Instant,
     pub(super) turn_start: Instant,
     /// The number of the current turn, counted from the engine's start.
@@ -220,12 +229,12 @@ pub(super) struct Engine<L> {
     pub(super) backhaul_lost: bool,
 }
 
-/// A drain: connections are closed evenly between `from` and `until`.
+/// A drain: connections are closed evenly over `grace`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
-    pub(super) from: Millis,
-    pub(super) until: Millis,
-    /// Open connections at `from`.
+    pub(super) began: Instant,
+    pub(super) grace: Duration,
+    /// Open connections at its start.
     pub(super) open: usize,
 }
 
@@ -238,6 +247,7 @@ impl<L: SessionLogic> Engine<L> {
             spec,
             listener,
             now: wall,
+            leased,
             sequence,
             drain,
             leaving,
@@ -284,8 +294,11 @@ impl<L: SessionLogic> Engine<L> {
             openings: VecDeque::new(),
             closings: VecDeque::new(),
             pending: VecDeque::new(),
+            unanswered: HashMap::new(),
+            answered: Vec::new(),
             wake_at: None,
             now: wall,
+            leased,
             began: now,
             turn_start: now,
             turns: 0,
@@ -389,6 +402,7 @@ impl<L: SessionLogic> Engine<L> {
         let count = self.inputs.len() as u64;
         let began = Instant::now();
         let mut inputs = std::mem::take(&mut self.inputs);
+        let answered = std::mem::take(&mut self.answered);
         let mut outputs = std::mem::take(&mut self.outputs);
         let verdict = self.logic.handle(self.now, &mut inputs, &mut outputs);
         let metrics = &self.spec.metrics;
@@ -414,19 +428,18 @@ impl<L: SessionLogic> Engine<L> {
             self.apply(output);
         }
         self.outputs = outputs;
+        for request in answered {
+            self.unanswered.remove(&request);
+        }
         self.flush();
         self.logic.settle();
     }
 
-    /// Reads the clocks for this turn; `now` never goes back.
+    /// Reads the clocks for this turn; once ids may be minted, `now` does not go back.
     fn look_at_clock(&mut self) {
         self.turn_start = Instant::now();
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| {
-                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-            });
-        self.now = self.now.max(Millis(wall));
+        let now = self.spec.pop.clock().now();
+        self.now = if self.leased { self.now.max(now) } else { now };
     }
 
     /// Seconds since the engine started.

@@ -1,7 +1,7 @@
 //! Messages to the shard from the backhaul and from the process; most become inputs of the session.
 
 use chorus_protocol::session::Control;
-use chorus_protocol::{Millis, Outcome, StreamId};
+use chorus_protocol::{Outcome, StreamId};
 
 use super::engine::Engine;
 use super::logic::SessionLogic;
@@ -60,6 +60,7 @@ impl<L: SessionLogic> Engine<L> {
             }
             ToShard::Lease { worker, until } => {
                 self.spec.pop.leased(until);
+                self.leased = true;
                 self.control(
                     None,
                     &Control::Lease {
@@ -85,13 +86,11 @@ impl<L: SessionLogic> Engine<L> {
             }
             ToShard::BackhaulLost => self.backhaul_lost = true,
             ToShard::Returned(handover) => self.handle_returned(*handover),
-            ToShard::Drain { until } => self.drain(until),
+            ToShard::Drain { grace } => {
+                self.begin_drain(grace);
+                self.continue_drain();
+            }
         }
-    }
-
-    fn drain(&mut self, until: Millis) {
-        self.begin_drain(until);
-        self.continue_drain();
     }
 
     fn topic(&self, stream: &StreamId) -> Option<u32> {
@@ -124,6 +123,7 @@ impl<L: SessionLogic> Engine<L> {
             }),
             Outcome::Unknown => component::Outcome::Unknown,
         };
+        self.answered.push(request);
         self.inputs
             .push(Input::Published(component::Published { request, outcome }));
     }

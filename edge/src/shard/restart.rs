@@ -119,6 +119,7 @@ impl<L: SessionLogic> Engine<L> {
             mut wire,
             logic,
             now,
+            leased,
             sequence,
             drain,
             paused_until,
@@ -153,6 +154,7 @@ impl<L: SessionLogic> Engine<L> {
             listener,
             // The next session must not mint ids in a millisecond that this one used.
             now: now.plus(1),
+            leased,
             sequence,
             drain,
             leaving,
@@ -215,9 +217,7 @@ impl<L: SessionLogic> Engine<L> {
 
     /// Accepts and drops the pending connections: their peers reconnect, perhaps to another shard.
     pub(super) fn drop_pending_accepts(&mut self) {
-        while let Some(listener) = &self.listener
-            && listener.accept().is_ok()
-        {
+        while self.listener.accept().is_ok() {
             self.spec.metrics.accept_paused.add(1);
         }
     }

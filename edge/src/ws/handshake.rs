@@ -79,6 +79,8 @@ pub enum Refusal {
     TooLarge,
     /// 501: a transfer coding other than `chunked`.
     Coding,
+    /// 503: the PoP drains.
+    GoingAway,
 }
 
 /// The parts of a refusal's answer.
@@ -92,7 +94,7 @@ struct Text {
 
 impl Refusal {
     /// All reasons, in declaration order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::Host,
         Self::Key,
@@ -102,6 +104,7 @@ impl Refusal {
         Self::NoUpgrade,
         Self::TooLarge,
         Self::Coding,
+        Self::GoingAway,
     ];
 
     /// The label in metrics.
@@ -117,6 +120,7 @@ impl Refusal {
             Self::NoUpgrade => "no_upgrade",
             Self::TooLarge => "head_too_large",
             Self::Coding => "transfer_coding",
+            Self::GoingAway => "going_away",
         }
     }
 
@@ -184,6 +188,14 @@ impl Refusal {
                 "",
                 ErrorCode::NotAvailable,
                 "chunked is the only transfer coding here",
+            ),
+            // A client with another PoP to go to does not wait; this one may be back after a restart.
+            Self::GoingAway => (
+                503,
+                "Service Unavailable",
+                "Retry-After: 5\r\n",
+                ErrorCode::Unavailable,
+                "this PoP goes away: connect to another one",
             ),
         };
         Text {

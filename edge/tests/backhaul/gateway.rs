@@ -10,6 +10,7 @@ use chorus_protocol::backhaul::{
     ALPN, Datagram, Held, Lane, Publish, Published, Request, Response, ToGateway, ToPop, VERSIONS,
     read_frame, split_frame, write_bare, write_frame, write_quiet,
 };
+use chorus_protocol::presence::{Pop, PopState};
 use chorus_protocol::session::Delivery;
 use chorus_protocol::{Millis, Outcome, StreamId};
 use quinn::crypto::rustls::QuicServerConfig;
@@ -318,13 +319,29 @@ async fn watch_lanes(
                     }
                 }
                 Some(Lane::Request) => {
-                    if let Some(request) = read(&mut down, &mut buffer).await {
+                    let request = read(&mut down, &mut buffer).await;
+                    if let Some(Request::Pops) = request {
+                        // Asked by itself, again and again.
+                        answer(up, &Response::Pops(vec![listed()])).await;
+                    } else if let Some(request) = request {
                         let _ = seen.send(Seen::Request(Box::new(request), up));
                     }
                 }
                 other => panic!("an unexpected lane: {other:?}"),
             }
         });
+    }
+}
+
+/// The PoP that this gateway lists.
+pub(crate) fn listed() -> Pop {
+    Pop {
+        pop: "other".parse().expect("a PoP"),
+        region: "us".parse().expect("a region"),
+        url: Some("https://other.example".to_owned()),
+        connections: 7,
+        state: PopState::Serving,
+        since_ms: Millis(1),
     }
 }
 

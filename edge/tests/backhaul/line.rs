@@ -60,6 +60,7 @@ async fn a_lease_is_told_renewed_and_fenced_early() {
     let renewed = ToPop::Renewed {
         worker: 10,
         until_ms: wall().plus(60_000),
+        now_ms: None,
     };
     peer.control(&renewed).await;
     let (worker, later) = lease(&mut pop.shards[0]).await;

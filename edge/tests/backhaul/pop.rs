@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chorus_edge::backhaul::{BackhaulBounds, BackhaulConfig, Handle, Metrics, ShardSender, start};
 use chorus_edge::link::{ShardId, ToBackhaul, ToShard};
+use chorus_edge::pop::PopState;
 use chorus_protocol::backhaul::StreamState;
 use chorus_protocol::codes::RemovalReason;
 use chorus_protocol::event::{AuthorRole, Envelope, Event, RemovalRecord, kind};
@@ -140,6 +141,8 @@ impl Pop {
             cert: identity.cert.clone(),
             key: identity.key.clone(),
             pop: "test-pop".parse().expect("an id"),
+            region: None,
+            public_url: Some("https://pop.example".to_owned()),
             bounds,
         };
         let metrics = Arc::new(Metrics::default());
@@ -158,7 +161,16 @@ impl Pop {
             })
             .unzip();
         let pace = Pace::new(Duration::ZERO);
-        let handle = start(config, senders, asked, Arc::clone(&metrics), pace).expect("starts");
+        let state = Arc::new(PopState::new(10));
+        let handle = start(
+            config,
+            senders,
+            asked,
+            Arc::clone(&metrics),
+            pace,
+            Arc::clone(&state),
+        )
+        .expect("starts");
         Self {
             ask,
             shards,
@@ -295,6 +307,7 @@ pub(crate) fn state(seq: u64, newest: std::ops::RangeInclusive<u64>) -> Box<Stre
             status: StreamStatus::Live,
             created_at_ms: Millis(1),
             settings: Settings::default(),
+            home_region: None,
         },
         life_seq: 1,
         at: at(seq),

@@ -166,9 +166,15 @@ fn output(output: wit::Output) -> core::Output {
         wit::Output::Leave(wit::Leave { connection, topic }) => {
             core::Output::Leave { connection, topic }
         }
-        wit::Output::Publish(wit::Publish { request, event }) => {
-            core::Output::Publish { request, event }
-        }
+        wit::Output::Publish(wit::Publish {
+            request,
+            connection,
+            event,
+        }) => core::Output::Publish {
+            request,
+            connection,
+            event,
+        },
         wit::Output::Count(wit::Count {
             topic,
             reactions,

@@ -95,6 +95,7 @@ fn state() -> StreamState {
             status: StreamStatus::Live,
             created_at_ms: Millis(1),
             settings: Settings::default(),
+            home_region: None,
         },
         life_seq: 1,
         at: at(0),

@@ -13,7 +13,6 @@ use chorus_edge::pop::PopState;
 use chorus_edge::shard::send::IoUring;
 use chorus_edge::shard::{QueueBounds, Shard, ShardSpec, StartError};
 use chorus_edge::ws::handshake::Origins;
-use chorus_protocol::Millis;
 
 use crate::logic::{Heard, Puppet};
 
@@ -106,11 +105,8 @@ impl Choice {
 
 impl Running {
     pub(crate) fn drain(&self, ms: u64) {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap();
-        let until = Millis(u64::try_from(now.as_millis()).unwrap()).plus(ms);
-        self.handle.send(ToShard::Drain { until });
+        let grace = Duration::from_millis(ms);
+        self.handle.send(ToShard::Drain { grace });
     }
 
     /// Waits until the shard has ended by itself.

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use chorus_edge::backhaul::RestError;
-use chorus_edge::http::{Files, HttpBounds, HttpServer, Rest};
+use chorus_edge::backhaul::{Heard, RestError};
+use chorus_edge::http::{Files, Here, HttpBounds, HttpServer, Rest};
 use chorus_edge::pop::PopState;
 use chorus_edge::ws::handshake::Origins;
 use chorus_protocol::Millis;
@@ -51,6 +51,10 @@ impl Rest for Repeat {
             })
         })
     }
+
+    fn pops(&self) -> Pin<Box<dyn Future<Output = Heard> + Send + '_>> {
+        Box::pin(std::future::ready(Heard::default()))
+    }
 }
 
 /// A running HTTP server of a shard; dropping it stops it.
@@ -79,7 +83,7 @@ pub(crate) fn serve_with(shard: &mut Running, bounds: HttpBounds) -> Served {
     std::fs::write(dir.path().join("index.html"), "<title>Chorus</title>").unwrap();
     // A type that is not compressed, because that would take long.
     std::fs::write(dir.path().join("film.bin"), vec![b'a'; SCRIPT_BYTES]).unwrap();
-    let pop = Arc::new(PopState::new(10));
+    let pop = Arc::clone(&shard.pop);
     pop.connected(true);
     pop.leased(Millis(u64::MAX));
     let admin = runtime
@@ -89,6 +93,11 @@ pub(crate) fn serve_with(shard: &mut Running, bounds: HttpBounds) -> Served {
     let server = HttpServer {
         files: Files::read(dir.path()).unwrap(),
         rest: Arc::new(Repeat),
+        here: Here {
+            pop: "here".parse().unwrap(),
+            region: "eu".parse().unwrap(),
+            url: None,
+        },
         registry: chorus_edge::metrics::registry(
             vec![Arc::clone(&shard.metrics)],
             Arc::clone(&pop),
@@ -223,6 +232,7 @@ fn a_method_that_is_not_served_is_told_those_that_are() {
     for (method, path, allow) in [
         ("POST", "/", "allow: GET, HEAD\r\n"),
         ("DELETE", "/healthz", "allow: GET, HEAD\r\n"),
+        ("POST", "/api/pops", "allow: GET, HEAD\r\n"),
         (
             "TRACE",
             "/api/x",
@@ -270,6 +280,27 @@ fn calls_go_on_to_the_gateway() {
     assert!(answer.contains("www-authenticate: Bearer\r\n"), "{answer}");
     assert!(answer.contains("access-control-expose-headers: WWW-Authenticate"));
     assert!(!answer.contains("set-cookie"), "{answer}");
+    // Pages of other PoPs ask for these, to choose one.
+    for path in ["/healthz", "/api/pops"] {
+        let from = |origin: &str| {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+            ask(shard.address, &format!("{head}Origin: {origin}\r\n\r\n"))
+        };
+        let shared = from("https://video.example");
+        assert!(shared.starts_with("HTTP/1.1 200 "), "{shared}");
+        assert!(shared.contains("cache-control: no-store\r\n"), "{shared}");
+        let allowed = "access-control-allow-origin: https://video.example\r\n";
+        assert!(shared.contains(allowed), "{shared}");
+        let other = from("https://other.example");
+        assert!(!other.contains("access-control-allow-origin"), "{other}");
+    }
+    let pops = get(shard.address, "/api/pops");
+    assert!(
+        pops.ends_with(
+            r#"{"here":"here","pops":[{"pop":"here","region":"eu","url":null,"connections":0,"state":"serving"}]}"#
+        ),
+        "{pops}"
+    );
     let away = get(shard.address, "/api/away");
     assert!(away.starts_with("HTTP/1.1 503 ") && away.contains("retry-after: 1\r\n"));
     assert!(away.contains(r#""code":"unavailable""#), "{away}");

@@ -109,6 +109,7 @@ impl Puppet {
             })),
             ("post", _) => outputs.push(Output::Publish(Publish {
                 request: 11,
+                connection,
                 event: vec![1, 2, 3],
             })),
             ("unsubscribe", _) => outputs.push(Output::Unsubscribe(TOPIC)),

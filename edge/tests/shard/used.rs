@@ -164,15 +164,29 @@ fn a_used_connection_ends_with_the_pop_like_any_other() {
 }
 
 #[test]
-fn an_upgrade_during_the_drain_is_told_to_go_elsewhere() {
+fn during_a_drain_upgrades_are_refused_and_readiness_says_no() {
     let mut shard = start();
     let _server = serve(&mut shard);
-    let socket = used(shard.address);
+    let before = used(shard.address);
     // Other viewers keep the shard running during its drain.
     let _others = [open(shard.address), open(shard.address)];
+    shard.pop.drain();
     shard.drain(20_000);
-    let mut viewer = Client::upgrade(socket, "");
-    assert_eq!(viewer.word(), Got::Close(1001));
+    for mut socket in [before, connect(shard.address)] {
+        socket
+            .write_all(upgrade("HTTP/1.1", "").as_bytes())
+            .unwrap();
+        let refused = answer(&mut socket);
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+        assert!(refused.contains("Retry-After: "), "{refused}");
+        assert_eq!(socket.read(&mut [0]).unwrap(), 0, "it ends with a refusal");
+    }
+    let mut socket = connect(shard.address);
+    socket
+        .write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    let not_ready = answer(&mut socket);
+    assert!(not_ready.starts_with("HTTP/1.1 503 "), "{not_ready}");
 }
 
 #[test]

@@ -92,14 +92,15 @@ impl Api {
                 "`stream_id`: `{id}` is a word of this interface; choose another"
             )));
         }
-        if asked
-            .home_region
-            .is_some_and(|region| region != *self.log.region())
-        {
-            return Err(Problem::new(
-                ErrorCode::NotAvailable,
-                "streams are created in the region that is asked",
-            ));
+        if let Some(home) = &asked.home_region {
+            let regions = self.log.all_regions();
+            if !regions.contains(home) {
+                let names: Vec<&str> = regions.iter().map(Region::as_str).collect();
+                return Err(Problem::invalid(format!(
+                    "`home_region`: there is no region `{home}`; there are {}",
+                    names.join(", ")
+                )));
+            }
         }
         let named = asked.stream_id.is_some();
         let stream_id = match asked.stream_id {
@@ -115,6 +116,7 @@ impl Api {
             status: StreamStatus::Live,
             created_at_ms: clock::now(),
             settings: Settings::default(),
+            home_region: asked.home_region,
         };
         match self.log.create_life(&info).await? {
             Some(seq) => {

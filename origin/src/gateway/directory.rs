@@ -243,6 +243,7 @@ mod tests {
             status: StreamStatus::Live,
             created_at_ms: Millis(1),
             settings: Settings::default(),
+            home_region: None,
         };
         Life { info, seq }
     }

@@ -8,6 +8,7 @@ use chorus_protocol::backhaul::{
     CloseCode, Datagram, Held, Lane, Request, Response, ToGateway, ToPop, VERSIONS, common_version,
     read_message,
 };
+use chorus_protocol::presence::{self, PopState};
 use chorus_protocol::stream::Revision;
 use chorus_protocol::{CommentId, Millis, Position, StreamId};
 use quinn::{SendStream, VarInt};
@@ -36,6 +37,8 @@ pub(super) struct Pop {
     pub(super) shared: Arc<GatewayShared>,
     pub(super) connection: quinn::Connection,
     pub(super) id: PopProcess,
+    /// As it was when it was welcomed.
+    said: presence::Pop,
     /// The way onto its quiet lane.
     pub(super) quiet: Quiet,
     welcomed_at: Millis,
@@ -54,8 +57,10 @@ pub(super) async fn serve(shared: Arc<GatewayShared>, connection: quinn::Connect
             tracing::info!(pop = %pop.id.0, %remote, "a PoP is connected");
             pop.shared.metrics.pops.inc();
             pop.shared.metrics.leases.inc();
+            pop.shared.here.came(&pop.id, pop.said.clone());
             let why = pop.run(control).await;
             pop.close();
+            pop.shared.here.went(&pop.id, &pop.said);
             pop.shared.metrics.pops.dec();
             pop.shared.metrics.leases.dec();
             tracing::info!(pop = %pop.id.0, %remote, %why, "a PoP is gone");
@@ -96,6 +101,8 @@ async fn welcome(
             versions,
             pop,
             process,
+            region,
+            url,
         }),
     ) = (lane, hello)
     else {
@@ -106,6 +113,21 @@ async fn welcome(
         end(connection, CloseCode::Version, "no common version");
         return Err(LaneError::gone("no common version"));
     };
+    let url = url.filter(|url| match presence::check_url(url) {
+        Ok(()) => true,
+        Err(why) => {
+            tracing::warn!(%pop, why, "the PoP's public URL cannot be used");
+            false
+        }
+    });
+    let said = presence::Pop {
+        pop: pop.clone(),
+        region: region.unwrap_or_else(|| shared.log.region().clone()),
+        url,
+        connections: 0,
+        state: PopState::Serving,
+        since_ms: clock::now(),
+    };
     let id = (pop, process);
     let Some(lease) = lease(&shared, connection, &id).await? else {
         end(connection, CloseCode::NoWorker, "no worker id is free");
@@ -115,6 +137,7 @@ async fn welcome(
     let pop = Arc::new(Pop {
         connection: connection.clone(),
         id,
+        said,
         quiet: quiet::start(connection.clone(), Arc::clone(&shared.pace)),
         welcomed_at,
         control: tokio::sync::Mutex::new(lane::Shared::new(send)),
@@ -171,7 +194,12 @@ impl Pop {
         lock(&self.workers)
             .iter()
             .any(|(worker, until)| *worker == id.worker() && minted <= *until)
-            || minted < self.welcomed_at.plus(CLOCKS_MS)
+            || self.was_elsewhere(id)
+    }
+
+    /// Whether an id may have been minted while this PoP was connected to another gateway.
+    pub(super) fn was_elsewhere(&self, id: CommentId) -> bool {
+        id.minted_at() < self.welcomed_at.plus(CLOCKS_MS)
     }
 
     async fn run(self: &Arc<Self>, control: Reader) -> LaneError {
@@ -212,6 +240,10 @@ impl Pop {
                         hold.abort();
                     }
                 }
+                ToGateway::Load {
+                    connections,
+                    draining,
+                } => self.shared.here.load(&self.id, connections, draining),
                 ToGateway::Renew => {
                     let this = Arc::clone(self);
                     tokio::spawn(async move { this.renew().await });
@@ -285,6 +317,7 @@ impl Pop {
         let answer = ToPop::Renewed {
             worker: lease.worker,
             until_ms: lease.until,
+            now_ms: Some(clock::now()),
         };
         *held = lease;
         if let Err(error) = self.tell(&answer).await {
@@ -338,6 +371,7 @@ impl Pop {
                 replay.await.map(Response::Replay)
             }
             Request::Rest(request) => self.call_api(&request).await,
+            Request::Pops => Ok(Response::Pops(self.shared.gateways.pops())),
         };
         let response = response.unwrap_or_else(|error| {
             tracing::debug!(%error, "a request cannot be answered");

@@ -6,6 +6,7 @@
 mod outcomes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chorus_protocol::backhaul::{Publish, Published, RefusedReactions, ToPop};
 use chorus_protocol::codes::Reason;
@@ -19,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::admission::{Admitted, Checks, Found, LookUp, Publication, What};
 use super::lane::{LaneError, Reader};
 use super::pop::{CLOCKS_MS, Pop};
+use super::routes::Post;
 use crate::clock;
 use crate::log::{Ack, Tag, Waiter};
 
@@ -145,14 +147,17 @@ impl Posts {
         let Some(publication) = publication else {
             return self.refuse(request, Reason::Invalid, None);
         };
-        let unwell = self.pop.shared.metrics.health.refuses_posts();
+        let shared = &self.pop.shared;
+        let unwell = shared.metrics.health.refuses_posts();
+        // With other regions the router says whether there is a log that takes it.
+        let nowhere = unwell && shared.router.is_alone();
         match &publication.what {
             What::Event(event) => {
                 let ahead_ms = event.id.minted_at().since(clock::now());
                 let retry_after_ms = if ahead_ms > CLOCKS_MS {
                     // Its clock is wrong: the id would sort before what is written later.
                     ahead_ms - CLOCKS_MS
-                } else if unwell {
+                } else if nowhere {
                     UNWELL_RETRY_MS
                 } else if !self.pop.minted_rightly(event.id) {
                     1_000
@@ -206,26 +211,43 @@ impl Posts {
                 stream,
                 event,
                 counted,
+                home,
             } => {
                 let mut waiter = self.waiter(request, key, 1);
                 waiter.tag.id = Some(event.id);
                 waiter.tag.counted = counted.then_some(event.author);
-                let log = &shared.log;
-                log.publish_event(&stream, key, event.body, waiter).await;
+                let post = Post {
+                    stream: &stream,
+                    key,
+                    home: home.as_ref(),
+                };
+                let published = shared.router.publish(post, event.body, waiter).await;
+                if let Err(Waiter { tag, .. }) = published {
+                    outcomes::give_back(&shared.admission, &tag);
+                    self.refuse(request, Reason::Unavailable, Some(UNWELL_RETRY_MS));
+                }
             }
             Admitted::RefusedIfNew {
                 request,
                 key,
                 stream,
                 id,
+                home,
                 reason,
                 retry_after_ms,
             } => {
-                let mut waiter = self.waiter(request, key, 1);
+                let age_ms = clock::now().since(id.minted_at());
+                let moved = self.pop.was_elsewhere(id);
+                let age = Duration::from_millis(age_ms + CLOCKS_MS);
+                let regions = shared.router.may_hold(home.as_ref(), age, moved);
+                let mut waiter = self.waiter(request, key, regions.len());
                 waiter.tag.id = Some(id);
                 // Stored before it is answered by its id, whatever holds now.
                 waiter.tag.refusal = Some((reason, retry_after_ms));
-                shared.log.find_repeat(&stream, key, waiter).await;
+                for region in &regions {
+                    let waiter = waiter.clone();
+                    shared.log.find_repeat(region, &stream, key, waiter).await;
+                }
             }
             Admitted::Reactions {
                 request,

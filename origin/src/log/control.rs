@@ -46,7 +46,8 @@ pub trait Control: Regional {
         })
     }
 
-    /// The last word on a stream in any region; this region's first.
+    /// The last word on a stream in any region; this region's first. Fails when none has one that can be seen and this
+    /// region's log is away.
     fn life<'a>(&'a self, stream: &'a StreamId) -> Answer<'a, Option<Life>> {
         Box::pin(async move { Ok(self.life_at_home(stream).await?.map(|(_, life)| life)) })
     }
@@ -54,16 +55,17 @@ pub trait Control: Regional {
     /// As [`Control::life`], and the region whose log says it. A peer that is away hides only its own streams.
     fn life_at_home<'a>(&'a self, stream: &'a StreamId) -> Answer<'a, Option<(Region, Life)>> {
         Box::pin(async move {
+            let mut own = Ok(None);
             for region in self.registry().seen() {
                 let asked = self.life_in(&region, stream);
                 match self.registry().of_peer(&region, asked).await {
                     Ok(Some(life)) => return Ok(Some((region, life))),
                     Ok(None) => {}
-                    Err(error) if region == *self.region() => return Err(error),
+                    Err(error) if region == *self.region() => own = Err(error),
                     Err(_) => {}
                 }
             }
-            Ok(None)
+            own
         })
     }
 
@@ -91,14 +93,16 @@ pub trait Control: Regional {
         })
     }
 
-    /// Writes a stream's first word. `None`: there was one already.
+    /// Writes a stream's first word, in the log of its home region where it has one, else of this one. `None`: there was
+    /// one already.
     fn create_life<'a>(&'a self, info: &'a StreamInfo) -> Answer<'a, Option<u64>> {
         Box::pin(async move {
             if self.life(&info.stream_id).await?.is_some() {
                 return Ok(None);
             }
             // Two that create the same name at the same time: the log lets one of them.
-            self.change_life(self.region(), info, 0).await
+            let home = info.home_region.as_ref().unwrap_or(self.region());
+            self.change_life(home, info, 0).await
         })
     }
 }

@@ -8,6 +8,7 @@ mod bucket;
 mod consume;
 mod control;
 mod events;
+mod gateways;
 mod live;
 mod mirror;
 mod provision;
@@ -21,6 +22,7 @@ use chorus_protocol::Region;
 use tokio::sync::watch;
 
 use self::world::{State, World};
+use super::publish::ack_wait;
 use super::{Link, Log, LogError, Regional, Registry};
 use crate::config;
 use crate::lock::lock;
@@ -49,6 +51,20 @@ pub enum LiveFault {
     Reorder,
 }
 
+/// What happens to the events that are written to a region's log. It is read as ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteFault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its leader is gone: that is said at once.
+    NoLeader,
+    /// Its leader takes nothing and says nothing.
+    Frozen,
+    /// They are stored, and the acknowledgements are lost.
+    AcksLost,
+}
+
 /// Regions that see each other; clones are the same.
 #[derive(Clone, Default)]
 pub struct Cluster(Arc<Mutex<World>>);
@@ -75,6 +91,7 @@ impl Cluster {
                 Arc::clone(metrics),
             ),
             metrics: Arc::clone(metrics),
+            ack: ack_wait(config),
         })))
     }
 
@@ -130,6 +147,11 @@ impl Cluster {
         self.lock().state(region).full = full;
     }
 
+    /// What happens from now on to the events that are written to a region's log.
+    pub fn writes(&self, region: &Region, fault: WriteFault) {
+        self.lock().state(region).writes = fault;
+    }
+
     /// What happens from now on to the events that a region repeats live.
     pub fn live(&self, region: &Region, fault: LiveFault) {
         let mut world = self.lock();
@@ -153,6 +175,8 @@ struct Inner {
     link: watch::Receiver<Link>,
     registry: Registry,
     metrics: Arc<Metrics>,
+    /// How long an acknowledgement is waited for.
+    ack: Duration,
 }
 
 impl Regional for Memory {

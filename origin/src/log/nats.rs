@@ -4,6 +4,7 @@ mod calls;
 mod connect;
 mod consume;
 mod control;
+mod gateways;
 mod leader;
 mod lease;
 mod live;

@@ -2,15 +2,29 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use chorus_protocol::codes::Reason;
 use chorus_protocol::{CommentId, Region, StreamId, UserId};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::{Answer, Regional};
+use crate::config;
 
 /// Repeats of a message id are recognised for this long.
 pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
+
+/// An acknowledgement that takes longer is [`Ack::Unknown`].
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the acknowledgement of an event is waited for: where another region's log may take it, not as long.
+pub(super) fn ack_wait(config: &config::Nats) -> Duration {
+    if config.peers.is_empty() {
+        ACK_TIMEOUT
+    } else {
+        Duration::from_millis(config.ack_ms_max)
+    }
+}
 
 /// How a publication came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +52,7 @@ pub struct Waiter {
 }
 
 /// The waiter's own words for a publication, handed back with its acknowledgement: it need not look them up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Tag {
     /// The same for all parts of what was asked for, and for nothing else of this waiter.
     pub number: u64,
@@ -55,8 +69,27 @@ pub struct Tag {
     /// Why it is refused if it was not stored before, and in how many milliseconds waiting helps: see
     /// [`Publish::find_repeat`].
     pub refusal: Option<(Reason, Option<u64>)>,
-    /// The partition an event went to: the log writes it here.
+    /// The region whose log an event went to: the log writes it here.
+    pub region: Option<Region>,
+    /// And the partition there.
     pub partition: u16,
+    /// The event itself, where it goes to another region's log when this one is away.
+    pub again: Option<Box<Again>>,
+    /// A copy that only shows whether the log takes events again: nobody is told how it came out.
+    pub probe: bool,
+}
+
+/// An event that may go to another region's log.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// Whose.
+    pub stream: StreamId,
+    /// The same bytes for every log.
+    pub body: Bytes,
+    /// Who is told.
+    pub to: mpsc::UnboundedSender<(Tag, Ack)>,
+    /// A log that did not acknowledge it may have stored it.
+    pub unsettled: bool,
 }
 
 impl Waiter {
@@ -66,21 +99,24 @@ impl Waiter {
     }
 }
 
-/// Publishing to this region's logs.
+/// Publishing to the logs: events to any region's, everything else to this region's.
 pub trait Publish: Regional {
-    /// Publishes an event's body under its message id; the waiter is told how it came out.
+    /// Publishes an event's body under its message id to a region's log; the waiter is told how it came out.
+    /// [`Ack::Unknown`] for a region that was never seen, too: how its events are laid out is not known.
     fn publish_event<'a>(
         &'a self,
+        region: &'a Region,
         stream: &'a StreamId,
         key: u128,
-        body: Vec<u8>,
+        body: Bytes,
         waiter: Waiter,
     ) -> BoxFuture<'a, ()>;
 
-    /// Asks whether an event was stored before under its message id, and stores nothing: [`Ack::Refused`] when it was
-    /// not within the log's window of repeats.
+    /// Asks a region's log whether an event was stored before under its message id, and stores nothing:
+    /// [`Ack::Refused`] when it was not within the log's window of repeats.
     fn find_repeat<'a>(
         &'a self,
+        region: &'a Region,
         stream: &'a StreamId,
         key: u128,
         waiter: Waiter,

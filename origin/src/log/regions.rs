@@ -5,7 +5,7 @@
 //! position without it. Where this region has a mirror of it, its events are known up to there.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use chorus_protocol::timing::Backoff;
@@ -15,6 +15,7 @@ use tokio::sync::watch::Receiver;
 
 use super::{Answer, Link, Log, LogError, Part, Site, mirror};
 use crate::clock;
+use crate::lock::lock;
 use crate::metrics::Metrics;
 
 /// How often a region that can be seen is looked at.
@@ -106,6 +107,8 @@ pub struct Registry {
     workers: [u16; 2],
     peers: Vec<Region>,
     seen: RwLock<BTreeMap<Region, Seen>>,
+    /// Since when events of this process go to another region's log.
+    elsewhere: Mutex<Option<Instant>>,
     metrics: Arc<Metrics>,
 }
 
@@ -128,6 +131,7 @@ impl Registry {
             workers,
             peers,
             seen: RwLock::default(),
+            elsewhere: Mutex::default(),
             metrics,
         }
     }
@@ -156,9 +160,18 @@ impl Registry {
         self.workers
     }
 
-    /// The partition of this region that a stream is in.
-    pub(super) fn own_partition(&self, stream: &StreamId) -> u16 {
-        subject::partition(stream, self.partitions)
+    /// The partition of a region that a stream is in.
+    ///
+    /// # Errors
+    /// When the region was never seen.
+    pub(super) fn partition_of(&self, region: &Region, stream: &StreamId) -> Result<u16, LogError> {
+        if *region == self.own {
+            return Ok(subject::partition(stream, self.partitions));
+        }
+        let seen = self.read();
+        let log = seen.get(region).and_then(|seen| seen.log.as_ref());
+        let unseen = || LogError::Away(format!("the log of {region} was not seen yet"));
+        Ok(log.ok_or_else(unseen)?.partition(stream))
     }
 
     /// Where a stream's events of a region are read: in this region's log or mirror, else in the region's own log.
@@ -239,6 +252,30 @@ impl Registry {
         std::iter::once(&self.own).chain(peers).cloned().collect()
     }
 
+    /// Whether events may be written to a region's log: it was seen, and is not away. This region's own may be.
+    pub(crate) fn is_writable(&self, region: &Region) -> bool {
+        let seen = self.read();
+        let known = |seen: &Seen| seen.log.is_some() && seen.away.is_none();
+        *region == self.own || seen.get(region).is_some_and(known)
+    }
+
+    /// For how long a region has been away; `None` when it is not.
+    pub(crate) fn away_for(&self, region: &Region) -> Option<Duration> {
+        let seen = self.read();
+        let away = seen.get(region)?.away.as_ref()?;
+        Some(away.since.elapsed())
+    }
+
+    /// Notes whether events of this process go to another region's log.
+    pub(crate) fn note_elsewhere(&self, elsewhere: bool) {
+        let mut since = lock(&self.elsewhere);
+        *since = match (elsewhere, *since) {
+            (true, None) => Some(Instant::now()),
+            (true, since) => since,
+            (false, _) => None,
+        };
+    }
+
     /// A line on the mirrors that are missing or get no further; `None` when all is well.
     #[must_use]
     pub fn why_behind(&self) -> Option<String> {
@@ -249,9 +286,13 @@ impl Registry {
         (!why.is_empty()).then(|| why.join("; "))
     }
 
-    /// A line on the regions that are away; `None` when none is.
+    /// A line on the regions that are away, and on posts that go to another region's log; `None` when there is nothing.
     #[must_use]
     pub fn why_away(&self) -> Option<String> {
+        let elsewhere = lock(&self.elsewhere).map(|since| {
+            let since_s = since.elapsed().as_secs();
+            format!("posts go to another region's log for {since_s} s")
+        });
         let seen = self.read();
         let away = seen.iter().filter_map(|(region, seen)| {
             let away = seen.away.as_ref()?;
@@ -261,7 +302,7 @@ impl Registry {
                 away.why
             ))
         });
-        let away: Vec<String> = away.collect();
+        let away: Vec<String> = elsewhere.into_iter().chain(away).collect();
         (!away.is_empty()).then(|| away.join("; "))
     }
 

@@ -211,6 +211,8 @@ impl Pop {
             versions: backhaul::VERSIONS,
             pop: "pop1".parse().unwrap(),
             process,
+            region: None,
+            url: Some(format!("https://pop1-{process}.example")),
         };
         send(&mut control, &hello).await;
         let mut reader = LaneReader::new(receive);
@@ -230,7 +232,9 @@ impl Pop {
                     ToPop::Held { stream, held } => {
                         let _ = held_to.send((stream, held));
                     }
-                    ToPop::Renewed { worker, until_ms } => {
+                    ToPop::Renewed {
+                        worker, until_ms, ..
+                    } => {
                         let _ = renewed_to.send((worker, until_ms));
                     }
                     ToPop::Life { life, .. } => {
@@ -365,7 +369,9 @@ impl Pop {
         let stream = stream.clone();
         match self.request(&Request::Replay { stream, range }).await {
             Response::Replay(replayed) => replayed,
-            other @ (Response::Rest(_) | Response::Unavailable) => panic!("{other:?}"),
+            other @ (Response::Rest(_) | Response::Pops(_) | Response::Unavailable) => {
+                panic!("{other:?}")
+            }
         }
     }
 

@@ -31,7 +31,9 @@ impl Pop {
     pub async fn call(&self, call: RestRequest) -> RestResponse {
         match self.request(&Request::Rest(call)).await {
             Response::Rest(response) => response,
-            other @ (Response::Replay(_) | Response::Unavailable) => panic!("{other:?}"),
+            other @ (Response::Replay(_) | Response::Pops(_) | Response::Unavailable) => {
+                panic!("{other:?}")
+            }
         }
     }
 

@@ -34,7 +34,8 @@ pub(super) async fn an_event_is_stored_once_under_its_key(place: &dyn Place) {
     let (to, mut told) = mpsc::unbounded_channel();
     for key in [7, 9] {
         let (to, tag) = (to.clone(), Tag::default());
-        log.find_repeat(&demo, key, Waiter { to, tag }).await;
+        log.find_repeat(log.region(), &demo, key, Waiter { to, tag })
+            .await;
     }
     let mut found = Vec::new();
     for _ in 0..2 {
@@ -97,8 +98,8 @@ pub(super) async fn a_tail_is_read_whole_in_pages_of_count_and_bytes(place: &dyn
     let (to, mut told) = mpsc::unbounded_channel();
     for key in 0..2_300_u32 {
         let (to, tag) = (to.clone(), Tag::default());
-        let body = key.to_be_bytes().to_vec();
-        eu.publish_event(&small, key.into(), body, Waiter { to, tag })
+        let body = key.to_be_bytes().to_vec().into();
+        eu.publish_event(eu.region(), &small, key.into(), body, Waiter { to, tag })
             .await;
     }
     for _ in 0..2_300 {
@@ -176,6 +177,7 @@ pub(super) async fn a_stream_has_one_last_word_at_home(place: &dyn Place) {
         status,
         created_at_ms: Millis(7),
         settings: Settings::default(),
+        home_region: None,
     };
     let mut lives = us.follow_lives().await.unwrap();
     us.settle().await.unwrap();

@@ -330,6 +330,7 @@ fn info(name: &str, at: u64, status: StreamStatus) -> StreamInfo {
         status,
         created_at_ms: Millis(at),
         settings: Settings::default(),
+        home_region: None,
     }
 }
 

@@ -8,6 +8,7 @@ use chorus_protocol::backhaul::{
     RestResponse, StreamState, ToGateway, ToPop, UserReactions, read_frame, write_bare,
 };
 use chorus_protocol::event::{AuthorRole, kind};
+use chorus_protocol::presence::{Pop, PopState};
 use chorus_protocol::server::Reactions;
 use chorus_protocol::session::{Control, Delivery, ReplayRange, Replayed, SessionConfig};
 use chorus_protocol::stream::{Life, Revision, Settings, StreamInfo, StreamStatus};
@@ -95,6 +96,7 @@ fn bare_state() -> StreamState {
         info: StreamInfo {
             description: String::new(),
             settings: Settings::default(),
+            home_region: None,
             status: StreamStatus::Live,
             ..info()
         },
@@ -181,6 +183,18 @@ fn to_gateway() -> Vec<Sample> {
                 versions: [4, 5],
                 pop: "pop-1".parse().expect("a PoP"),
                 process: u64::MAX,
+                region: None,
+                url: None,
+            },
+        ),
+        sample(
+            "ToGateway::Hello reachable",
+            ToGateway::Hello {
+                versions: [4, 4],
+                pop: "pop-1".parse().expect("a PoP"),
+                process: 1,
+                region: Some("eu".parse().expect("a region")),
+                url: Some("https://pop-1.example".to_owned()),
             },
         ),
         sample(
@@ -206,6 +220,13 @@ fn to_gateway() -> Vec<Sample> {
         ),
         sample("ToGateway::Release", ToGateway::Release { stream: demo() }),
         sample("ToGateway::Renew", ToGateway::Renew),
+        sample(
+            "ToGateway::Load",
+            ToGateway::Load {
+                connections: 70_000,
+                draining: true,
+            },
+        ),
     ]
 }
 
@@ -230,6 +251,15 @@ fn to_pop() -> Vec<Sample> {
             ToPop::Renewed {
                 worker: 7,
                 until_ms: Millis(1_800_000_060_000),
+                now_ms: None,
+            },
+        ),
+        sample(
+            "ToPop::Renewed with the time",
+            ToPop::Renewed {
+                worker: 7,
+                until_ms: Millis(1_800_000_060_000),
+                now_ms: Some(Millis(1_800_000_000_000)),
             },
         ),
         sample("ToPop::Held unknown", held(Held::Unknown)),
@@ -342,7 +372,30 @@ fn requests() -> Vec<Sample> {
         sample("Response::Rest", Response::Rest(answer)),
         sample("Response::Rest bare", Response::Rest(bare_answer)),
         sample("Response::Unavailable", Response::Unavailable),
+        sample("Request::Pops", Request::Pops),
+        sample("Response::Pops", Response::Pops(vec![pop()])),
+        sample(
+            "Response::Pops bare",
+            Response::Pops(vec![Pop {
+                url: None,
+                connections: 0,
+                state: PopState::Serving,
+                since_ms: Millis(0),
+                ..pop()
+            }]),
+        ),
     ]
+}
+
+fn pop() -> Pop {
+    Pop {
+        pop: "eu-1".parse().expect("a PoP"),
+        region: "eu".parse().expect("a region"),
+        url: Some("https://eu-1.example".to_owned()),
+        connections: 12,
+        state: PopState::Draining,
+        since_ms: Millis(1_800_000_000_000),
+    }
 }
 
 fn range() -> ReplayRange {

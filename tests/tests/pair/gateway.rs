@@ -16,7 +16,7 @@ use chorus_protocol::{Offset, Region, StreamId};
 
 use self::lanes::{Outlet, Quiet};
 use crate::log::Log;
-use crate::world::World;
+use crate::world::{CLOCK_AHEAD_MS_MAX, World};
 
 /// How often last sequences are compared and regions looked at.
 const SWEEP_MS: u64 = 1_000;
@@ -59,7 +59,7 @@ impl World {
             up: true,
             life,
             next_lane: life * 1_000_000,
-            clock_ahead_ms: self.chance.range(0, 2_000),
+            clock_ahead_ms: self.chance.range(0, CLOCK_AHEAD_MS_MAX),
             ..Gateway::default()
         };
         self.note(|| format!("gateway {gateway} starts"));

@@ -13,7 +13,7 @@ use chorus_protocol::{Millis, Position, StreamId};
 
 use crate::log::Publication;
 use crate::shard::{Asked, Replay, Shard};
-use crate::world::{WALL_MS, World};
+use crate::world::{CLOCK_AHEAD_MS_MAX, WALL_MS, World};
 
 /// Turns of one hub within a millisecond; more is a hub that wants to be looked at and has nothing to do.
 const TURNS_MAX: u32 = 2_000;
@@ -29,7 +29,7 @@ pub(crate) struct Pop {
     pub(crate) shards: Vec<Shard>,
     metrics: Arc<Metrics>,
     bounds: BackhaulBounds,
-    clock_ahead_ms: u64,
+    clock_ahead_ms: i64,
     /// When the last lease given really ends.
     pub(crate) lease_ends_ms: u64,
     wake_ms: Option<u64>,
@@ -58,7 +58,8 @@ impl Pop {
             shards: (0..shards).map(|_| Shard::default()).collect(),
             metrics,
             bounds,
-            clock_ahead_ms: world.chance.range(0, 2_000),
+            clock_ahead_ms: i64::try_from(world.chance.range(0, CLOCK_AHEAD_MS_MAX))
+                .expect("short"),
             lease_ends_ms: 0,
             wake_ms: None,
             turns: (0, 0),
@@ -71,7 +72,7 @@ impl World {
         let ahead = self.pops[pop].clock_ahead_ms;
         Now {
             mono: self.started + Duration::from_millis(self.now_ms),
-            wall: Millis(WALL_MS + self.now_ms + ahead),
+            wall: Millis((WALL_MS + self.now_ms).strict_add_signed(ahead)),
         }
     }
 
@@ -154,6 +155,7 @@ impl World {
         let (until, ends_ms) = self.grant(gateway);
         let welcome = Welcome {
             hello_at,
+            heard_at: self.pop_now(pop).wall,
             gateway_now: self.gateway_wall(gateway),
             worker: 1,
             until,
@@ -311,6 +313,7 @@ impl World {
             return self.fail(|| format!("the hub of pop {pop} never rests"));
         }
         let out = this.hub.flush(now);
+        this.clock_ahead_ms -= std::mem::take(&mut out.clock_ahead_ms);
         let shards: Vec<Vec<ToShard>> = out.shards.iter_mut().map(std::mem::take).collect();
         let control = std::mem::take(&mut out.control);
         let posts = std::mem::take(&mut out.posts);
@@ -374,7 +377,7 @@ impl World {
         let this = &mut self.pops[pop];
         let told = &mut this.shards[shard];
         let heard = told.hear(now_ms, &self.logs, self.plan.newest_max, message);
-        let ends_ms = WALL_MS + this.lease_ends_ms + this.clock_ahead_ms;
+        let ends_ms = (WALL_MS + this.lease_ends_ms).strict_add_signed(this.clock_ahead_ms);
         let lease_until = told.lease_until;
         if let Err(fault) = heard {
             self.fail(|| format!("pop {pop} shard {shard}: {fault}"));

@@ -15,6 +15,8 @@ use crate::tally::Tally;
 
 /// Milliseconds since 1970 at which everything begins.
 pub(crate) const WALL_MS: u64 = 1_800_000_000_000;
+/// How wrong a clock may be.
+pub(crate) const CLOCK_AHEAD_MS_MAX: u64 = 20_000;
 
 type Happening = Box<dyn FnOnce(&mut World)>;
 

@@ -13,7 +13,7 @@ use crate::supercluster::{REGIONS, Supercluster};
 const PUBLISH: [(&str, &[&str]); 33] = [
     ("_INBOX.moderate.eu-central.1", &["moderate"]),
     ("event.eu-central.0.s", &["gateway", "moderate"]),
-    ("event.us-east.0.s", &[]),
+    ("event.us-east.0.s", &["gateway"]),
     ("live.event.eu-central.0.s", &[]),
     ("reaction.eu-central.s.heart", &["gateway"]),
     ("presence.eu-central.g.s", &["gateway"]),
@@ -21,7 +21,7 @@ const PUBLISH: [(&str, &[&str]); 33] = [
     ("api.eu-central", &["gateway"]),
     ("api.us-east", &[]),
     ("control.eu-central.s.stream", &["api"]),
-    ("control.us-east.s.stream", &[]),
+    ("control.us-east.s.stream", &["api"]),
     (
         "control.eu-central.-.region",
         &["gateway", "persist", "api"],

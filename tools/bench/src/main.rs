@@ -36,7 +36,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Every row, at most 13 minutes; writes docs/benchmarks.md.
+    /// Every row, at most 15 minutes; writes docs/benchmarks.md.
     All(Options),
     /// Some rows by name, each as long as it needs (`--rounds 1`: as short as it can be); without a name, lists them.
     Row {

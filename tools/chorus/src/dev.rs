@@ -5,6 +5,7 @@ mod child;
 mod config;
 mod dir;
 mod find;
+mod howto;
 mod identity;
 mod ports;
 mod ready;
@@ -13,8 +14,8 @@ mod stop;
 mod watch;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
-use std::path::{Path, PathBuf};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ use child::{Child, Part};
 use dir::DataDir;
 use find::House;
 use identity::Identity;
-use site::Site;
+use site::{Shape, Site};
 use watch::Watch;
 
 /// Options of `chorus dev`.
@@ -38,6 +39,17 @@ pub(crate) struct Args {
     /// How many regions, each with a nats-server, an origin and a PoP; the PoPs of the others listen at the ports behind.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(site::REGIONS_MAX)))]
     regions: u8,
+    /// How many nats-servers in each region: 3 keep three copies of each log, on this one disk.
+    #[arg(long, default_value_t = 1, value_parser = nodes)]
+    nodes: u8,
+    /// A network of `chorus wan`: the programs of a region run in its host `REGION`, the PoP in `pop-REGION`; as root, on a
+    /// host that reaches them.
+    #[arg(long, value_name = "NAME")]
+    wan: Option<String>,
+    /// Runs a program under another, as `edge-us=perf record`: its key in `pids.json`, the command, split at blanks; may be
+    /// repeated.
+    #[arg(long, value_name = "KEY=COMMAND")]
+    under: Vec<String>,
     /// Where everything is kept.
     #[arg(long, env = "CHORUS_DATA", default_value = ".chorus")]
     data: PathBuf,
@@ -99,6 +111,14 @@ enum OnExit {
     Restart,
 }
 
+fn nodes(text: &str) -> Result<u8, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("a region has 1 or 3".to_owned()),
+    }
+}
+
 /// Interval at which the parent process is checked.
 const PARENT_POLL: Duration = Duration::from_millis(250);
 
@@ -118,6 +138,7 @@ enum End {
     Died(usize, String),
     StoppedWriting(usize),
     Ran(ExitCode),
+    Due(usize),
 }
 
 async fn dev(args: Args) -> Result<ExitCode> {
@@ -125,7 +146,12 @@ async fn dev(args: Args) -> Result<ExitCode> {
     let parent = std::os::unix::process::parent_id();
     let house = House::find(args.app.as_deref())?;
     let nats_server = find::nats_server(args.nats_server.as_deref(), &house)?;
-    let sites = Site::choose(args.regions, &args.listen)?;
+    let sites = Site::choose(&Shape {
+        regions: args.regions,
+        nodes: args.nodes,
+        listen: &args.listen,
+        wan: args.wan.as_deref(),
+    })?;
     let dir = DataDir::open(&args.data, args.reset)?;
     let identity = Identity::open(&dir)?;
     let plan = config::Plan {
@@ -141,11 +167,16 @@ async fn dev(args: Args) -> Result<ExitCode> {
         config::write(&plan, site, &args.edge_set, &args.origin_set)?;
     }
     // The nats-servers need each other to be ready, then the origins can begin, then the PoPs.
-    let waves = [
-        parts(&sites, |site| Part::nats(&dir, site, &nats_server)),
+    let nats = sites.iter().flat_map(|site| {
+        let nodes = 0..site.ports.nodes.len();
+        nodes.map(|node| Part::nats(&dir, site, node, &nats_server))
+    });
+    let mut waves = [
+        nats.collect(),
         parts(&sites, |site| Part::origin(&dir, site, &house)),
         parts(&sites, |site| Part::edge(&dir, site, &house)),
     ];
+    child::put_under(waves.iter_mut().flatten(), &args.under)?;
     let pops: Vec<(&str, SocketAddr)> = sites
         .iter()
         .map(|site| (site.region, site.listen))
@@ -164,7 +195,7 @@ async fn dev(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Ok(None) => {
-            print_how_to(&pops, &dir, args.sync);
+            howto::print(&pops, &dir, args.sync);
             match command(&args.command, &pops) {
                 Ok(mut ran) => {
                     serve(&args, &dir, parent, &mut signals, &mut children, &mut ran).await
@@ -223,6 +254,8 @@ async fn serve(
     command: &mut Option<tokio::process::Child>,
 ) -> Result<ExitCode> {
     let mut watch = Watch::new(dir, children.iter().map(|child| &child.part));
+    // Programs to start again, by when.
+    let mut due: Vec<(Instant, usize)> = Vec::new();
     loop {
         let end = tokio::select! {
             told = signals.told() => End::Told(told),
@@ -230,6 +263,7 @@ async fn serve(
             (index, how) = child::any_exit(children) => End::Died(index, how),
             index = watch.next_restart() => End::StoppedWriting(index),
             code = ended(command) => End::Ran(code),
+            () = until(&due) => End::Due(due.remove(0).1),
         };
         let (index, how) = match end {
             End::Ran(code) => return Ok(code),
@@ -237,7 +271,7 @@ async fn serve(
                 say!("{why}: stopping");
                 return Ok(ExitCode::SUCCESS);
             }
-            End::StoppedWriting(index) => {
+            End::StoppedWriting(index) | End::Due(index) => {
                 start_again(args, dir, children, index).await?;
                 continue;
             }
@@ -253,14 +287,16 @@ async fn serve(
                 "{name} is gone: stopping everything (`--on-exit restart` starts it again instead)"
             );
         }
-        tokio::select! {
-            told = signals.told() => {
-                say!("{told}: stopping");
-                return Ok(ExitCode::SUCCESS);
-            }
-            () = tokio::time::sleep(Duration::from_millis(args.restart_delay_ms)) => {}
-        }
-        start_again(args, dir, children, index).await?;
+        let delay = Duration::from_millis(args.restart_delay_ms);
+        due.push((Instant::now() + delay, index));
+    }
+}
+
+/// Returns when the first is due; never when there is none.
+async fn until(due: &[(Instant, usize)]) {
+    match due.first() {
+        Some((at, _)) => tokio::time::sleep_until((*at).into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -293,7 +329,7 @@ fn command(
     };
     let started = tokio::process::Command::new(program)
         .args(args)
-        .env("CHORUS_URL", url(pops[0].1))
+        .env("CHORUS_URL", howto::url(pops[0].1))
         .kill_on_drop(true)
         .spawn();
     started
@@ -374,74 +410,4 @@ impl Signals {
             _ = self.hangup.recv() => "the terminal is gone",
         }
     }
-}
-
-/// The address at which this machine reaches a listener: loopback for an unspecified address.
-pub(crate) fn reachable(listen: SocketAddr) -> SocketAddr {
-    match listen.ip() {
-        ip if !ip.is_unspecified() => listen,
-        IpAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, listen.port())),
-        IpAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, listen.port())),
-    }
-}
-
-/// This program as a shell in the current directory calls it.
-fn invoked() -> String {
-    let program = std::env::args_os().next().unwrap_or_default();
-    let name = Path::new(&program);
-    // A name without a path was found in PATH; a path is repeated as typed.
-    let shown = name.display().to_string();
-    if shown.contains([' ', '\'', '"', '$', '\\']) {
-        format!("'{}'", shown.replace('\'', "'\\''"))
-    } else {
-        shown
-    }
-}
-
-fn url(listen: SocketAddr) -> String {
-    format!("http://{}", reachable(listen))
-}
-
-fn print_how_to(pops: &[(&str, SocketAddr)], dir: &DataDir, sync: Sync) {
-    let [(_, listen), others @ ..] = pops else {
-        return;
-    };
-    let url = url(*listen);
-    let regions = if others.is_empty() {
-        String::new()
-    } else {
-        let of = |(region, listen): &(&str, SocketAddr)| {
-            format!("\n  {region:<10}  http://{}/", reachable(*listen))
-        };
-        format!(
-            "\n  Each region has its own page; what is written in one is seen in all:{}\n",
-            pops.iter().map(of).collect::<String>()
-        )
-    };
-    let chorus = invoked();
-    let durable = match sync {
-        Sync::ServerDefault => {
-            "survives the kill of every process. It does not survive a loss of power: one node, and
-  nats-server syncs to disk every two minutes; --sync always changes that."
-        }
-        Sync::Always => {
-            "survives the kill of every process and a loss of power, not the loss of the disk."
-        }
-    };
-    say!(
-        "
-Chorus is at {url}/
-
-  Open it in two windows: both are on the stream `demo`.
-{regions}  A token     curl -s -X POST {url}/api/dev/token -H 'content-type: application/json' -d '{{\"username\":\"ada\"}}'
-  History     curl -s '{url}/api/streams/demo/comments?limit=20'
-  Metrics     curl -s {url}/metrics
-  Load        {chorus} load --url {url} --viewers 200 --rate 50
-
-  Data        {} (logs and process ids are there too; --reset clears it)
-  `durable` here means: {durable}
-
-  Ctrl-C stops everything.",
-        dir.path().display()
-    );
 }

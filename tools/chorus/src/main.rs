@@ -5,9 +5,21 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod dev;
+#[cfg(target_os = "linux")]
+mod faults;
 mod histogram;
+#[cfg(target_os = "linux")]
+mod latency;
 mod load;
+#[cfg(target_os = "linux")]
+mod machine;
+#[cfg(target_os = "linux")]
+mod people;
+#[cfg(target_os = "linux")]
+mod random;
 mod regions;
+#[cfg(target_os = "linux")]
+mod rig;
 mod supervised;
 #[cfg(target_os = "linux")]
 mod wan;
@@ -36,6 +48,12 @@ enum Command {
     /// A network with real distances and faults between network namespaces of this machine.
     #[cfg(target_os = "linux")]
     Wan(wan::Args),
+    /// Kill, freeze and cut off parts of three regions under load, and say whether anything was lost, doubled or missed.
+    #[cfg(target_os = "linux")]
+    Faults(faults::Args),
+    /// Measure how long a comment takes from each region to each other one.
+    #[cfg(target_os = "linux")]
+    Latency(latency::Args),
     /// Become another program that dies with its parent.
     #[command(hide = true)]
     Supervised(supervised::Args),
@@ -48,6 +66,10 @@ fn main() -> ExitCode {
         Command::Regions(args) => regions::run(args),
         #[cfg(target_os = "linux")]
         Command::Wan(args) => wan::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Faults(args) => faults::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::Latency(args) => latency::run(&args),
         Command::Supervised(args) => supervised::run(&args),
     };
     let code = match result {

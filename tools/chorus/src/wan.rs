@@ -9,22 +9,24 @@ mod link;
 mod matrix;
 mod namespaces;
 mod network;
-mod probe;
-mod random;
+pub(crate) mod probe;
 mod run;
 mod stats;
-mod units;
+pub(crate) mod units;
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 use chorus_telemetry::say;
 
-use control::{Answer, Request, ask};
-use ends::Ends;
-use link::Change;
+pub(crate) use control::{Answer, Request, ask};
+pub(crate) use device::enter;
+pub(crate) use ends::Ends;
+pub(crate) use link::Change;
 use stats::Stats;
 
 /// Names the run in the environment of commands that are started in it.
@@ -175,6 +177,29 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// A host of a running network.
+pub(crate) struct Place {
+    /// Its address in the network.
+    pub(crate) address: Ipv4Addr,
+    /// The path of its network namespace.
+    pub(crate) netns: PathBuf,
+}
+
+/// Finds a host of the network of that name.
+///
+/// # Errors
+/// When the network does not run or has no such host.
+pub(crate) fn place(run: &str, host: &str) -> Result<Place> {
+    let netns = namespaces::find(run, host)?;
+    let hosts = stats(run)?.hosts;
+    let found = hosts.into_iter().find(|it| it.name == host);
+    let address = found.with_context(|| format!("{run} has no host {host}"))?;
+    Ok(Place {
+        address: address.address,
+        netns,
+    })
 }
 
 fn changed(named: &Named, request: &Request, word: &str) -> Result<ExitCode> {

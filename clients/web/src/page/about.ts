@@ -10,9 +10,9 @@ export interface About {
 const UNKNOWN: About = { title: null, status: null, missing: false };
 
 /** Never fails: what cannot be read is not known, and the socket will tell. */
-export async function readAbout(streamId: string): Promise<About> {
+export async function readAbout(base: string, streamId: string): Promise<About> {
   try {
-    const response = await fetch(`/api/streams/${encodeURIComponent(streamId)}`);
+    const response = await fetch(`${base}/api/streams/${encodeURIComponent(streamId)}`);
     if (response.status === 404) return { ...UNKNOWN, missing: true };
     if (!response.ok) return UNKNOWN;
     const { title, status } = (await response.json()) as { title?: unknown; status?: unknown };

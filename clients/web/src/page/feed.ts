@@ -42,7 +42,7 @@ export function feed(client: Chorus, stream: StreamHandle, actions: FeedActions)
   const pace = new Pace();
   const earlier = new Earlier(
     backlog,
-    (before) => history("", stream.streamId, { limit: PAGE, ...(before === undefined ? {} : { before }) }),
+    (before) => history(client.restUrl, stream.streamId, { limit: PAGE, ...(before === undefined ? {} : { before }) }),
     () => {
       if (!backlog.following && earlier.state !== "loading" && scroll.atTop()) backlog.moveUp();
       changed();

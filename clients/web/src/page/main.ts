@@ -4,6 +4,7 @@ import { readAbout } from "./about.js";
 import { composer, type Composer } from "./composer.js";
 import { byId, isolated, setText } from "./dom.js";
 import { feed, type Feed } from "./feed.js";
+import { popMenu } from "./pops.js";
 import { reactionBar } from "./reactions.js";
 import { forgetSession, keep, renewed, savedSession, signIn, signInProblem, type Session } from "./session.js";
 import { stage } from "./stage.js";
@@ -25,13 +26,14 @@ let session: Session | null = savedSession();
 
 const socketUrl = new URL("/v1/ws", location.href);
 socketUrl.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-const client = new Chorus({
+const client: Chorus = new Chorus({
   url: socketUrl.href,
+  pops: "auto",
   token: session?.token ?? null,
   refreshToken: async () => {
     const before = session;
     if (!before) return null;
-    const better = await renewed(before);
+    const better = await renewed(client.restUrl, before);
     // Signed in or out meanwhile: that stands.
     if (session === before && better) session = keep(better);
     return session === before ? null : (session?.token ?? null);
@@ -59,6 +61,7 @@ const comments: Feed = feed(client, stream, {
   write,
 });
 reactionBar(client, stream, askName);
+popMenu(client);
 
 /** True for who may write; else the name field asks for what is missing. */
 function askName(): boolean {
@@ -107,7 +110,7 @@ nameForm.addEventListener("submit", async (event) => {
   if (username === "") return;
   problem.hidden = true;
   try {
-    session = await signIn(username);
+    session = await signIn(client.restUrl, username);
     client.setToken(session.token);
     if (client.connection.phase === "closed") client.start();
     showSession();
@@ -159,7 +162,7 @@ client.on("error", (error) => {
 showSession();
 if (valid) {
   client.start();
-  void readAbout(stream.streamId).then((about) => {
+  void readAbout(client.restUrl, stream.streamId).then((about) => {
     onStage.setAbout(about);
     showForms();
   });

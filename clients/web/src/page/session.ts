@@ -17,15 +17,16 @@ export function savedSession(): Session | null {
   }
 }
 
-export async function signIn(username: string): Promise<Session> {
-  const { token } = await devToken("", username);
+/** `base`: of the PoP, `https://host`. */
+export async function signIn(base: string, username: string): Promise<Session> {
+  const { token } = await devToken(base, username);
   return keep({ username, token });
 }
 
 /** A new token for the same name, not kept yet; null when this server gives none, a throw when it cannot be reached. */
-export async function renewed({ username }: Session): Promise<Session | null> {
+export async function renewed(base: string, { username }: Session): Promise<Session | null> {
   try {
-    return { username, token: (await devToken("", username)).token };
+    return { username, token: (await devToken(base, username)).token };
   } catch (error) {
     if (error instanceof RestError && error.status < 500 && error.status !== 429) return null;
     throw error;

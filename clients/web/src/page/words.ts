@@ -1,5 +1,5 @@
 /** What codes mean, in plain words. A code that is not known is shown as it is: better than nothing said. */
-import type { ConnectionState, OwnPost, Phase, ProtocolError } from "../sdk/index.js";
+import type { ConnectionState, MeasuredPop, OwnPost, Phase, ProtocolError } from "../sdk/index.js";
 
 /** Why a post was refused: the reasons of receipts, and the codes of errors that end a post. */
 export const REASON_WORDS: Record<string, string> = {
@@ -116,6 +116,16 @@ export function connectionWords(state: ConnectionState, nowMs: number): string {
     case "closed":
       return CLOSED[state.code ?? 1000] ?? `Disconnected (${state.code})`;
   }
+}
+
+/** How near a PoP is, in the list of all. */
+export function roundTripWords({ state, rttMs }: MeasuredPop): string {
+  if (state === "draining") return "is closing";
+  return rttMs === null ? "no answer" : milliseconds(rttMs);
+}
+
+export function milliseconds(ms: number): string {
+  return ms < 1 ? "< 1 ms" : `${Math.round(ms)} ms`;
 }
 
 export function noticeWords(notice: { kind: string; [field: string]: unknown }): string {

@@ -11,6 +11,8 @@ import { newClientId } from "./ids.js";
 import { CORE_DEFAULT, type CoreConfig, type Effect, type Input, type PostOptions } from "./inputs.js";
 import type { OwnPost } from "./outbox.js";
 import { watchPage } from "./page-events.js";
+import { Pops, POPS_DEFAULT, type Pop, type PopsConfig, type PopState } from "./pops.js";
+import { defaultStorage, keep, measure, PROBE_DEFAULT, readPops, recall, restUrl, socketUrl, type PopStorage, type ProbeConfig } from "./probe.js";
 import type { ClientMessage, Millis } from "./protocol.js";
 import { Core } from "./state.js";
 import { timeline, type TimelineItem } from "./timeline.js";
@@ -29,10 +31,17 @@ export interface ChorusOptions {
   refreshToken?: () => Promise<string | null>;
   codec?: Codec;
   config?: Partial<Omit<CoreConfig, "canRefresh">>;
+  /**
+   * `auto`: `url` is where to begin; the nearest PoP is found by measuring, and another one when it dies. False, the default: always `url`.
+   * A record sets what differs from the defaults; `storage` is where the choice is remembered, `localStorage` unless null.
+   */
+  pops?: "auto" | false | PopsOptions;
   /** For a runtime without a global one. */
   WebSocket?: typeof WebSocket;
   clock?: Clock;
 }
+
+export type PopsOptions = Partial<PopsConfig & ProbeConfig> & { storage?: PopStorage | null };
 
 /** The timer runs at least so often while there is a connection: how soon the end of a sleep is noticed. */
 const TICK_MS = 5_000;
@@ -86,6 +95,11 @@ export class Chorus {
   private readonly decisions = new DecisionPromises();
   private readonly clock: Clock;
   private readonly sleep: SleepWatch;
+  private readonly popsConfig: PopsConfig & ProbeConfig;
+  private readonly storage: PopStorage | null;
+  /** Of the present connection, or the last one. */
+  private url: string;
+  private probing = false;
   private running = false;
   private socket: WebSocket | null = null;
   private cancelTimer: (() => void) | null = null;
@@ -96,12 +110,12 @@ export class Chorus {
     this.codec = options.codec ?? jsonCodec;
     this.clock = options.clock ?? systemClock;
     this.sleep = new SleepWatch(this.clock);
-    this.core = new Core({
-      ...CORE_DEFAULT,
-      random: Math.random,
-      ...options.config,
-      canRefresh: options.refreshToken !== undefined,
-    });
+    this.url = options.url;
+    const { storage, ...set } = typeof options.pops === "object" ? options.pops : {};
+    this.popsConfig = { ...POPS_DEFAULT, ...PROBE_DEFAULT, ...set };
+    this.storage = storage === undefined && options.pops ? defaultStorage() : (storage ?? null);
+    const config = { ...CORE_DEFAULT, random: Math.random, ...options.config, canRefresh: options.refreshToken !== undefined };
+    this.core = new Core(config, options.pops ? this.newPops(config.random) : null);
     if (options.token) this.setToken(options.token);
   }
 
@@ -116,6 +130,26 @@ export class Chorus {
   /** The `sub` of the token, when there is one. */
   get userId(): string | null {
     return this.core.auth.userId;
+  }
+
+  /** Where the viewer is; null before that is known, and without the option `pops`. */
+  get pop(): PopState | null {
+    return this.core.pops?.state ?? null;
+  }
+
+  /** Of the PoP of the present connection, or the last one: `https://host`. REST is below it. */
+  get restUrl(): string {
+    return restUrl(this.url);
+  }
+
+  /** Moves to this PoP and stays there as long as it lives; null goes to the nearest, now and later. Nothing is missed on the way. */
+  moveTo(pop: string | null): void {
+    this.feed({ type: "move", pop });
+  }
+
+  /** Measures the PoPs anew; the event `pop` brings what is found. */
+  measurePops(): void {
+    this.feed({ type: "look" });
   }
 
   /** The clock of `retryAtMs`: near the time of day, but never set. */
@@ -189,6 +223,7 @@ export class Chorus {
   private carryOut(effect: Effect): void {
     switch (effect.type) {
       case "connect":
+        this.url = effect.url === null ? this.options.url : socketUrl(effect.url, this.options.url);
         return this.connect();
       case "drop":
         return this.drop();
@@ -197,10 +232,28 @@ export class Chorus {
         return;
       case "ask_token":
         return void this.ask(effect.round);
+      case "ask_pops":
+        return void readPops(this.restUrl, this.clock, this.popsConfig.timeoutMs).then((list) => this.feed({ type: "pops", list }));
+      case "probe_pops":
+        return void this.probe(effect.pops);
       case "emit":
         if (effect.event.type === "decision") this.decisions.settle(effect.event.payload);
+        if (effect.event.type === "pop") keep(this.storage, this.core.pops?.remembered(this.options.url, this.clock.wallMs()) ?? null);
         return this.emit(effect.event);
     }
+  }
+
+  private newPops(random: () => number): Pops {
+    const { options, popsConfig } = this;
+    return new Pops(popsConfig, random, recall(this.storage, options.url, this.clock.wallMs(), popsConfig.rememberMs));
+  }
+
+  private async probe(pops: readonly Pop[]): Promise<void> {
+    if (this.probing) return;
+    this.probing = true;
+    const rtts = await measure(pops, this.clock, this.popsConfig);
+    this.probing = false;
+    this.feed({ type: "probed", rtts });
   }
 
   private connect(): void {
@@ -208,10 +261,10 @@ export class Chorus {
     const Socket = this.options.WebSocket ?? WebSocket;
     let socket: WebSocket;
     try {
-      socket = new Socket(this.options.url, [this.codec.subprotocol]);
+      socket = new Socket(this.url, [this.codec.subprotocol]);
     } catch (error) {
-      // An address no socket can be made for does not get better by waiting.
-      this.feed({ type: "closed", code: 1002, reason: String(error) });
+      // An address no socket can be made for does not get better by waiting; but that of a PoP is not the only one.
+      this.feed({ type: "closed", code: this.url === this.options.url ? 1002 : 1006, reason: String(error) });
       return;
     }
     this.socket = socket;

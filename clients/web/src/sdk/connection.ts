@@ -11,6 +11,8 @@ import type { Millis } from "./protocol.js";
 export interface ConnectionConfig {
   backoff: BackoffConfig;
   connectTimeoutMs: Millis;
+  /** The same for the first two attempts where there is another PoP to try. */
+  hurriedTimeoutMs: Millis;
   /** Silence after which the server is asked for a sign of life, and how long it may take to give one. */
   silenceMs: Millis;
   pongTimeoutMs: Millis;
@@ -25,6 +27,7 @@ export interface ConnectionConfig {
 export const CONNECTION_DEFAULT: ConnectionConfig = {
   backoff: BACKOFF_DEFAULT,
   connectTimeoutMs: 10_000,
+  hurriedTimeoutMs: 3_000,
   silenceMs: 25_000,
   pongTimeoutMs: 10_000,
   probeTimeoutMs: 5_000,
@@ -37,6 +40,8 @@ export type ConnectionStep = "connect" | "drop" | "ping" | "lost" | "changed";
 
 export class Connection {
   phase: Phase = "idle";
+  /** There is another PoP to try. */
+  hurried = false;
   private attempt = 0;
   private code: number | null = null;
   private reason = "";
@@ -84,7 +89,7 @@ export class Connection {
     return live ? ["drop", "lost", "changed"] : ["changed"];
   }
 
-  /** A new connection in the place of this one, at once: it is sound, but belongs to another user. */
+  /** A new connection in the place of this one, at once: it is sound, but belongs to another user, or another PoP is better. */
   restart(nowMs: Millis): ConnectionStep[] {
     return this.isLive() ? ["drop", "lost", ...this.connect(nowMs)] : [];
   }
@@ -189,7 +194,8 @@ export class Connection {
   }
 
   private connect(nowMs: Millis): ConnectionStep[] {
-    this.enter("connecting", nowMs + this.config.connectTimeoutMs);
+    const { hurriedTimeoutMs, connectTimeoutMs } = this.config;
+    this.enter("connecting", nowMs + (this.hurried && this.attempt <= 2 ? hurriedTimeoutMs : connectTimeoutMs));
     return ["connect", "changed"];
   }
 

@@ -3,6 +3,7 @@ import type { AuthState } from "./auth.js";
 import type { DecisionOutcome } from "./decisions.js";
 import type { OwnPost } from "./outbox.js";
 import type { ErrorCode } from "./codes.js";
+import type { PopState } from "./pops.js";
 import type { Comment, Counts, Millis, ProtocolError, Receipt, ServerPayloads, Settings, StreamStatus } from "./protocol.js";
 
 /** `idle` before the start; `waiting` for the next attempt; `suspended` by the app; `closed` for good. */
@@ -23,6 +24,8 @@ export interface ConnectionState {
 
 export interface ChorusEvents {
   connection: ConnectionState;
+  /** Another PoP, or what is known of them is new. Only with the option `pops`. */
+  pop: PopState;
   /** Who the viewer is. `signed_out` with a `reason`: the token was refused and no better one was found; offer a way to sign in. */
   auth: AuthState;
   /** The stream is (again) complete up to now, or `gap` says that it is not. */

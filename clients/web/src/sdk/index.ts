@@ -2,7 +2,7 @@
 export { closeAction, errorAction, reasonAction, type CloseAction, type ErrorAction, type ReasonAction } from "./actions.js";
 export { AUTH_DEFAULT, type AuthConfig, type AuthState, type AuthStatus } from "./auth.js";
 export { BACKOFF_DEFAULT, backoffMs, type BackoffConfig } from "./backoff.js";
-export { Chorus, DecisionError, StreamHandle, type ChorusOptions } from "./client.js";
+export { Chorus, DecisionError, StreamHandle, type ChorusOptions, type PopsOptions } from "./client.js";
 export { systemClock, type Clock } from "./clock.js";
 export { jsonCodec, type Codec, type Frame } from "./codec.js";
 export * from "./codes.js";
@@ -12,6 +12,8 @@ export type { ChorusEvent, ChorusEvents, ConnectionState, Phase } from "./events
 export { compareIds } from "./ids.js";
 export { CORE_DEFAULT, type CoreConfig, type Effect, type Input, type PostOptions } from "./inputs.js";
 export type { OwnPost, PostStatus } from "./outbox.js";
+export { POPS_DEFAULT, type MeasuredPop, type Pop, type PopsConfig, type PopState } from "./pops.js";
+export { PROBE_DEFAULT, type ProbeConfig } from "./probe.js";
 export * from "./protocol.js";
 export { devToken, history, RestError } from "./rest.js";
 export { Core } from "./state.js";

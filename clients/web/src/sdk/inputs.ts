@@ -3,6 +3,7 @@ import type { Decision } from "./decisions.js";
 import { AUTH_DEFAULT, type AuthConfig } from "./auth.js";
 import { CONNECTION_DEFAULT, type ConnectionConfig } from "./connection.js";
 import type { ChorusEvent } from "./events.js";
+import type { Pop } from "./pops.js";
 import type { ClientMessage, Millis, ServerMessage } from "./protocol.js";
 
 export interface CoreConfig {
@@ -60,11 +61,22 @@ export type Input =
   /** The browser is about to stop the page, and has let it go on. */
   | { type: "freeze" }
   | { type: "thaw" }
+  /** The answer to `ask_pops`; null when there was none. */
+  | { type: "pops"; list: { here: string; pops: Pop[] } | null }
+  /** The answer to `probe_pops`: round trips by name, without those that did not answer. */
+  | { type: "probed"; rtts: ReadonlyMap<string, Millis> }
+  /** The app wants the list and the round trips anew. */
+  | { type: "look" }
+  /** The user's choice of a PoP; null lets the measurements choose again. */
+  | { type: "move"; pop: string | null }
   | { type: "timer" };
 
 export type Effect =
-  | { type: "connect" }
+  /** Null: the address that the client was given. */
+  | { type: "connect"; url: string | null }
   | { type: "drop" }
   | { type: "send"; message: ClientMessage }
   | { type: "ask_token"; round: number }
+  | { type: "ask_pops" }
+  | { type: "probe_pops"; pops: readonly Pop[] }
   | { type: "emit"; event: ChorusEvent };

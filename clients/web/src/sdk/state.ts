@@ -10,6 +10,7 @@ import { Decisions, isRemoval, type DecisionOutcome } from "./decisions.js";
 import type { ChorusEvent } from "./events.js";
 import type { CoreConfig, Effect, Input } from "./inputs.js";
 import { Outbox, type OwnPost } from "./outbox.js";
+import type { Pops } from "./pops.js";
 import type { ClientMessage, Comment, Millis, ProtocolError, Receipt, ServerMessage } from "./protocol.js";
 import { ReactionBuffer } from "./reactions.js";
 import { cleanContent } from "./text.js";
@@ -21,6 +22,7 @@ export class Core {
   readonly decisions: Decisions;
   readonly connection: Connection;
   readonly auth: Auth;
+  readonly pops: Pops | null;
   private readonly reactions = new ReactionBuffer();
   private readonly config: CoreConfig;
   private readonly resumed = new Set<string>();
@@ -28,10 +30,15 @@ export class Core {
   /** The present or last connection has had something to say. A server ends one that has not. */
   private spoke = false;
   private authTold = "";
+  private nowMs: Millis = 0;
+  /** There was a connection when the present input came. */
+  private wasOpen = false;
   private effects: Effect[] = [];
 
-  constructor(config: CoreConfig) {
+  /** `pops`: none for a client that stays at the address it was given. */
+  constructor(config: CoreConfig, pops: Pops | null = null) {
     this.config = config;
+    this.pops = pops;
     this.outbox = new Outbox(config.unconfirmedAfterMs);
     this.decisions = new Decisions(config.unconfirmedAfterMs);
     this.connection = new Connection(config.connection, config.random);
@@ -41,8 +48,8 @@ export class Core {
 
   /** When `timer` is wanted next; null when nothing waits. */
   nextDeadlineMs(): Millis | null {
-    const due = [this.connection, this.auth, this.outbox, this.decisions, this.reactions]
-      .map((part) => part.nextDeadlineMs())
+    const due = [this.connection, this.auth, this.outbox, this.decisions, this.reactions, this.pops]
+      .map((part) => part?.nextDeadlineMs() ?? null)
       .filter((at) => at !== null);
     return due.length === 0 ? null : Math.min(...due);
   }
@@ -50,7 +57,11 @@ export class Core {
   /** `nowMs` never goes back and is never set: durations are measured with it. */
   handle(nowMs: Millis, input: Input): Effect[] {
     this.effects = [];
+    this.nowMs = nowMs;
+    this.wasOpen = this.connection.phase === "open";
+    this.connection.hurried = this.pops?.hasOther === true;
     this.dispatch(nowMs, input);
+    if (this.pops) this.atPop(nowMs, this.pops);
     return this.effects;
   }
 
@@ -115,14 +126,44 @@ export class Core {
         this.outbox.woke(nowMs);
         this.decisions.woke(nowMs);
         return this.steps(this.connection.thaw(nowMs));
+      case "pops":
+        if (!input.list || !this.pops?.heard(input.list.here, input.list.pops)) return;
+        this.effects.push({ type: "probe_pops", pops: this.pops.toProbe() });
+        return;
+      case "probed":
+        return this.pops?.probed(nowMs, input.rtts);
+      case "look":
+        if (this.pops && this.connection.phase === "open") this.look(nowMs, this.pops);
+        return;
+      case "move":
+        if (this.pops?.choose(nowMs, input.pop)) this.moved(nowMs);
+        return;
       case "timer":
         return this.timer(nowMs);
     }
   }
 
+  /** Moves when that holds up and loses nothing that is under way, and tells what is new. */
+  private atPop(nowMs: Millis, pops: Pops): void {
+    const writing = [this.outbox, this.decisions, this.reactions].some((part) => part.nextDeadlineMs() !== null);
+    if (pops.wanted !== null && this.connection.phase === "open" && !writing && pops.go()) this.moved(nowMs);
+    const payload = pops.news();
+    if (payload) this.emit({ type: "pop", payload });
+  }
+
+  private moved(nowMs: Millis): void {
+    this.steps(this.connection.phase === "waiting" ? this.connection.start(nowMs) : this.connection.restart(nowMs));
+  }
+
+  private look(nowMs: Millis, pops: Pops): void {
+    pops.look(nowMs);
+    this.effects.push({ type: "ask_pops" });
+  }
+
   private timer(nowMs: Millis): void {
     this.steps(this.connection.timer(nowMs));
     this.authSteps(nowMs, this.auth.timer(nowMs));
+    if (this.pops?.isDue(nowMs)) this.look(nowMs, this.pops);
     for (const post of this.outbox.expire(nowMs)) this.emitPost(post);
     this.emitOutcomes(this.decisions.expire(nowMs));
     for (const payload of this.reactions.takeDue(nowMs)) {
@@ -148,7 +189,8 @@ export class Core {
 
   private steps(steps: ConnectionStep[]): void {
     for (const step of steps) {
-      if (step === "connect" || step === "drop") this.effects.push({ type: step });
+      if (step === "connect") this.effects.push({ type: "connect", url: this.pops?.url ?? null });
+      else if (step === "drop") this.effects.push({ type: "drop" });
       else if (step === "ping") this.send({ type: "ping", payload: {} });
       else if (step === "changed") this.emit({ type: "connection", payload: this.connection.state });
       else this.lost();
@@ -191,6 +233,7 @@ export class Core {
     const steps = this.connection.opened(nowMs);
     if (steps.length === 0) return;
     this.spoke = this.hasSomethingToSay();
+    this.pops?.opened(nowMs);
     // The token first, so that what is joined is joined as this user.
     this.authSteps(nowMs, this.auth.opened(nowMs));
     for (const view of this.views.values()) this.sendJoin(view);
@@ -206,6 +249,10 @@ export class Core {
   }
 
   private lost(): void {
+    const { phase, offline, code } = this.connection.state;
+    this.pops?.rest();
+    // A try without a network says nothing of the PoP.
+    if (phase === "waiting" && !offline) this.pops?.lost(this.nowMs, code, this.wasOpen);
     this.auth.lost();
     this.outbox.connectionLost();
     this.decisions.connectionLost();

@@ -9,6 +9,8 @@ if (!base) throw new Error("CHORUS_URL is missing: the browser test needs a runn
 /** Marks what a run writes, so the store need not be clean. */
 export const run = `${Date.now().toString(36)}${Math.random().toString(36).slice(2, 6)}`;
 export const WAIT_MS = 10_000;
+/** How much further away a PoP is that is to seem far. */
+const FAR_MS = 80;
 
 export const launch = () => chromium.launch(CHROMIUM);
 
@@ -69,9 +71,18 @@ async function writeBurst(streamId, texts) {
   socket.close();
 }
 
-/** A page of a stream; `name` signs in, with a `role` by a token that has it. Faults of the page go into `problems`. */
-export async function open(browser, streamId, { name, role, problems, context = {}, ready = true } = {}) {
+/**
+ * A page of a stream; `name` signs in, with a `role` by a token that has it. Faults of the page go into `problems`. `at`: the PoP that it comes
+ * from; `far`: one that seems to be far away.
+ */
+export async function open(browser, streamId, { name, role, problems, context = {}, ready = true, at = base, far } = {}) {
   const own = await browser.newContext(context);
+  if (far) {
+    await own.route(`${far}/healthz`, async (route) => {
+      await new Promise((done) => setTimeout(done, FAR_MS));
+      await route.continue().catch(() => {});
+    });
+  }
   if (role) {
     const username = `${name}-${run}`;
     const session = JSON.stringify({ username, token: await devToken(username, role) });
@@ -81,7 +92,7 @@ export async function open(browser, streamId, { name, role, problems, context = 
   page.setDefaultTimeout(WAIT_MS);
   page.on("pageerror", (error) => problems?.push(`${name ?? streamId}: ${error}`));
   page.on("console", (message) => message.type() === "error" && problems?.push(`${name ?? streamId}: ${message.text()}`));
-  await page.goto(`${base}/?stream=${streamId}`);
+  await page.goto(`${at}/?stream=${streamId}`);
   if (ready) await page.locator("#live[data-status=live]").waitFor();
   if (name && !role) {
     await page.fill("#name", `${name}-${run}`);

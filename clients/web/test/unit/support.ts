@@ -2,6 +2,7 @@
 import type { ChorusEvents } from "../../src/sdk/events.js";
 import type { ClientMessage, Comment, Joined, ProtocolError, ServerMessage } from "../../src/sdk/protocol.js";
 import { CORE_DEFAULT, type CoreConfig, type Effect, type Input } from "../../src/sdk/inputs.js";
+import type { Pops } from "../../src/sdk/pops.js";
 import { Core } from "../../src/sdk/state.js";
 
 export function token(sub: string, expS = 9_999_999_999): string {
@@ -26,13 +27,13 @@ export class Rig {
   readonly core: Core;
   effects: Effect[] = [];
 
-  constructor(config: Partial<CoreConfig> = {}) {
-    this.core = new Core({ ...CORE_DEFAULT, random: () => 0.5, canRefresh: false, ...config });
+  constructor(config: Partial<CoreConfig> = {}, pops: Pops | null = null) {
+    this.core = new Core({ ...CORE_DEFAULT, random: () => 0.5, canRefresh: false, ...config }, pops);
   }
 
   /** A rig that is joined to `demo` as `u1`. */
-  static joined(config: Partial<CoreConfig> = {}): Rig {
-    const rig = new Rig(config);
+  static joined(config: Partial<CoreConfig> = {}, pops: Pops | null = null): Rig {
+    const rig = new Rig(config, pops);
     rig.feed({ type: "token", token: token("u1") });
     rig.feed({ type: "join", streamId: "demo" });
     rig.feed({ type: "start" });

@@ -163,6 +163,8 @@ pub enum Output {
     Publish {
         /// Comes back in `Published`.
         request: RequestId,
+        /// Who is told the outcome.
+        connection: ConnectionId,
         /// The body of a [`chorus_protocol::Event`].
         event: Vec<u8>,
     },

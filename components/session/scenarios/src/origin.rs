@@ -32,6 +32,7 @@ impl Origin {
             status: StreamStatus::Live,
             created_at_ms: Millis(1),
             settings: Settings::default(),
+            home_region: None,
         };
         let log =
             |(i, region): (usize, &&str)| (region.parse().unwrap(), (100 + i as u64, Vec::new()));

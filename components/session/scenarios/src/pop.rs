@@ -232,7 +232,7 @@ impl<'a> Pop<'a> {
                     "leaves what it joined"
                 );
             }
-            Output::Publish { request, event } => {
+            Output::Publish { request, event, .. } => {
                 self.published.push_back(Publication::new(request, event));
             }
             Output::Count {

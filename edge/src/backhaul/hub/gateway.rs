@@ -11,6 +11,7 @@ use chorus_protocol::{Millis, Outcome, StreamId};
 
 use super::{Hub, Now};
 use crate::backhaul::metrics::{add, set};
+use crate::clock;
 use crate::link::ToShard;
 
 /// Which connection of this process: never used again.
@@ -21,7 +22,9 @@ pub type Generation = u64;
 pub struct Welcome {
     /// When the gateway was greeted.
     pub hello_at: Millis,
-    /// Its clock.
+    /// When it had answered.
+    pub heard_at: Millis,
+    /// Its clock, between the two.
     pub gateway_now: Millis,
     /// The worker id leased.
     pub worker: u16,
@@ -51,11 +54,12 @@ pub enum FromGateway {
 
 impl Hub {
     /// A gateway welcomed this process.
-    pub fn connected(&mut self, now: Now, generation: Generation, welcome: &Welcome) {
+    pub fn connected(&mut self, mut now: Now, generation: Generation, welcome: &Welcome) {
         self.connected = Some(generation);
         add(&self.metrics.connects, 1);
         set(&self.metrics.connected, 1);
-        self.lease.clocks(welcome.hello_at, welcome.gateway_now);
+        let (sent, heard) = (welcome.hello_at, welcome.heard_at);
+        now.wall = self.compare(now.wall, sent, welcome.gateway_now, heard);
         self.grant(now, welcome.worker, welcome.until);
         self.out.every_shard(|| ToShard::Connected(true));
         self.streams.connected(&mut self.out);
@@ -63,6 +67,7 @@ impl Hub {
             self.send_post(number);
         }
         self.counts.connected(now.mono);
+        self.load.connected();
     }
 
     /// The gateway is gone.
@@ -130,7 +135,17 @@ impl Hub {
                 add(&self.metrics.malformed, 1);
                 tracing::warn!("the gateway welcomes twice");
             }
-            ToPop::Renewed { worker, until_ms } => self.grant(now, worker, until_ms),
+            ToPop::Renewed {
+                worker,
+                until_ms,
+                now_ms,
+            } => {
+                let mut now = now;
+                if let (Some(sent), Some(theirs)) = (self.lease.asked_at(), now_ms) {
+                    now.wall = self.compare(now.wall, sent, theirs, now.wall);
+                }
+                self.grant(now, worker, until_ms);
+            }
             ToPop::Held { stream, held } => {
                 self.streams
                     .held(now.mono, stream, held, &mut self.out, &self.metrics);
@@ -196,6 +211,18 @@ impl Hub {
                 self.replays.failed(now.mono, number, jitter);
             }
         }
+    }
+
+    /// Compares this process's clock with the gateway's, which was read after `sent` and before `heard`; the time now
+    /// by the corrected one.
+    fn compare(&mut self, wall: Millis, sent: Millis, theirs: Millis, heard: Millis) -> Millis {
+        let ahead_ms = clock::ahead(sent, theirs, heard);
+        if ahead_ms != 0 {
+            add(&self.metrics.clock_corrections, 1);
+        }
+        self.out.clock_ahead_ms += ahead_ms;
+        self.lease.clocks(clock::back(sent, ahead_ms), theirs);
+        clock::back(wall, ahead_ms)
     }
 
     fn grant(&mut self, now: Now, worker: u16, until: Millis) {

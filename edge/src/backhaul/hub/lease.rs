@@ -12,10 +12,12 @@ const RENEW_MS_MIN: u64 = 50;
 /// The lease as the gateway gave it, by this machine's clock.
 #[derive(Debug, Default)]
 pub(super) struct Lease {
-    /// This machine's clock less the gateway's, never too large: taken when `Hello` left, before it was read.
+    /// This machine's clock less the gateway's, never too large: taken when a message left, before it was read.
     ahead_ms: i64,
     granted: Option<Granted>,
     renew_at: Option<Instant>,
+    /// When a renewal was asked for last.
+    asked_at: Option<Millis>,
 }
 
 /// A valid lease.
@@ -27,9 +29,9 @@ pub(super) struct Granted {
 }
 
 impl Lease {
-    /// Takes the clocks' difference from a welcome.
-    pub(super) fn clocks(&mut self, hello_at: Millis, gateway_now: Millis) {
-        self.ahead_ms = signed(hello_at).saturating_sub(signed(gateway_now));
+    /// Takes the clocks' difference: the gateway's was read after `sent`.
+    pub(super) fn clocks(&mut self, sent: Millis, gateway_now: Millis) {
+        self.ahead_ms = signed(sent).saturating_sub(signed(gateway_now));
     }
 
     /// Takes a lease or its renewal; says what the shards are told.
@@ -60,14 +62,21 @@ impl Lease {
         if self.renew_at.is_none_or(|at| at > now) {
             return false;
         }
+        self.asked_at = Some(wall);
         let left = self.granted.map_or(0, |granted| granted.until.since(wall));
         self.renew_at = Some(now + Duration::from_millis((left / RENEW_SHARE).max(RENEW_MS_MIN)));
         true
     }
 
+    /// When a renewal that was not answered yet was asked for.
+    pub(super) fn asked_at(&mut self) -> Option<Millis> {
+        self.asked_at.take()
+    }
+
     /// No gateway to renew with.
     pub(super) fn disconnected(&mut self) {
         self.renew_at = None;
+        self.asked_at = None;
     }
 
     pub(super) fn next(&self) -> Option<Instant> {

@@ -42,6 +42,7 @@ impl Bench {
     fn connect(&mut self) {
         let welcome = Welcome {
             hello_at: self.now.wall,
+            heard_at: self.now.wall,
             gateway_now: self.now.wall,
             worker: 1,
             until: self.now.wall.plus(600_000),
@@ -152,6 +153,7 @@ fn state(seq: u64) -> Box<StreamState> {
         status: StreamStatus::Live,
         created_at_ms: Millis(1),
         settings: Settings::default(),
+        home_region: None,
     };
     Box::new(StreamState {
         info,
@@ -391,4 +393,41 @@ fn a_refused_repeat_says_nothing_of_the_tries_before() {
     };
     bench.answer(again[0], stored.clone());
     assert_eq!(bench.outcomes(), [(3, stored)]);
+}
+
+#[test]
+fn a_lease_counts_by_the_gateways_clock_however_wrong_this_one_is() {
+    for wrong_ms in [10_000, -10_000_i64] {
+        let mut bench = Bench::new();
+        let theirs = crate::clock::back(bench.now.wall, wrong_ms);
+        let welcome = Welcome {
+            hello_at: bench.now.wall,
+            heard_at: bench.now.wall,
+            gateway_now: theirs,
+            worker: 1,
+            until: theirs.plus(60_000),
+        };
+        bench.hub.connected(bench.now, GENERATION, &welcome);
+        let out = bench.hub.flush(bench.now);
+        assert_eq!(std::mem::take(&mut out.clock_ahead_ms), wrong_ms);
+        let told = out.shards[0].iter().find_map(|told| match told {
+            ToShard::Lease { until, .. } => Some(*until),
+            _ => None,
+        });
+        let margin_ms = BackhaulBounds::default().lease_margin_ms;
+        assert_eq!(told, Some(Millis(theirs.0 + 60_000 - margin_ms)));
+        // It is right from here on, and goes wrong again.
+        bench.now.wall = theirs;
+        bench.wait(30_000);
+        assert!(!bench.hub.flush(bench.now).control.is_empty(), "it renews");
+        let now_ms = Some(bench.now.wall.plus(2_000));
+        let renewed = ToPop::Renewed {
+            worker: 1,
+            until_ms: bench.now.wall.plus(60_000),
+            now_ms,
+        };
+        let said = FromGateway::Control(vec![renewed]);
+        bench.hub.said(bench.now, GENERATION, said).expect("sane");
+        assert_eq!(bench.hub.flush(bench.now).clock_ahead_ms, -2_000);
+    }
 }

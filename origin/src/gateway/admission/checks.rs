@@ -13,7 +13,7 @@ use chorus_protocol::codes::Reason;
 use chorus_protocol::rate::CommentRefusal;
 use chorus_protocol::server::Reactions;
 use chorus_protocol::stream::{Life, StreamStatus};
-use chorus_protocol::{CommentId, Outcome, StreamId, UserId};
+use chorus_protocol::{CommentId, Outcome, Region, StreamId, UserId};
 
 use super::ledger::{Comment, Decision};
 use super::publication::{Event, Publication, What};
@@ -77,6 +77,8 @@ pub(in crate::gateway) enum Admitted {
         event: Event,
         /// It was counted in its author's limits.
         counted: bool,
+        /// The one region whose log may have it.
+        home: Option<Region>,
     },
     /// An event that is refused, unless an earlier try of it is stored.
     RefusedIfNew {
@@ -84,6 +86,8 @@ pub(in crate::gateway) enum Admitted {
         key: u128,
         stream: StreamId,
         id: CommentId,
+        /// As for [`Admitted::Event`].
+        home: Option<Region>,
         reason: Reason,
         retry_after_ms: Option<u64>,
     },
@@ -254,13 +258,15 @@ fn check(
     let life = match publication.life.take() {
         Some(life) => life,
         None => match find_stream(known, &publication.stream, found) {
-            Some(found) => match check_stream(found, publication.to_ended()) {
+            Some(found) => match check_stream(found.clone(), publication.to_ended()) {
                 Ok(life) => life,
                 Err(Some(reason)) => {
+                    let home = found.ok().flatten();
+                    let home = home.and_then(|life| life.info.home_region.clone());
                     let What::Event(event) = &publication.what else {
                         return refused(request, reason, None);
                     };
-                    let of = (request, publication.key, publication.stream);
+                    let of = (request, publication.key, publication.stream, home);
                     return refused_if_new(of, event.id, reason, None);
                 }
                 // Whether it exists is not known; an earlier try may even be stored.
@@ -318,6 +324,7 @@ fn check_event(
     event: Event,
     found: Option<(&LookUp, &Found)>,
 ) -> Step {
+    let home = life.info.home_region.clone();
     let mut allowed = event.rule.check_role(event.role);
     if let (Ok(()), Some(target)) = (allowed, event.target) {
         let look_up = LookUp::Author(stream.clone(), target);
@@ -344,7 +351,7 @@ fn check_event(
     match allowed {
         Ok(()) => {}
         Err(Not::Allowed(reason)) => {
-            return refused_if_new((request, key, stream), event.id, reason, None);
+            return refused_if_new((request, key, stream, home), event.id, reason, None);
         }
         Err(Not::Needed(id)) => {
             let duplicate = true;
@@ -360,17 +367,23 @@ fn check_event(
             stream,
             counted: counted == Some(true),
             event,
+            home,
         }),
         Err(refusal) => {
             let (reason, retry_after_ms) = (refusal.reason(), Some(refusal.retry_after_ms()));
-            refused_if_new((request, key, stream), event.id, reason, retry_after_ms)
+            refused_if_new(
+                (request, key, stream, home),
+                event.id,
+                reason,
+                retry_after_ms,
+            )
         }
     }
 }
 
 /// The log says whether it is new.
 fn refused_if_new(
-    (request, key, stream): (u64, u128, StreamId),
+    (request, key, stream, home): (u64, u128, StreamId, Option<Region>),
     id: CommentId,
     reason: Reason,
     retry_after_ms: Option<u64>,
@@ -380,6 +393,7 @@ fn refused_if_new(
         key,
         stream,
         id,
+        home,
         reason,
         retry_after_ms,
     })

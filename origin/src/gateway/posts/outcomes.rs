@@ -1,6 +1,7 @@
 //! From acknowledgements to outcomes: several that came together are written at once.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use chorus_protocol::backhaul::{Published, write_frame};
@@ -14,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::gateway::GatewayShared;
 use crate::gateway::admission::Admission;
+use crate::gateway::routes::Turn;
 use crate::log::{Ack, Tag};
 
 /// Outcomes written at once.
@@ -22,7 +24,7 @@ const GROUP_MAX: usize = 1_024;
 const LOOK_UPS_MAX: usize = 64;
 
 /// Publications in several parts, some of them acknowledged: by number, how many are not and what the others came to.
-type Partly = HashMap<u64, (usize, Ack)>;
+type Partly = HashMap<u64, (usize, Tag, Ack)>;
 
 /// Writes outcomes until all are written and no more can come, or the PoP is gone.
 pub(super) async fn write(
@@ -54,7 +56,10 @@ pub(super) async fn write(
             known.push(published);
         }
         for (tag, ack) in acks.drain(..) {
-            let Some(ack) = settle(&mut partly, &tag, ack) else {
+            let Turn::Out(tag, ack) = shared.router.came_out(tag, ack) else {
+                continue;
+            };
+            let Some((tag, ack)) = settle(&mut partly, tag, ack) else {
                 continue;
             };
             match outcome(&tag, &ack) {
@@ -87,21 +92,43 @@ pub(super) async fn write(
 }
 
 /// Takes a part's acknowledgement; that of the whole publication when it was the last.
-fn settle(partly: &mut Partly, tag: &Tag, ack: Ack) -> Option<Ack> {
+fn settle(partly: &mut Partly, tag: Tag, ack: Ack) -> Option<(Tag, Ack)> {
     if tag.parts <= 1 {
-        return Some(ack);
+        return Some((tag, ack));
     }
-    let all = Ack::Stored {
-        seq: 0,
-        duplicate: true,
+    let number = tag.number;
+    let left = match partly.entry(number) {
+        Entry::Vacant(free) => {
+            let left = tag.parts - 1;
+            free.insert((left, tag, ack));
+            left
+        }
+        Entry::Occupied(mut known) => {
+            let (left, first, all) = known.get_mut();
+            *left -= 1;
+            // Several logs were asked for one event, or several types of reactions were added.
+            if tag.refusal.is_none() {
+                *all = worse(all, ack);
+            } else if says_more(&ack, all) {
+                (*first, *all) = (tag, ack);
+            }
+            *left
+        }
     };
-    let (left, worst) = partly.entry(tag.number).or_insert((tag.parts, all));
-    *left -= 1;
-    *worst = worse(worst, ack);
-    if *left > 0 {
+    if left > 0 {
         return None;
     }
-    partly.remove(&tag.number).map(|(_, worst)| worst)
+    partly.remove(&number).map(|(_, tag, ack)| (tag, ack))
+}
+
+/// Whether a log's answer counts more than another's: it is stored when one has it, and refused when none can have it.
+fn says_more(one: &Ack, other: &Ack) -> bool {
+    let rank = |ack: &Ack| match ack {
+        Ack::Stored { .. } => 2,
+        Ack::Unknown => 1,
+        Ack::Refused => 0,
+    };
+    rank(one) > rank(other)
 }
 
 /// Of several parts the one that says least counts.
@@ -147,11 +174,10 @@ async fn first(shared: Arc<GatewayShared>, tag: Tag, ack: Ack) -> Published {
         Ack::Stored { seq, .. } => seq,
         Ack::Refused | Ack::Unknown => 0,
     };
-    let outcome = match shared
-        .log
-        .event_at(shared.log.region(), tag.partition, seq)
-        .await
-    {
+    let log = &shared.log;
+    let region = tag.region.as_ref().unwrap_or(log.region());
+    let asked = log.event_at(region, tag.partition, seq);
+    let outcome = match log.registry().of_peer(region, asked).await {
         Ok(Some(body)) => match Envelope::read(&body).map(|envelope| envelope.id) {
             Some(id) => {
                 if tag.id != Some(id) {
@@ -172,7 +198,7 @@ async fn first(shared: Arc<GatewayShared>, tag: Tag, ack: Ack) -> Published {
 }
 
 /// Takes back what a publication was counted as.
-fn give_back(admission: &Admission, tag: &Tag) {
+pub(super) fn give_back(admission: &Admission, tag: &Tag) {
     match &tag.counted {
         Some(user) => admission.comment_not_stored(user, tag.key),
         // Of several parts some may be stored.
@@ -200,10 +226,7 @@ mod tests {
     #[test]
     fn a_publication_is_settled_by_its_last_part_and_the_worst_one_counts() {
         let mut partly = Partly::new();
-        assert_eq!(
-            settle(&mut partly, &tag(0, 1), stored(false)),
-            Some(stored(false))
-        );
+        assert!(settle(&mut partly, tag(0, 1), stored(false)).is_some());
         assert!(partly.is_empty(), "one part waits for no other");
         for (parts, whole) in [
             ([stored(true), stored(true), stored(true)], stored(true)),
@@ -212,13 +235,37 @@ mod tests {
             ([Ack::Refused, Ack::Unknown, stored(false)], Ack::Unknown),
         ] {
             let [first, second, third] = parts;
-            assert_eq!(settle(&mut partly, &tag(1, 3), first), None);
-            assert_eq!(settle(&mut partly, &tag(1, 3), second), None);
+            assert!(settle(&mut partly, tag(1, 3), first).is_none());
+            assert!(settle(&mut partly, tag(1, 3), second).is_none());
             // Another one in between is another one.
-            assert_eq!(settle(&mut partly, &tag(2, 2), stored(true)), None);
-            assert_eq!(settle(&mut partly, &tag(1, 3), third), Some(whole));
-            assert!(settle(&mut partly, &tag(2, 2), stored(true)).is_some());
+            assert!(settle(&mut partly, tag(2, 2), stored(true)).is_none());
+            let (_, settled) = settle(&mut partly, tag(1, 3), third).expect("the last part");
+            assert_eq!(settled, whole);
+            assert!(settle(&mut partly, tag(2, 2), stored(true)).is_some());
             assert!(partly.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_event_is_stored_when_one_log_has_it_and_refused_when_none_can() {
+        let mut partly = Partly::new();
+        let part = |partition| Tag {
+            partition,
+            refusal: Some((Reason::RateLimited, None)),
+            ..tag(1, 3)
+        };
+        for (parts, whole, from) in [
+            ([Ack::Refused, stored(true), Ack::Unknown], stored(true), 1),
+            ([Ack::Refused, Ack::Unknown, Ack::Refused], Ack::Unknown, 1),
+            ([Ack::Refused, Ack::Refused, Ack::Refused], Ack::Refused, 0),
+        ] {
+            let mut settled = None;
+            for (partition, ack) in (0..).zip(parts) {
+                assert!(settled.is_none());
+                settled = settle(&mut partly, part(partition), ack);
+            }
+            let (tag, ack) = settled.expect("the last part");
+            assert_eq!((tag.partition, ack), (from, whole), "read where it is");
         }
     }
 }

@@ -7,63 +7,96 @@ use chorus_protocol::server::Reactions;
 use chorus_protocol::{Event, Region, StreamId, subject};
 use futures_util::future::BoxFuture;
 
-use super::Memory;
 use super::stored::{Message, Put};
-use super::world::World;
+use super::world::{State, World};
+use super::{Cut, Memory, WriteFault};
 use crate::health::Condition;
 use crate::log::read::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 use crate::log::{Ack, Answer, LogError, Publish, Read, Regional as _, Site, Tail, Waiter};
 
+/// How a write fares on its way to a log and back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    Yes,
+    /// Said at once.
+    No,
+    /// Never said.
+    Silent,
+    /// It is stored, and that is never said.
+    Unanswered,
+}
+
 impl Publish for Memory {
     fn publish_event<'a>(
         &'a self,
+        region: &'a Region,
         stream: &'a StreamId,
         key: u128,
-        body: Vec<u8>,
+        body: Bytes,
         mut waiter: Waiter,
     ) -> BoxFuture<'a, ()> {
-        let own = self.region();
-        let partition = self.registry().own_partition(stream);
+        waiter.tag.region = Some(region.clone());
+        let Ok(partition) = self.registry().partition_of(region, stream) else {
+            return told(waiter, Ack::Unknown);
+        };
         waiter.tag.partition = partition;
         let message = Message {
-            subject: subject::event(own, partition, stream),
+            subject: subject::event(region, partition, stream),
             id: Some(id(key)),
-            payload: body.into(),
+            payload: body,
         };
         let mut world = self.world();
-        let full = world.state(own).full;
-        let log = subject::events_log(own, partition);
-        let ack = self.put(&mut world, &log, message, full);
+        let State { full, writes, .. } = *world.state(region);
+        let log = subject::events_log(region, partition);
+        let reached = self.writes_reach(&mut world, region, writes);
+        let ack = match reached {
+            Reached::Yes | Reached::Unanswered => self.put(&mut world, region, &log, message, full),
+            Reached::No | Reached::Silent => Ack::Unknown,
+        };
         drop(world);
-        let health = &self.0.metrics.health;
-        match ack {
-            Ack::Stored { .. } => health.end(Condition::LogWrites),
-            Ack::Refused => health.begin(Condition::LogWrites, "the log takes no more".to_owned()),
-            Ack::Unknown => {}
+        if matches!(reached, Reached::Silent | Reached::Unanswered) {
+            return self.tell_late(waiter);
+        }
+        if region == self.region() {
+            let health = &self.0.metrics.health;
+            let full = || "the log takes no more".to_owned();
+            match ack {
+                Ack::Stored { .. } => health.end(Condition::LogWrites),
+                Ack::Refused => health.begin(Condition::LogWrites, full()),
+                Ack::Unknown => {}
+            }
         }
         told(waiter, ack)
     }
 
     fn find_repeat<'a>(
         &'a self,
+        region: &'a Region,
         stream: &'a StreamId,
         key: u128,
         mut waiter: Waiter,
     ) -> BoxFuture<'a, ()> {
-        let own = self.region();
-        let partition = self.registry().own_partition(stream);
+        waiter.tag.region = Some(region.clone());
+        let Ok(partition) = self.registry().partition_of(region, stream) else {
+            return told(waiter, Ack::Unknown);
+        };
         waiter.tag.partition = partition;
         let mut world = self.world();
         let now = world.now();
-        let ack = match world.reach(own, own) {
-            Err(_) => Ack::Unknown,
-            Ok(_) => match world.state(own).log(&subject::events_log(own, partition)) {
-                Err(_) => Ack::Unknown,
-                Ok(log) => log.find(&id(key), now).map_or(Ack::Refused, repeat),
-            },
+        let writes = world.state(region).writes;
+        let reached = self.writes_reach(&mut world, region, writes);
+        let log = world
+            .state(region)
+            .log(&subject::events_log(region, partition));
+        let ack = match (&reached, log) {
+            (Reached::Yes, Ok(log)) => log.find(&id(key), now).map_or(Ack::Refused, repeat),
+            (_, _) => Ack::Unknown,
         };
         drop(world);
-        told(waiter, ack)
+        match reached {
+            Reached::Yes | Reached::No => told(waiter, ack),
+            Reached::Silent | Reached::Unanswered => self.tell_late(waiter),
+        }
     }
 
     fn publish_reaction<'a>(
@@ -86,7 +119,7 @@ impl Publish for Memory {
             id: Some(format!("{}.{reaction_type}", id(key))),
             payload: now.to_string().into(),
         };
-        let ack = self.put(&mut world, &name, message, false);
+        let ack = self.put(&mut world, own, &name, message, false);
         drop(world);
         told(waiter, ack)
     }
@@ -105,7 +138,13 @@ impl Publish for Memory {
             id: Some(format!("{role}.{region}.{partition}.{seq}")),
             payload: Bytes::copy_from_slice(payload),
         };
-        let stored = match self.put(&mut self.world(), &subject::dead_log(own), message, false) {
+        let stored = match self.put(
+            &mut self.world(),
+            own,
+            &subject::dead_log(own),
+            message,
+            false,
+        ) {
             Ack::Stored { .. } => Ok(()),
             Ack::Refused | Ack::Unknown => Err(LogError::Away("no acknowledgement".to_owned())),
         };
@@ -114,7 +153,34 @@ impl Publish for Memory {
 }
 
 impl Memory {
-    fn put(&self, world: &mut World, log: &str, message: Message, full: bool) -> Ack {
+    /// How a write to a region's log fares.
+    fn writes_reach(&self, world: &mut World, region: &Region, writes: WriteFault) -> Reached {
+        match (world.reach(self.region(), region), writes) {
+            (Err(_) | Ok(Some(Cut::Refused)), _) | (_, WriteFault::NoLeader) => Reached::No,
+            (Ok(Some(Cut::Silent)), _) | (_, WriteFault::Frozen) => Reached::Silent,
+            (Ok(None), WriteFault::AcksLost) => Reached::Unanswered,
+            (Ok(None), WriteFault::None) => Reached::Yes,
+        }
+    }
+
+    /// Gives an acknowledgement up that does not come.
+    fn tell_late(&self, waiter: Waiter) -> BoxFuture<'static, ()> {
+        let wait = self.0.ack;
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            waiter.tell(Ack::Unknown);
+        });
+        Box::pin(std::future::ready(()))
+    }
+
+    fn put(
+        &self,
+        world: &mut World,
+        region: &Region,
+        log: &str,
+        message: Message,
+        full: bool,
+    ) -> Ack {
         let own = self.region();
         if world.reach(own, own).is_err() {
             return Ack::Unknown;
@@ -123,11 +189,11 @@ impl Memory {
         if full {
             // A repeat needs no room.
             let now = world.now();
-            let known = world.state(own).log(log).ok();
+            let known = world.state(region).log(log).ok();
             let known = known.and_then(|log| log.find(message.id.as_deref()?, now));
             return known.map_or(Ack::Refused, repeat);
         }
-        match world.put(own, log, message, None) {
+        match world.put(region, log, message, None) {
             Ok(Put::Stored { seq, .. }) => Ack::Stored {
                 seq,
                 duplicate: false,

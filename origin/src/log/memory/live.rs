@@ -86,7 +86,7 @@ impl Follow for Memory {
 }
 
 impl Memory {
-    fn follow<T: 'static>(
+    pub(super) fn follow<T: 'static>(
         &self,
         pattern: String,
         read: impl Fn(Repeated) -> Option<T> + Send + 'static,

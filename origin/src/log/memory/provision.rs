@@ -15,7 +15,8 @@ impl Provision for Memory {
         let made = self
             .make(&subject::control_log(own), true)
             .and_then(|()| self.make(&subject::reactions_log(own), true))
-            .and_then(|()| self.make(&subject::dead_log(own), false));
+            .and_then(|()| self.make(&subject::dead_log(own), false))
+            .and_then(|()| self.make(&subject::presence_log(own), true));
         if made.is_ok() {
             let buckets = &mut self.world();
             let buckets = &mut buckets.state(own).buckets;

@@ -13,7 +13,7 @@ use super::bucket::Keys;
 use super::consume::Durable;
 use super::mirror::Feed;
 use super::stored::{Message, Put, Stored, matches};
-use super::{Cut, LiveFault};
+use super::{Cut, LiveFault, WriteFault};
 use crate::clock;
 use crate::log::{Call, Link, LogError};
 
@@ -31,6 +31,7 @@ pub(super) struct State {
     pub(super) stopped: bool,
     pub(super) full: bool,
     pub(super) fault: LiveFault,
+    pub(super) writes: WriteFault,
     /// A live event that waits for the one behind it.
     pub(super) kept: Option<Repeated>,
 }
@@ -52,6 +53,7 @@ impl Default for State {
             stopped: false,
             full: false,
             fault: LiveFault::None,
+            writes: WriteFault::None,
             kept: None,
         }
     }

@@ -81,7 +81,8 @@ impl Nats {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(Duration::from_secs(5));
         let replies = replies::Replies::start(&client).await?;
-        let publisher = publish::Publisher::start(&client, link.clone(), &metrics).await?;
+        let publisher =
+            publish::Publisher::start(&client, link.clone(), &region, &config, &metrics).await?;
         Ok(Self {
             inner: Arc::new(Inner {
                 client,

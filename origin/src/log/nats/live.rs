@@ -112,7 +112,7 @@ impl Follow for Nats {
 }
 
 impl Nats {
-    async fn subscribe(&self, subject: String) -> Result<Subscriber, LogError> {
+    pub(super) async fn subscribe(&self, subject: String) -> Result<Subscriber, LogError> {
         self.inner
             .client
             .subscribe(subject)

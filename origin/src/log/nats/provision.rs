@@ -152,6 +152,7 @@ impl Nats {
             self.control(),
             self.reactions(),
             self.dead(),
+            self.presence(),
             self.leases(&subject::workers_bucket(region), workers),
             self.leases(&subject::rights_bucket(region), RIGHT),
         ]
@@ -294,7 +295,7 @@ pub(super) fn part(info: &Info) -> Part {
     }
 }
 
-fn live() -> Republish {
+pub(super) fn live() -> Republish {
     Republish {
         source: ">".to_owned(),
         destination: "live.>".to_owned(),

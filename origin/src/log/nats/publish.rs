@@ -3,9 +3,10 @@
 //! A publication costs a place in a queue and a message; no subscription, task or timer of its own. An acknowledgement
 //! that does not come, "no responders" and a lost connection are all [`Ack::Unknown`]: the message may be stored.
 //!
-//! Events of a stream that is read live here go without an acknowledgement: the log repeats a message after it stored
-//! it, so the event's coming back says the same, one message of three less. What does not come back in time is
-//! published again, with an acknowledgement; its message id makes that a repeat.
+//! Events of a stream that is read live here go to this region's log without an acknowledgement: the log repeats a
+//! message after it stored it, so the event's coming back says the same, one message of three less. What does not come
+//! back in time is published again, with an acknowledgement; its message id makes that a repeat. Another region's log is
+//! asked for one always: it is farther away, and seldom written to.
 
 mod acks;
 mod pending;
@@ -24,13 +25,13 @@ use tokio::sync::{mpsc, watch};
 use self::acks::{count, read_ack};
 use self::pending::{Pending, Publication, Table};
 use super::{Nats, header_text, replies};
+use crate::config;
 use crate::health::Condition;
 use crate::lock::lock;
+use crate::log::publish::{ACK_TIMEOUT, ack_wait};
 use crate::log::{Ack, Answer, Link, LogError, Publish, Regional as _, Tag, Waiter};
 use crate::metrics::Metrics;
 
-/// An acknowledgement that takes longer is [`Ack::Unknown`].
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// An event that has not come back live by then is asked for.
 const PROOF_TIMEOUT: Duration = Duration::from_millis(250);
 /// Events that did not come back at one sweep from which the next ones go with an acknowledgement: fewer are repeats,
@@ -56,6 +57,9 @@ pub(super) struct Publisher {
     /// Of the reply subjects, with its dot; the token follows.
     prefix: String,
     table: Mutex<Table>,
+    region: Region,
+    /// How long an event's acknowledgement is waited for.
+    event_wait: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -63,6 +67,8 @@ impl Publisher {
     pub(super) async fn start(
         client: &async_nats::Client,
         link: watch::Receiver<Link>,
+        region: &Region,
+        config: &config::Nats,
         metrics: &Arc<Metrics>,
     ) -> Result<Arc<Self>, LogError> {
         let prefix = format!("{}.", client.new_inbox());
@@ -74,6 +80,8 @@ impl Publisher {
             client: client.clone(),
             prefix,
             table: Mutex::default(),
+            region: region.clone(),
+            event_wait: ack_wait(config),
             metrics: Arc::clone(metrics),
         });
         tokio::spawn(Arc::clone(&this).route(inbox, link));
@@ -92,7 +100,9 @@ impl Publisher {
     }
 
     async fn publish_event(&self, event: Publication, waiter: Waiter) {
-        lock(&self.table).asked = Some(event.clone());
+        if self.is_own(&waiter.tag) {
+            lock(&self.table).asked = Some(event.clone());
+        }
         let headers = event.headers();
         self.publish(event.subject, headers, event.body, waiter)
             .await;
@@ -197,16 +207,22 @@ impl Publisher {
                 table.doubt_until(now + DOUBT);
             }
             let then = now.checked_sub(ACK_TIMEOUT);
-            let late: Vec<Pending> = std::iter::from_fn(|| table.pop_late(then?)).collect();
+            let mut late: Vec<Pending> = std::iter::from_fn(|| table.pop_late(then?)).collect();
+            if self.event_wait < ACK_TIMEOUT
+                && let Some(then) = now.checked_sub(self.event_wait)
+            {
+                late.extend(table.take_late_events(then));
+            }
             (late, unproved)
         };
         let health = &self.metrics.health;
+        let own = |late: &Pending| late.is_event() && self.is_own(&late.waiter.tag);
         // Without a connection it is the connection that is away.
-        if self.metrics.nats_connected.get() != 0 && late.iter().any(Pending::is_event) {
+        if self.metrics.nats_connected.get() != 0 && late.iter().any(own) {
             health.begin(Condition::LogWrites, format!(
-                "the log acknowledged no comment within {} s: a disk of nats-server may be full or read-only (its /healthz \
+                "the log acknowledged no comment within {} ms: a disk of nats-server may be full or read-only (its /healthz \
                  says so; it must be started again then)",
-                ACK_TIMEOUT.as_secs()
+                self.event_wait.as_millis()
             ));
         }
         self.give_up(late.into_iter());
@@ -249,6 +265,7 @@ impl Publisher {
         let (to, _) = mpsc::unbounded_channel();
         let tag = Tag {
             id: Some(CommentId(0)),
+            region: Some(self.region.clone()),
             ..Tag::default()
         };
         let this = Arc::clone(self);
@@ -262,9 +279,13 @@ impl Publisher {
         }
     }
 
+    fn is_own(&self, tag: &Tag) -> bool {
+        tag.region.as_ref() == Some(&self.region)
+    }
+
     fn tell(&self, pending: Pending, ack: Ack) {
         count(&self.metrics, &ack);
-        if pending.is_event() {
+        if pending.is_event() && self.is_own(&pending.waiter.tag) {
             let health = &self.metrics.health;
             match ack {
                 Ack::Stored { .. } => health.end(Condition::LogWrites),
@@ -293,24 +314,25 @@ impl Publication {
 impl Publish for Nats {
     fn publish_event<'a>(
         &'a self,
+        region: &'a Region,
         stream: &'a StreamId,
         key: u128,
-        body: Vec<u8>,
-        mut waiter: Waiter,
+        body: Bytes,
+        waiter: Waiter,
     ) -> BoxFuture<'a, ()> {
-        let partition = self.registry().own_partition(stream);
-        waiter.tag.partition = partition;
-        let event = Publication {
-            subject: subject::event(self.region(), partition, stream).into(),
-            key,
-            body: body.into(),
-        };
         Box::pin(async move {
+            let Some((subject, waiter)) = self.address(region, stream, waiter) else {
+                return;
+            };
             let Some(waiter) = self.admit(waiter) else {
                 return;
             };
+            let event = Publication { subject, key, body };
             let publisher = &self.inner.publisher;
-            if self.inner.followed.contains(stream) && lock(&publisher.table).may_look_for(key) {
+            if region == self.region()
+                && self.inner.followed.contains(stream)
+                && lock(&publisher.table).may_look_for(key)
+            {
                 publisher.publish_unacknowledged(event, waiter).await;
             } else {
                 publisher.publish_event(event, waiter).await;
@@ -320,18 +342,20 @@ impl Publish for Nats {
 
     fn find_repeat<'a>(
         &'a self,
+        region: &'a Region,
         stream: &'a StreamId,
         key: u128,
-        mut waiter: Waiter,
+        waiter: Waiter,
     ) -> BoxFuture<'a, ()> {
-        let partition = self.registry().own_partition(stream);
-        waiter.tag.partition = partition;
         let mut headers = HeaderMap::new();
         // The log looks for a repeat before it looks at this; at an expected sequence it looks first.
         headers.insert(header::NATS_MESSAGE_ID, message_id(key));
         headers.insert(header::NATS_EXPECTED_LAST_MESSAGE_ID, NO_MESSAGE);
-        let subject = subject::event(self.region(), partition, stream);
-        Box::pin(self.publish(subject.into(), headers, Bytes::new(), waiter))
+        Box::pin(async move {
+            if let Some((subject, waiter)) = self.address(region, stream, waiter) {
+                self.publish(subject, headers, Bytes::new(), waiter).await;
+            }
+        })
     }
 
     fn publish_reaction<'a>(
@@ -375,6 +399,23 @@ impl Publish for Nats {
 }
 
 impl Nats {
+    /// Where a stream's events are in a region; noted in the tag. `None`: the waiter was told that nobody knows.
+    fn address(
+        &self,
+        region: &Region,
+        stream: &StreamId,
+        mut waiter: Waiter,
+    ) -> Option<(Subject, Waiter)> {
+        waiter.tag.region = Some(region.clone());
+        let Ok(partition) = self.registry().partition_of(region, stream) else {
+            waiter.tell(Ack::Unknown);
+            return None;
+        };
+        waiter.tag.partition = partition;
+        let subject = subject::event(region, partition, stream);
+        Some((subject.into(), waiter))
+    }
+
     pub(super) async fn publish_and_wait(
         &self,
         subject: String,

@@ -29,7 +29,7 @@ impl World {
             return;
         }
         match message {
-            ToGateway::Hello { .. } => {}
+            ToGateway::Hello { .. } | ToGateway::Load { .. } => {}
             ToGateway::Hold { stream, have, .. } => self.hold(gateway, connection, stream, have),
             ToGateway::Release { stream } => self.release(gateway, connection, Some(&stream)),
             ToGateway::Renew => {
@@ -41,6 +41,7 @@ impl World {
                     ToPop::Renewed {
                         worker: 1,
                         until_ms,
+                        now_ms: Some(self.gateway_wall(gateway)),
                     },
                 );
             }

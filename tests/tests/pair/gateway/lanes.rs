@@ -239,6 +239,7 @@ fn life_of(stream: &StreamId) -> Life {
             status: StreamStatus::Live,
             created_at_ms: Millis(WALL_MS),
             settings: Settings::default(),
+            home_region: None,
         },
         seq: 1,
     }

@@ -2,6 +2,8 @@
 
 mod chain;
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use self::chain::Chain;
@@ -22,12 +24,16 @@ const HALF_PER_S: std::ops::RangeInclusive<u64> = 2_000..=8_000;
 const SYNCED_PER_S: u64 = 500;
 /// Messages with which the rate is found that a bare publisher reaches there.
 const SYNCED_FLAT_OUT: u64 = 1_000;
+/// Posts a second on one stream, for so long, by so many users who all read along.
+const HOT_PER_S: u64 = 10_000;
+const HOT_DURING: Duration = Duration::from_secs(60);
+const HOT_USERS: usize = 12;
 
 /// Posts a second at two rates, each on a stream with one viewer: its author.
 pub(super) fn post(context: &mut Context) -> Result<Vec<Line>> {
     let mut engine = context.engine()?;
     let (pop, streams) = (context.pop(Wish::default())?, context.streams(STREAMS)?);
-    let mut chain = Chain::start(&mut engine, context.stack()?, pop, streams)?;
+    let mut chain = Chain::start(&mut engine, context.stack()?, pop, streams, STREAMS)?;
     let mut side = BareSide::start(&mut engine, 1_000)?;
     let most = chain.bare_most(FLAT_OUT)?;
     let half = (most / 2).clamp(*HALF_PER_S.start(), *HALF_PER_S.end());
@@ -130,12 +136,12 @@ impl Rate {
 pub(super) fn synced(context: &mut Context) -> Result<Vec<Line>> {
     let mut engine = context.engine()?;
     let (pop, streams) = (context.pop(Wish::default())?, context.streams(STREAMS)?);
-    let mut plain = Chain::start(&mut engine, context.stack()?, pop, streams.clone())?;
+    let mut plain = Chain::start(&mut engine, context.stack()?, pop, streams.clone(), STREAMS)?;
     context.progress("starting a NATS that syncs each message, and an origin");
     let mut stack = Stack::start(&context.options, Sync::Always)?;
     stack.create_streams(&streams)?;
     let pop = stack.pop(Wish::default(), Vec::new())?;
-    let mut synced = Chain::start(&mut engine, &stack, pop, streams)?;
+    let mut synced = Chain::start(&mut engine, &stack, pop, streams, STREAMS)?;
     let most = synced.bare_most(SYNCED_FLAT_OUT)?;
     let [without, with] = context.interleave("synced posts", context.rounds(), |_| {
         let without = plain.posts(&mut engine, SYNCED_PER_S)?.all();
@@ -164,4 +170,46 @@ pub(super) fn synced(context: &mut Context) -> Result<Vec<Line>> {
         )
         .beside(format!("{} {default}", late(&without)), None),
     ])
+}
+
+/// One stream, and so one partition of the log, at 10,000 comments a second for a minute: what of the machine it takes.
+pub(super) fn hot(context: &mut Context) -> Result<Vec<Line>> {
+    let mut engine = context.engine()?;
+    let (pop, streams) = (context.pop(Wish::default())?, context.streams(1)?);
+    let mut chain = Chain::start(&mut engine, context.stack()?, pop, streams, HOT_USERS)?;
+    context.progress("one stream: a minute");
+    let posted = chain.posts_for(&mut engine, HOT_PER_S, HOT_DURING)?;
+    let (per_s, took) = (posted.ours.posts_per_s(), posted.ours.took);
+    let reached = per_s >= 0.99 * HOT_PER_S as f64 && posted.ours.complete == posted.ours.posts;
+    let read = format!(
+        "p50 {:.0} ms, p99 {:.0} ms",
+        posted.ours.each.ms(0.5),
+        posted.ours.each.ms(0.99)
+    );
+    let mut lines = vec![
+        Line::fact(
+            format!("one stream at {HOT_PER_S} comments/s for a minute"),
+            format!("{per_s:.0}/s"),
+        )
+        .target(format!("{HOT_PER_S}/s, all durable and read by all"), reached)
+        .note(format!(
+            "{} of {} posts durable and with all {HOT_USERS} users within 3 s of the last; post to reader {read}; one log \
+             with one copy, synced by the server's default",
+            posted.ours.complete, posted.ours.posts
+        )),
+    ];
+    for (part, measured) in [
+        ("the PoP's part", posted.pop),
+        ("the gateway's part", posted.gateway),
+        ("NATS's part", posted.nats),
+    ] {
+        let core = measured.cpu.ran_ns as f64 / took.as_nanos() as f64;
+        let line = Line::cpu(
+            format!("{part} of that: CPU a post"),
+            &Series(vec![measured]),
+            1,
+        );
+        lines.push(line.note(format!("{:.0} % of a core", core * 100.0)));
+    }
+    Ok(lines)
 }

@@ -1,5 +1,6 @@
 //! The three programs: how each is run and signalled, and the log of one that ended.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::dir::DataDir;
@@ -30,6 +31,10 @@ pub(crate) struct Part {
     pub(crate) name: String,
     program: PathBuf,
     args: Vec<String>,
+    /// A command and its arguments that run it.
+    under: Vec<String>,
+    /// Its network namespace, where it is not this process's.
+    netns: Option<PathBuf>,
     /// The URL at which readiness is checked.
     pub(crate) ready_url: String,
     /// The path of the readiness check at its start.
@@ -43,15 +48,17 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// The nats-server, which has the log.
-    pub(crate) fn nats(dir: &DataDir, site: &Site, program: &Path) -> Self {
-        let config = text(&dir.file(&site.file("nats.conf")));
+    /// A nats-server, which has the log or a copy of it.
+    pub(crate) fn nats(dir: &DataDir, site: &Site, node: usize, program: &Path) -> Self {
+        let config = text(&dir.file(&site.node_file(node, ".conf")));
         Self {
-            key: site.name("nats"),
-            name: site.name(NATS),
+            key: site.node_name("nats", node),
+            name: site.node_name(NATS, node),
             program: program.to_owned(),
             args: vec!["--config".to_owned(), config],
-            ready_url: format!("http://127.0.0.1:{}", site.ports.nats_http),
+            under: Vec::new(),
+            netns: site.origin_netns().map(Path::to_owned),
+            ready_url: format!("http://{}:{}", site.ip, site.ports.nodes[node].http),
             ready_target: "/healthz?js-server-only=true",
             watch_target: "/healthz",
             ready_max: Duration::from_secs(30),
@@ -66,7 +73,9 @@ impl Part {
             name: site.name("chorus-origin"),
             program: house.origin.clone(),
             args: ours(&dir.file(&site.file("origin.toml"))),
-            ready_url: format!("http://127.0.0.1:{}", site.ports.admin),
+            under: Vec::new(),
+            netns: site.origin_netns().map(Path::to_owned),
+            ready_url: format!("http://{}:{}", site.ip, site.ports.admin),
             ready_target: "/readyz",
             watch_target: "/readyz",
             ready_max: Duration::from_secs(60),
@@ -76,18 +85,48 @@ impl Part {
 
     /// The PoP. Its first start compiles the session component.
     pub(crate) fn edge(dir: &DataDir, site: &Site, house: &House) -> Self {
-        let reachable = super::reachable(site.listen);
+        let reachable = super::howto::reachable(site.listen);
         Self {
             key: site.name("edge"),
             name: site.name("chorus-edge"),
             program: house.edge.clone(),
             args: ours(&dir.file(&site.file("edge.toml"))),
+            under: Vec::new(),
+            netns: site.pop_netns().map(Path::to_owned),
             ready_url: format!("http://{reachable}"),
             ready_target: "/readyz",
             watch_target: "/readyz",
             ready_max: Duration::from_secs(120),
             stop_max: Duration::from_secs(10),
         }
+    }
+}
+
+/// Has programs run under others: `KEY=COMMAND` each.
+pub(crate) fn put_under<'a>(
+    parts: impl Iterator<Item = &'a mut Part>,
+    asked: &[String],
+) -> Result<()> {
+    let mut commands = Vec::new();
+    for text in asked {
+        let (key, command) = text
+            .split_once('=')
+            .with_context(|| format!("--under {text}: must be KEY=COMMAND"))?;
+        commands.push((key, command));
+    }
+    let mut keys = Vec::new();
+    for part in parts {
+        if let Some((_, command)) = commands.iter().find(|(key, _)| *key == part.key) {
+            part.under = command.split_whitespace().map(str::to_owned).collect();
+        }
+        keys.push(part.key.clone());
+    }
+    match commands
+        .iter()
+        .find(|(key, _)| !keys.iter().any(|it| it == key))
+    {
+        Some((key, _)) => bail!("--under {key}: the programs are {}", keys.join(", ")),
+        None => Ok(()),
     }
 }
 
@@ -114,13 +153,19 @@ pub(crate) struct Child {
     pub(crate) pid: u32,
     process: tokio::process::Child,
     log: Option<PathBuf>,
+    /// Its end was told by [`any_exit`].
+    told: bool,
 }
 
 impl Child {
     /// Starts a program, which ends with the calling thread.
     pub(crate) fn spawn(part: Part, dir: &DataDir, verbose: bool) -> Result<Self> {
-        let mut command = supervised::command(&part.program)?;
+        let program = part.program.as_os_str();
+        let mut words = part.under.iter().map(OsStr::new).chain([program]);
+        let first = words.next().unwrap_or(program);
+        let mut command = supervised::command(Path::new(first), part.netns.as_deref())?;
         command
+            .args(words)
             .args(&part.args)
             .stdin(Stdio::null())
             // A terminal's Ctrl-C signals the whole process group. The children have their own, because we stop them in
@@ -144,6 +189,7 @@ impl Child {
             pid,
             process,
             log,
+            told: false,
         })
     }
 
@@ -185,12 +231,15 @@ impl Child {
     }
 }
 
-/// Waits for the first of them to end.
+/// Waits for the first of them to end; each end is told once.
 pub(crate) async fn any_exit(children: &mut [Child]) -> (usize, String) {
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     loop {
         for (index, child) in children.iter_mut().enumerate() {
-            if let Some(how) = child.ended() {
+            if !child.told
+                && let Some(how) = child.ended()
+            {
+                child.told = true;
                 return (index, how);
             }
         }

@@ -1,5 +1,7 @@
 //! The three programs' configurations.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context, Result, bail};
 use toml::{Table, Value};
 
@@ -7,6 +9,7 @@ use super::Sync;
 use super::dir::DataDir;
 use super::find::House;
 use super::identity::{GATEWAY_NAME, Identity, POP_NAME};
+use super::ports::NodePorts;
 use super::site::Site;
 
 /// Worker numbers of each of several regions.
@@ -26,7 +29,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) sites: &'a [Site],
 }
 
-/// Writes all three of a region; the overrides win.
+/// Writes all of a region; the overrides win.
 pub(crate) fn write(
     plan: &Plan<'_>,
     site: &Site,
@@ -34,7 +37,10 @@ pub(crate) fn write(
     origin_set: &[String],
 ) -> Result<()> {
     let dir = plan.dir;
-    dir.write(&site.file("nats.conf"), nats(plan, site).as_bytes())?;
+    for node in 0..site.ports.nodes.len() {
+        let conf = nats(plan, site, node);
+        dir.write(&site.node_file(node, ".conf"), conf.as_bytes())?;
+    }
     let mut edge = edge(plan, site);
     for assignment in edge_set {
         set(&mut edge, assignment).with_context(|| format!("--edge-set {assignment}"))?;
@@ -70,47 +76,65 @@ fn same_limits(edge: &Table, origin: &mut Table) {
     origin.insert("limits".to_owned(), limits.into());
 }
 
-/// Only this machine's user can use it: loopback, and a password in a file of mode 0600.
-fn nats(plan: &Plan<'_>, site: &Site) -> String {
-    let store = plan.dir.file(&site.file("nats")).display().to_string();
+/// Only this machine's user can use it: loopback or an address of `chorus wan`, and a password in a file of mode 0600.
+fn nats(plan: &Plan<'_>, site: &Site, node: usize) -> String {
+    let store = plan.dir.file(&site.node_file(node, ""));
     let sync = match plan.sync {
         Sync::ServerDefault => "",
         Sync::Always => ", sync_interval: \"always\"",
     };
-    let one = format!(
-        "server_name: \"chorus-{}\"\n\
-         listen: \"127.0.0.1:{}\"\n\
-         http: \"127.0.0.1:{}\"\n\
+    let (ip, ports) = (site.ip, &site.ports.nodes[node]);
+    let name = site.node_name("", node);
+    let mut conf = format!(
+        "server_name: \"chorus{}\"\n\
+         listen: \"{ip}:{}\"\n\
+         http: \"{ip}:{}\"\n\
          jetstream {{ store_dir: {}{sync} }}\n\
          authorization {{ user: \"chorus\", password: {} }}\n",
-        site.region,
-        site.ports.nats,
-        site.ports.nats_http,
-        quoted(&store),
+        if name.is_empty() {
+            format!("-{}", site.region)
+        } else {
+            name
+        },
+        ports.clients,
+        ports.http,
+        quoted(&store.display().to_string()),
         quoted(&plan.identity.nats_password),
     );
-    if plan.sites.len() == 1 {
-        return one;
+    let regions = plan.sites.len();
+    if regions == 1 && site.ports.nodes.len() == 1 {
+        return conf;
     }
     let login = format!("chorus:{}", plan.identity.nats_password);
     let password = quoted(&plan.identity.nats_password);
     let peers = format!("authorization {{ user: \"chorus\", password: {password} }}");
-    let gateways = plan.sites.iter().map(|other| {
-        let (region, port) = (other.region, other.ports.nats_gateway);
-        format!("    {{ name: \"{region}\", url: \"nats://{login}@127.0.0.1:{port}\" }}\n")
-    });
-    let gateways: String = gateways.collect();
-    let (region, cluster) = (site.region, site.ports.nats_cluster);
-    // One server with a route to itself: JetStream over regions needs a cluster in each.
-    format!(
-        "{one}\
-         server_tags: [\"region:{region}\"]\n\
-         cluster {{\n  name: \"{region}\"\n  listen: \"127.0.0.1:{cluster}\"\n  {peers}\n\
-         \x20 routes: [\"nats://{login}@127.0.0.1:{cluster}\"]\n}}\n\
-         gateway {{\n  name: \"{region}\"\n  listen: \"127.0.0.1:{}\"\n  {peers}\n\
-         \x20 gateways: [\n{gateways}  ]\n}}\n",
-        site.ports.nats_gateway,
-    )
+    let urls = |of: &Site, port: fn(&NodePorts) -> u16| -> String {
+        let nodes = of.ports.nodes.iter();
+        let urls = nodes.map(|it| format!("\"nats://{login}@{}:{}\"", of.ip, port(it)));
+        urls.collect::<Vec<_>>().join(", ")
+    };
+    let region = site.region;
+    // Also one server alone has a route, to itself: JetStream over regions needs a cluster in each.
+    let _ = write!(
+        conf,
+        "server_tags: [\"region:{region}\"]\n\
+         cluster {{\n  name: \"{region}\"\n  listen: \"{ip}:{}\"\n  {peers}\n  routes: [{}]\n}}\n",
+        ports.cluster,
+        urls(site, |it| it.cluster),
+    );
+    if regions > 1 {
+        let gateways = plan.sites.iter().map(|other| {
+            let urls = urls(other, |it| it.gateway);
+            format!("    {{ name: \"{}\", urls: [{urls}] }}\n", other.region)
+        });
+        let gateways: String = gateways.collect();
+        let _ = write!(
+            conf,
+            "gateway {{\n  name: \"{region}\"\n  listen: \"{ip}:{}\"\n  {peers}\n  gateways: [\n{gateways}  ]\n}}\n",
+            ports.gateway,
+        );
+    }
+    conf
 }
 
 fn quoted(text: &str) -> String {
@@ -118,10 +142,13 @@ fn quoted(text: &str) -> String {
 }
 
 fn origin(plan: &Plan<'_>, site: &Site) -> Table {
-    let nats_url = format!(
-        "nats://chorus:{}@127.0.0.1:{}",
-        plan.identity.nats_password, site.ports.nats
-    );
+    let (ip, nodes) = (site.ip, &site.ports.nodes);
+    let login = format!("chorus:{}", plan.identity.nats_password);
+    let nats_urls = nodes
+        .iter()
+        .map(|node| format!("nats://{login}@{ip}:{}", node.clients));
+    let nats_urls = nats_urls.collect::<Vec<_>>().join(",");
+    let replicas = i64::try_from(nodes.len()).unwrap_or(1);
     let shared = |name: &str| plan.dir.file(name).display().to_string();
     let file = |name: &str| shared(&site.file(name));
     let sync = match plan.sync {
@@ -129,16 +156,21 @@ fn origin(plan: &Plan<'_>, site: &Site) -> Table {
         Sync::Always => "always",
     };
     let mut nats = table([
-        ("url", nats_url.into()),
-        ("replicas", 1.into()),
+        ("url", nats_urls.into()),
+        ("replicas", replicas.into()),
         ("sync", sync.into()),
-        ("directory", file("nats").into()),
     ]);
+    // Of several nodes one may be full without costing a post.
+    if nodes.len() == 1 {
+        nats.insert("directory".to_owned(), file("nats").into());
+    }
+    if nodes.len() > 1 || plan.sites.len() > 1 {
+        nats.insert("cluster".to_owned(), site.region.into());
+    }
     if plan.sites.len() > 1 {
         let first = i64::try_from(site.index).unwrap_or_default() * WORKERS;
         let workers = [first, first + WORKERS - 1].map(Value::from).to_vec();
         nats.insert("workers".to_owned(), workers.into());
-        nats.insert("cluster".to_owned(), site.region.into());
         let others = plan.sites.iter().filter(|it| it.region != site.region);
         let peers: Vec<Value> = others.map(|it| it.region.into()).collect();
         nats.insert("peers".to_owned(), peers.into());
@@ -147,15 +179,12 @@ fn origin(plan: &Plan<'_>, site: &Site) -> Table {
         ("region", site.region.into()),
         // The machine's other cores are the viewers'.
         ("threads", 1.into()),
-        (
-            "admin_listen",
-            format!("127.0.0.1:{}", site.ports.admin).into(),
-        ),
+        ("admin_listen", format!("{ip}:{}", site.ports.admin).into()),
         ("nats", nats.into()),
         (
             "gateway",
             table([
-                ("listen", format!("127.0.0.1:{}", site.ports.gateway).into()),
+                ("listen", format!("{ip}:{}", site.ports.gateway).into()),
                 ("ca", shared("tls/ca.pem").into()),
                 ("cert", shared("tls/gateway.pem").into()),
                 ("key", shared("tls/gateway.key").into()),
@@ -185,12 +214,16 @@ fn edge(plan: &Plan<'_>, site: &Site) -> Table {
     let gateways: Vec<Value> = [site]
         .into_iter()
         .chain(others)
-        .map(|it| format!("127.0.0.1:{}", it.ports.gateway).into())
+        .map(|it| format!("{}:{}", it.ip, it.ports.gateway).into())
         .collect();
     let mut edge = table([
         ("listen", site.listen.to_string().into()),
         ("pop", site.name(POP_NAME).into()),
         ("region", site.region.into()),
+        (
+            "public_url",
+            format!("http://{}", super::reachable(site.listen)).into(),
+        ),
         ("app", plan.house.app.display().to_string().into()),
         ("state_dir", shared(&site.file("edge")).into()),
         ("drain_s", DRAIN_S.into()),

@@ -31,7 +31,7 @@ const MADE: [&str; 11] = [
 ];
 const DIRECTORIES: [&str; 2] = ["tls", "logs"];
 /// The directories of a region.
-const OF_A_REGION: [&str; 3] = ["nats", "origin", "edge"];
+const OF_A_REGION: [&str; 2] = ["origin", "edge"];
 
 /// The data directory, locked by this process.
 pub(crate) struct DataDir {
@@ -80,6 +80,9 @@ impl DataDir {
     pub(crate) fn prepare(&self, site: &Site) -> Result<()> {
         for name in OF_A_REGION {
             private_directory(&self.file(&site.file(name)))?;
+        }
+        for node in 0..site.ports.nodes.len() {
+            private_directory(&self.file(&site.node_file(node, "")))?;
         }
         Ok(())
     }

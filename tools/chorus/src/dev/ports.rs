@@ -9,39 +9,57 @@ use anyhow::{Context, Result};
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 /// Ports of one process, at most.
-const PORTS_MAX: u16 = 24;
+const PORTS_MAX: u16 = 60;
 
-/// The chosen ports, reserved until [`Ports::release`].
-pub(crate) struct Ports {
+/// The ports of a nats-server.
+pub(crate) struct NodePorts {
     /// For NATS clients.
-    pub(crate) nats: u16,
+    pub(crate) clients: u16,
     /// For NATS monitoring.
-    pub(crate) nats_http: u16,
+    pub(crate) http: u16,
+    /// For nats-servers of the same cluster.
+    pub(crate) cluster: u16,
+    /// For nats-servers of other regions.
+    pub(crate) gateway: u16,
+}
+
+/// The chosen ports of a region, reserved until [`Ports::release`].
+pub(crate) struct Ports {
+    /// Of each nats-server.
+    pub(crate) nodes: Vec<NodePorts>,
     /// For the origin's health and metrics.
     pub(crate) admin: u16,
     /// For the gateway's QUIC endpoint.
     pub(crate) gateway: u16,
-    /// For nats-servers of the same cluster.
-    pub(crate) nats_cluster: u16,
-    /// For nats-servers of other regions.
-    pub(crate) nats_gateway: u16,
     reserved: (Vec<TcpListener>, UdpSocket),
 }
 
 impl Ports {
-    /// Chooses and reserves free ports.
-    pub(crate) fn choose() -> Result<Self> {
+    /// Chooses and reserves free ports for an origin and so many nats-servers.
+    pub(crate) fn choose(nodes: u8) -> Result<Self> {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let tcp: Vec<TcpListener> = (0..5).map(|_| reserve_tcp(ip)).collect::<Result<_>>()?;
+        let mut tcp = Vec::new();
+        let mut next = || -> Result<u16> {
+            let listener = reserve_tcp(ip)?;
+            let port = listener.local_addr()?.port();
+            tcp.push(listener);
+            Ok(port)
+        };
+        let mut of_nodes = Vec::new();
+        for _ in 0..nodes {
+            of_nodes.push(NodePorts {
+                clients: next()?,
+                http: next()?,
+                cluster: next()?,
+                gateway: next()?,
+            });
+        }
+        let admin = next()?;
         let udp = search(|port| UdpSocket::bind((ip, port)).ok()).context("no free UDP port")?;
-        let port = |index: usize| -> Result<u16> { Ok(tcp[index].local_addr()?.port()) };
         Ok(Self {
-            nats: port(0)?,
-            nats_http: port(1)?,
-            admin: port(2)?,
+            nodes: of_nodes,
+            admin,
             gateway: udp.local_addr()?.port(),
-            nats_cluster: port(3)?,
-            nats_gateway: port(4)?,
             reserved: (tcp, udp),
         })
     }
@@ -72,8 +90,8 @@ mod tests {
 
     #[test]
     fn ports_differ_and_are_free_after_release() {
-        let ports = Ports::choose().expect("ports");
-        let tcp = [ports.nats, ports.nats_http, ports.admin];
+        let ports = Ports::choose(1).expect("ports");
+        let tcp = [ports.nodes[0].clients, ports.nodes[0].http, ports.admin];
         assert!(tcp[0] != tcp[1] && tcp[1] != tcp[2] && tcp[0] != tcp[2]);
         assert!(TcpListener::bind(("127.0.0.1", tcp[0])).is_err());
         ports.release();

@@ -1,6 +1,7 @@
 //! The regions of `chorus dev`: their names, addresses and files.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -13,7 +14,25 @@ const ALONE: &str = "dev";
 /// Regions on one machine.
 pub(crate) const REGIONS_MAX: u8 = 3;
 
-/// A region: a nats-server, an origin and a PoP.
+/// What is asked for.
+pub(crate) struct Shape<'a> {
+    /// How many regions.
+    pub(crate) regions: u8,
+    /// How many nats-servers in each.
+    pub(crate) nodes: u8,
+    /// Where the first region's viewers connect.
+    pub(crate) listen: &'a str,
+    /// The network whose hosts `eu`, `pop-eu`, … the programs run in.
+    pub(crate) wan: Option<&'a str>,
+}
+
+/// Network namespaces of a region.
+struct Places {
+    origin: PathBuf,
+    pop: PathBuf,
+}
+
+/// A region: nats-servers, an origin and a PoP.
 pub(crate) struct Site {
     /// Its region's name.
     pub(crate) region: &'static str,
@@ -21,33 +40,52 @@ pub(crate) struct Site {
     pub(crate) index: usize,
     /// Where viewers connect.
     pub(crate) listen: SocketAddr,
+    /// Of its nats-servers and its origin.
+    pub(crate) ip: IpAddr,
     /// Of its programs.
     pub(crate) ports: Ports,
     alone: bool,
+    places: Option<Places>,
     reserved: TcpListener,
 }
 
 impl Site {
     /// The regions with their ports, reserved until [`Site::release`]. The PoP of the first listens at `listen`, those of the
-    /// others at the ports behind it, or at any free ones where the port is 0.
-    pub(crate) fn choose(count: u8, listen: &str) -> Result<Vec<Self>> {
+    /// others at the ports behind it, or at any free ones where the port is 0. In a network of `chorus wan` each PoP listens
+    /// at its host's address.
+    pub(crate) fn choose(shape: &Shape<'_>) -> Result<Vec<Self>> {
         let mut sites: Vec<Self> = Vec::new();
-        let mut listen = listen.to_owned();
+        let mut listen = shape.listen.to_owned();
         let any = listen.ends_with(":0");
-        for (index, name) in NAMES.into_iter().take(count.into()).enumerate() {
-            let (address, reserved) = super::free_listen(&listen)?;
+        let is_one = shape.regions == 1;
+        for (index, name) in NAMES.into_iter().take(shape.regions.into()).enumerate() {
+            let (mut address, reserved) = super::free_listen(&listen)?;
             let next = if any {
                 0
             } else {
                 address.port().checked_add(1).context("no port is left")?
             };
             listen = SocketAddr::new(address.ip(), next).to_string();
+            let region = if is_one { ALONE } else { name };
+            let mut ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            let mut places = None;
+            if let Some(wan) = shape.wan {
+                let (origin, pop) = hosts(wan, region)?;
+                ip = origin.0;
+                address.set_ip(pop.0);
+                places = Some(Places {
+                    origin: origin.1,
+                    pop: pop.1,
+                });
+            }
             sites.push(Self {
-                region: if count == 1 { ALONE } else { name },
+                region,
                 index,
                 listen: address,
-                ports: Ports::choose()?,
-                alone: count == 1,
+                ip,
+                ports: Ports::choose(shape.nodes)?,
+                alone: is_one && shape.nodes == 1,
+                places,
                 reserved,
             });
         }
@@ -72,9 +110,52 @@ impl Site {
         }
     }
 
+    /// What one of its nats-servers is called; of several each has the region and a number, from 1.
+    pub(crate) fn node_name(&self, program: &str, node: usize) -> String {
+        if self.ports.nodes.len() == 1 {
+            self.name(program)
+        } else {
+            format!("{program}-{}-{}", self.region, node + 1)
+        }
+    }
+
+    /// The name of a file or directory of one of its nats-servers: `nats` or `nats-1`, and the ending.
+    pub(crate) fn node_file(&self, node: usize, ending: &str) -> String {
+        if self.ports.nodes.len() == 1 {
+            self.file(&format!("nats{ending}"))
+        } else {
+            self.file(&format!("nats-{}{ending}", node + 1))
+        }
+    }
+
+    /// The network namespace of its nats-servers and its origin, where it is not this process's.
+    pub(crate) fn origin_netns(&self) -> Option<&Path> {
+        Some(&self.places.as_ref()?.origin)
+    }
+
+    /// The network namespace of its PoP, where it is not this process's.
+    pub(crate) fn pop_netns(&self) -> Option<&Path> {
+        Some(&self.places.as_ref()?.pop)
+    }
+
     /// Frees its ports for the programs.
     pub(crate) fn release(self) {
         self.ports.release();
         drop(self.reserved);
     }
+}
+
+/// The hosts `REGION` and `pop-REGION` of a network: address and namespace.
+#[cfg(target_os = "linux")]
+fn hosts(wan: &str, region: &str) -> Result<((IpAddr, PathBuf), (IpAddr, PathBuf))> {
+    let of = |host: &str| -> Result<(IpAddr, PathBuf)> {
+        let place = crate::wan::place(wan, host)?;
+        Ok((place.address.into(), place.netns))
+    };
+    Ok((of(region)?, of(&format!("pop-{region}"))?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn hosts(_: &str, _: &str) -> Result<((IpAddr, PathBuf), (IpAddr, PathBuf))> {
+    anyhow::bail!("`chorus wan` needs Linux")
 }

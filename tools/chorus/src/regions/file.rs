@@ -57,6 +57,8 @@ pub(crate) struct Logs {
     pub(crate) reactions_bytes: u64,
     /// Bytes of the dead letters of 30 days.
     pub(crate) dead_bytes: u64,
+    /// Bytes of the gateways' leases, in memory.
+    pub(crate) presence_bytes: u64,
     /// Days that a mirror of another region's events keeps one.
     pub(crate) mirror_days: u64,
 }
@@ -70,6 +72,7 @@ impl Default for Logs {
             control_bytes: 1_000_000_000,
             reactions_bytes: 1_000_000_000,
             dead_bytes: 1_000_000_000,
+            presence_bytes: 16_000_000,
             mirror_days: 2,
         }
     }
@@ -202,6 +205,7 @@ impl Supercluster {
             control_bytes,
             reactions_bytes,
             dead_bytes,
+            presence_bytes,
             ..
         } = self.logs;
         for (key, bytes) in [
@@ -212,6 +216,10 @@ impl Supercluster {
             let within = (1_000_000..=1 << 50).contains(&bytes);
             ensure!(within, "logs: {key} is {bytes}, must be 1,000,000 to 1 PiB");
         }
+        ensure!(
+            (1_000_000..=200_000_000).contains(&presence_bytes),
+            "logs: presence_bytes is {presence_bytes}, must be 1,000,000 to 200,000,000"
+        );
         for (key, path) in [("directory", &self.directory), ("store", &self.store)] {
             let relative = path.as_ref().is_some_and(|path| path.is_relative());
             ensure!(!relative, "{key} must be an absolute path");

@@ -14,6 +14,8 @@ pub(super) struct Log {
     pub(super) bytes_max: u64,
     /// Where this size comes from.
     pub(super) why: String,
+    /// It is not on the disk.
+    pub(super) memory: bool,
 }
 
 /// Every log of a region.
@@ -25,6 +27,7 @@ pub(super) fn of(supercluster: &Supercluster, region: &Region) -> Vec<Log> {
         control_bytes,
         reactions_bytes,
         dead_bytes,
+        presence_bytes,
         ..
     } = supercluster.logs;
     let mirror_days = supercluster.logs.mirror_days();
@@ -34,6 +37,7 @@ pub(super) fn of(supercluster: &Supercluster, region: &Region) -> Vec<Log> {
         name,
         bytes_max,
         why: why.to_owned(),
+        memory: false,
     };
     let name = &region.name;
     let shared = if partitions > 1 {
@@ -73,6 +77,14 @@ pub(super) fn of(supercluster: &Supercluster, region: &Region) -> Vec<Log> {
         log(name, subject::LEASES_BYTES_MAX, why)
     });
     logs.extend(buckets);
+    logs.push(Log {
+        memory: true,
+        ..log(
+            subject::presence_log(name),
+            presence_bytes,
+            "leases of gateways, in memory",
+        )
+    });
     let why = format!(
         "{events_per_s} events/s × {events_bytes} B × {mirror_days} days × 86400 s{shared}"
     );
@@ -107,9 +119,10 @@ pub(super) fn events_bytes_max(supercluster: &Supercluster) -> u64 {
     all / u64::from(supercluster.partitions)
 }
 
-/// What a node may store: each log once, and something to spare.
+/// What a node may store on its disk: each log once, and something to spare.
 pub(super) fn node_bytes_max(logs: &[Log]) -> u64 {
-    let sum: u64 = logs.iter().map(|log| log.bytes_max).sum();
+    let stored = logs.iter().filter(|log| !log.memory);
+    let sum: u64 = stored.map(|log| log.bytes_max).sum();
     sum + sum / SPARE
 }
 

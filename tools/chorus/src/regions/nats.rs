@@ -99,7 +99,7 @@ fn storage(supercluster: &Supercluster, region: &Region) -> String {
     let sum = logs::node_bytes_max(&logs);
     let _infallible = writeln!(
         out,
-        "  # {}: all of them and 5 % for what an operator adds.\n  max_file_store: {sum}",
+        "  # {}: all of them on the disk and 5 % for what an operator adds.\n  max_file_store: {sum}",
         human(sum)
     );
     out
@@ -174,6 +174,7 @@ pub(super) fn origin(
          # {per_s} events/s × {bytes} B × {days} days × 86400 s, shared by {partitions} partition(s); each replica takes as much.\n\
          events_bytes_max = {events_bytes_max}\nevents_days = {days}\n\
          control_bytes_max = {control}\nreactions_bytes_max = {reactions}\ndead_bytes_max = {dead}\n\
+         presence_bytes_max = {presence}\n\
          mirror_bytes_max = {mirror}\nmirror_days = {mirror_days}\n",
         region = region.name,
         role = role.name(),
@@ -190,6 +191,7 @@ pub(super) fn origin(
         control = logs.control_bytes,
         reactions = logs.reactions_bytes,
         dead = logs.dead_bytes,
+        presence = logs.presence_bytes,
         mirror = logs::mirror_bytes_max(supercluster),
         mirror_days = logs.mirror_days(),
     )

@@ -111,7 +111,8 @@ impl Role {
             parts.push(may.api());
         }
         if self == Self::Moderate {
-            parts.extend([may.consume(self.name()), may.write_events()]);
+            let decisions = publish(may.events_of(region));
+            parts.extend([may.consume(self.name()), decisions]);
         }
         if self == Self::Analyse {
             parts.push(may.consume(self.name()));
@@ -172,18 +173,22 @@ impl May<'_> {
 
     fn gateway(&self) -> Permissions {
         let region = &self.region.name;
-        let mut may = self.write_events();
+        // Of every region: they go to another one's log while this one's is away, or their stream is at home there.
+        let regions = self.supercluster.regions.iter();
+        let mut may = publish(regions.flat_map(|region| self.events_of(region)));
         may.publish.extend([
             any(|stream| subject::reaction(region, stream, "*")),
             any(|stream| subject::presence(region, "*", stream)),
             subject::api(region),
             format!("$KV.{}.>", subject::workers_bucket(region)),
+            subject::gateway_lease(region, "*"),
         ]);
         may.subscribe = [
             subject::live("event.*.*.*"),
             subject::live("reaction.*.*.*"),
             subject::live("control.*.*.stream"),
             "presence.*.*.*".to_owned(),
+            subject::live("gateway.*.*"),
         ]
         .into();
         may
@@ -198,16 +203,20 @@ impl May<'_> {
 
     fn api(&self) -> Permissions {
         let region = &self.region.name;
+        let regions = self.supercluster.regions.iter();
+        let lives = regions.map(|it| any(|stream| subject::stream_life(&it.name, stream)));
         Permissions {
-            publish: vec![any(|stream| subject::stream_life(region, stream))],
+            // A stream may be at home in another region than that of whoever makes or ends it.
+            publish: lives.collect(),
             subscribe: vec![subject::api(region), "presence.*.*.*".to_owned()],
             responds: true,
         }
     }
 
-    fn write_events(&self) -> Permissions {
+    fn events_of(&self, region: &Region) -> impl Iterator<Item = String> + use<> {
+        let name = region.name.clone();
         let partitions = 0..self.supercluster.partitions;
-        publish(partitions.map(|partition| subject::events_of(&self.region.name, partition)))
+        partitions.map(move |partition| subject::events_of(&name, partition))
     }
 
     /// All events by the durable of a role, those of the other regions from this one's mirrors, and its dead letters.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::random::Random;
 use super::units::{Mbit, Millis, Probability, QueueBytes};
+use crate::random::Random;
 
 /// The least time in which jitter goes from one value to the next.
 const JITTER_SLOT_MIN: Duration = Duration::from_millis(10);

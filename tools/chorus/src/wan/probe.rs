@@ -40,12 +40,12 @@ pub(crate) struct Args {
 
 /// A link as it was asked for and as it was.
 #[derive(Serialize)]
-struct Measured {
-    from: String,
-    to: String,
+pub(crate) struct Measured {
+    pub(crate) from: String,
+    pub(crate) to: String,
     asked_ms: f64,
     min_ms: Option<f64>,
-    p50_ms: Option<f64>,
+    pub(crate) p50_ms: Option<f64>,
     max_ms: Option<f64>,
     sent: u32,
     lost: u32,
@@ -63,25 +63,12 @@ struct Arrival {
 /// Measures and prints.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let name = args.named.find()?;
-    let stats = super::stats(&name)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start")?;
-    let arrivals = runtime.block_on(probe(args, &name, &stats))?;
-    let mut by_link: BTreeMap<(&str, &str), Vec<&Arrival>> = BTreeMap::new();
-    for arrival in &arrivals {
-        let [from, to] = [arrival.from, arrival.to].map(|host| stats.hosts.get(host));
-        if let (Some(from), Some(to)) = (from, to) {
-            let link = by_link.entry((&from.name, &to.name)).or_default();
-            link.push(arrival);
-        }
-    }
-    let measured = stats.links.iter().map(|link| {
-        let arrivals = by_link.remove(&(link.from.as_str(), link.to.as_str()));
-        measure(link, args.count, &arrivals.unwrap_or_default())
-    });
-    let measured: Vec<Measured> = measured.collect();
+    let every = Duration::from_millis(args.every_ms);
+    let measured = runtime.block_on(all(&name, args.count, every))?;
     if args.json {
         say!("{}", serde_json::to_string_pretty(&measured)?);
         return Ok(ExitCode::SUCCESS);
@@ -97,7 +84,29 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn probe(args: &Args, run: &str, stats: &Stats) -> Result<Vec<Arrival>> {
+/// Sends `count` datagrams over every link of a network, one each `every`.
+///
+/// # Errors
+/// When the network does not run.
+pub(crate) async fn all(run: &str, count: u32, every: Duration) -> Result<Vec<Measured>> {
+    let stats = super::stats(run)?;
+    let arrivals = probe(count, every, run, &stats).await?;
+    let mut by_link: BTreeMap<(&str, &str), Vec<&Arrival>> = BTreeMap::new();
+    for arrival in &arrivals {
+        let [from, to] = [arrival.from, arrival.to].map(|host| stats.hosts.get(host));
+        if let (Some(from), Some(to)) = (from, to) {
+            let link = by_link.entry((&from.name, &to.name)).or_default();
+            link.push(arrival);
+        }
+    }
+    let measured = stats.links.iter().map(|link| {
+        let arrivals = by_link.remove(&(link.from.as_str(), link.to.as_str()));
+        measure(link, count, &arrivals.unwrap_or_default())
+    });
+    Ok(measured.collect())
+}
+
+async fn probe(count: u32, every: Duration, run: &str, stats: &Stats) -> Result<Vec<Arrival>> {
     let start = Instant::now();
     let (tell, mut arrived) = mpsc::unbounded_channel();
     let mut sockets = Vec::new();
@@ -127,8 +136,8 @@ async fn probe(args: &Args, run: &str, stats: &Stats) -> Result<Vec<Arrival>> {
         sockets.push((socket, SocketAddrV4::new(host.address, port)));
     }
     let mut expected = 0;
-    let mut every = tokio::time::interval(Duration::from_millis(args.every_ms));
-    for number in 0..args.count {
+    let mut every = tokio::time::interval(every);
+    for number in 0..count {
         every.tick().await;
         for (from, (socket, _)) in sockets.iter().enumerate() {
             for (to, (_, address)) in sockets.iter().enumerate() {

@@ -145,7 +145,7 @@ fn command(words: &[OsString], name: &str) -> Result<Option<Child>> {
     let Some((program, args)) = words.split_first() else {
         return Ok(None);
     };
-    let mut command = supervised::command(Path::new(program))?;
+    let mut command = supervised::command(Path::new(program), None)?;
     command.args(args).env(NAME_VARIABLE, name);
     let child = tokio::process::Command::from(command)
         .spawn()

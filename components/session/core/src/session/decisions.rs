@@ -177,7 +177,11 @@ impl Session {
         };
         let event = (action.body)(&envelope);
         let request = self.numbers.request();
-        out.push(Output::Publish { request, event });
+        out.push(Output::Publish {
+            request,
+            connection: asked.connection,
+            event,
+        });
         let pending = Pending {
             connection: asked.connection,
             stream: stream.clone(),

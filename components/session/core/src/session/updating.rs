@@ -89,6 +89,7 @@ impl Shard {
                 status: StreamStatus::Live,
                 created_at_ms: Millis(1),
                 settings: Settings::default(),
+                home_region: None,
             },
             life_seq: 1,
             at: place(newest.last().copied().unwrap_or(0)),

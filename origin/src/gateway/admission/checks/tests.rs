@@ -68,6 +68,7 @@ fn life(name: &str, status: StreamStatus) -> Arc<Life> {
         status,
         created_at_ms: Millis(1),
         settings: Settings::default(),
+        home_region: None,
     };
     Arc::new(Life { info, seq: 1 })
 }

@@ -18,9 +18,12 @@ pub(super) struct Pending {
 impl Pending {
     /// Whether it publishes an event, with or without an acknowledgement.
     pub(super) fn is_event(&self) -> bool {
-        let tag = &self.waiter.tag;
         // A question whether it was stored before publishes nothing.
-        tag.id.is_some() && tag.refusal.is_none()
+        self.is_of_event() && self.waiter.tag.refusal.is_none()
+    }
+
+    fn is_of_event(&self) -> bool {
+        self.waiter.tag.id.is_some()
     }
 }
 
@@ -99,6 +102,20 @@ impl Table {
             Some(Some(oldest)) if oldest.since < then => self.remove(self.first),
             Some(_) | None => None,
         }
+    }
+
+    /// Takes the events, and questions about them, that were sent before `then`; what else is under way may take longer.
+    pub(super) fn take_late_events(&mut self, then: Instant) -> Vec<Pending> {
+        // They are numbered in the order of sending.
+        let sent = self.pending.iter().zip(self.first..);
+        let before = sent.take_while(|(it, _)| it.as_ref().is_none_or(|it| it.since < then));
+        let late: Vec<u64> = before
+            .filter(|(it, _)| it.as_ref().is_some_and(Pending::is_of_event))
+            .map(|(_, token)| token)
+            .collect();
+        late.into_iter()
+            .filter_map(|token| self.remove(token))
+            .collect()
     }
 
     /// Takes the comments that were sent before `then` and did not come back.

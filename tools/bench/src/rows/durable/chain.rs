@@ -22,6 +22,8 @@ const BARE_SUBJECT: &str = "bench.dev.a";
 /// A PoP, its gateway and its log, and a bare publisher's log beside it on the same server.
 pub(super) struct Chain {
     authors: Authors,
+    /// Users of a stream.
+    audience: usize,
     pop: Pop,
     gateway: u32,
     nats: u32,
@@ -31,19 +33,20 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// A user on each of these streams.
+    /// So many users, dealt out to these streams in turn.
     pub(super) fn start(
         engine: &mut Engine,
         stack: &Stack,
         mut pop: Pop,
         streams: Vec<String>,
+        users: usize,
     ) -> Result<Self> {
         let mut bare_log = stack.nats()?;
         let log = log_of_chorus(&mut bare_log)?;
         make_log_like(&mut bare_log, &log)?;
-        let count = streams.len();
         Ok(Self {
-            authors: Authors::join(engine, &mut pop, streams, count)?,
+            audience: users / streams.len().max(1),
+            authors: Authors::join(engine, &mut pop, streams, users)?,
             pop,
             gateway: stack.gateway(),
             nats: stack.nats,
@@ -54,6 +57,16 @@ impl Chain {
 
     /// A round of posts at a rate.
     pub(super) fn posts(&mut self, engine: &mut Engine, per_s: u64) -> Result<Posted> {
+        self.posts_for(engine, per_s, DURING)
+    }
+
+    /// A round that lasts so long.
+    pub(super) fn posts_for(
+        &mut self,
+        engine: &mut Engine,
+        per_s: u64,
+        during: Duration,
+    ) -> Result<Posted> {
         let before = logged(&mut self.bare_log, &self.log)?;
         let round = Round {
             groups: &[self.authors.group],
@@ -61,8 +74,8 @@ impl Chain {
             others: &[self.gateway, self.nats],
             text_bytes: TEXT_BYTES,
             interval: Duration::from_secs(1) / u32::try_from(per_s)?,
-            during: DURING,
-            audience: 1,
+            during,
+            audience: self.audience,
         };
         let authors = &mut self.authors;
         let sent_before = authors.posts;

@@ -224,6 +224,7 @@ impl Session {
         out.push(accepted(connection, conn.encoding, &client_id));
         out.push(Output::Publish {
             request,
+            connection,
             event: envelope.write(comment.bytes_about(), |out| comment.write_record(out)),
         });
         self.posts
