@@ -1,3 +1,5 @@
+//! What the checker finds, and what it does not take for a fault.
+
 use super::*;
 
 const fn ms(ms: u64) -> Duration {
