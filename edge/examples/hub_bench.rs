@@ -45,6 +45,7 @@ fn main() {
     let welcome = Welcome {
         region: "eu".parse().expect("a region"),
         hello_at: Millis(EPOCH),
+        heard_at: Millis(EPOCH),
         gateway_now: Millis(EPOCH),
         worker: 1,
         until: Millis(EPOCH + 60_000),

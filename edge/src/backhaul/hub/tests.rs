@@ -443,6 +443,7 @@ fn a_lease_counts_by_the_gateways_clock_however_wrong_this_one_is() {
         let mut bench = Bench::new();
         let theirs = crate::clock::back(bench.now.wall, wrong_ms);
         let welcome = Welcome {
+            region: "eu".parse().expect("a region"),
             hello_at: bench.now.wall,
             heard_at: bench.now.wall,
             gateway_now: theirs,
