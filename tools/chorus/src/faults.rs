@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let seed = args.seed.unwrap_or_else(|| now.as_millis() as u64);
+    let seed = args.seed.unwrap_or(now.as_millis() as u64);
     let data = args.data.clone().unwrap_or_else(|| {
         std::env::temp_dir().join(format!("chorus-faults-{}", std::process::id()))
     });

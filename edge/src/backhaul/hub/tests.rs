@@ -453,9 +453,12 @@ fn a_lease_counts_by_the_gateways_clock_however_wrong_this_one_is() {
         bench.hub.connected(bench.now, GENERATION, &welcome);
         let out = bench.hub.flush(bench.now);
         assert_eq!(std::mem::take(&mut out.clock_ahead_ms), wrong_ms);
-        let told = out.shards[0].iter().find_map(|told| match told {
-            ToShard::Lease { until, .. } => Some(*until),
-            _ => None,
+        let told = out.shards[0].iter().find_map(|told| {
+            if let ToShard::Lease { until, .. } = told {
+                Some(*until)
+            } else {
+                None
+            }
         });
         let margin_ms = BackhaulBounds::default().lease_margin_ms;
         assert_eq!(told, Some(Millis(theirs.0 + 60_000 - margin_ms)));
