@@ -131,7 +131,7 @@ test-web: $(WEB)/node_modules/.package-lock.json
 .PHONY: test-browser
 test-browser: need-chromium $(NATS)
 	$(BIN)/chorus dev --listen 127.0.0.1:0 --data $(TARGET)/browser --reset -- npm run --silent --prefix $(WEB) test:browser
-	CHORUS_PIDS=$(TARGET)/browser-regions/pids.json $(BIN)/chorus dev --regions 2 --listen 127.0.0.1:0 --data $(TARGET)/browser-regions --reset \
+	CHORUS_PIDS=$(abspath $(TARGET))/browser-regions/pids.json $(BIN)/chorus dev --regions 2 --listen 127.0.0.1:0 --data $(TARGET)/browser-regions --reset \
 		--on-exit restart --restart-delay-ms 5000 -- npm run --silent --prefix $(WEB) test:regions
 
 # Every target for some seconds, without a sanitizer so that the pinned stable toolchain builds them.
