@@ -62,7 +62,7 @@ fn info(bytes: &mut Bytes<'_>) -> StreamInfo {
         },
         created_at_ms: Millis(START),
         settings: Settings::default(),
-home_region: None,
+        home_region: None,
     }
 }
 

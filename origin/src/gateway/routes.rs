@@ -1,7 +1,7 @@
 //! Which region's log an event goes to: the nearest that takes events, and the next one when it does not.
 //!
 //! [`Routes`] decides, without a clock or a log: it is told how publications came out, and time in milliseconds that never
-//! goes back. [`Router`] asks it for all lanes of a gateway and publishes.
+//! goes back. `Router` asks it for all lanes of a gateway and publishes.
 //!
 //! Each region's log has a breaker. It opens when the log does not acknowledge an event, whatever the reason. While it is
 //! open, events go to the next log at once, and each [`PROBE_MS`] a copy of one goes to this log, too: when that is

@@ -16,6 +16,8 @@ impl Session {
             encoding,
             token,
         } = opened;
+        // A number that is opened again is another connection.
+        self.forget(connection);
         let mut conn = Conn {
             encoding,
             transport,

@@ -4,7 +4,7 @@ use chorus_protocol::Encoding;
 use chorus_protocol::presence::UserWord;
 use chorus_protocol::server::ServerMessage;
 use chorus_protocol::session::Control;
-use chorus_session_core::Input;
+use chorus_session_core::{Input, Opened, Transport};
 use serde::Serialize;
 use serde_json::json;
 
@@ -13,6 +13,7 @@ use crate::pop::Pop;
 
 scenarios!("words":
     the_host_knows_who_is_here_and_how_often,
+    a_number_that_is_opened_again_is_another_connection,
     a_notice_reaches_all_connections_of_the_user_and_nobody_else,
     a_user_is_disconnected_with_the_reason_and_may_come_back,
     a_word_of_tomorrow_changes_nothing,
@@ -59,6 +60,21 @@ fn the_host_knows_who_is_here_and_how_often(pop: &mut Pop<'_>) {
     pop.gone(nobody);
     assert!(here(pop).is_empty());
     assert!(pop.counts.iter().all(|(topic, ..)| *topic < 1 << 31));
+}
+
+fn a_number_that_is_opened_again_is_another_connection(pop: &mut Pop<'_>) {
+    let origin = studio(pop);
+    let first = watch(pop, &origin, Encoding::Json, Some(("ann", "user")));
+    let again = Opened {
+        connection: first,
+        transport: Transport::WebSocket,
+        encoding: Encoding::Json,
+        token: Some(pop.token("bob", "user")),
+    };
+    pop.feed(vec![Input::Opened(again)]);
+    assert_eq!(here(pop), known(&[("bob", 1)]));
+    pop.gone(first);
+    assert!(here(pop).is_empty());
 }
 
 fn a_notice_reaches_all_connections_of_the_user_and_nobody_else(pop: &mut Pop<'_>) {
