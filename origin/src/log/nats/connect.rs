@@ -20,10 +20,10 @@ const SUBSCRIPTION_MESSAGES_MAX: usize = 65_536;
 /// The longest pause between two tries to connect.
 const RECONNECT_MS_MAX: u64 = 1_000;
 
-/// How often the server is asked whether it is there. The second answer that does not come ends the connection, and
-/// another server is connected to: with other regions posts need not wait for a frozen one.
+/// How often the server is asked whether it is there. The third answer that does not come ends the connection, and another
+/// server is connected to: with other regions posts need not wait for a frozen one.
 fn ping(config: &config::Nats) -> Duration {
-    Duration::from_secs(if config.peers.is_empty() { 5 } else { 1 })
+    Duration::from_millis(if config.peers.is_empty() { 5_000 } else { 400 })
 }
 
 impl Nats {
