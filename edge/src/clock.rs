@@ -54,9 +54,6 @@ impl Clock {
 
     /// Sets the clock back by so many milliseconds, see [`ahead`].
     pub(crate) fn correct(&self, ahead_ms: i64) {
-        if ahead_ms == 0 {
-            return;
-        }
         let all = self.ahead_ms.fetch_add(ahead_ms, Relaxed) + ahead_ms;
         tracing::warn!(
             ahead_ms = all,

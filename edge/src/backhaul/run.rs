@@ -291,13 +291,13 @@ impl Runner {
         sender: &mpsc::Sender<(Generation, FromGateway)>,
     ) {
         // Before the shards are told of a lease by the corrected clock.
-        self.pop
-            .clock()
-            .correct(std::mem::take(&mut out.clock_ahead_ms));
-        set(
-            &self.metrics.clock_wrong_ms,
-            self.pop.clock().ahead_ms().unsigned_abs(),
-        );
+        let ahead_ms = std::mem::take(&mut out.clock_ahead_ms);
+        if ahead_ms != 0 {
+            let clock = self.pop.clock();
+            clock.correct(ahead_ms);
+            let wrong_ms = clock.ahead_ms().unsigned_abs();
+            set(&self.metrics.clock_wrong_ms, wrong_ms);
+        }
         for (messages, shard) in out.shards.iter_mut().zip(&self.shards) {
             if !messages.is_empty() {
                 shard.send_all(messages);

@@ -68,6 +68,15 @@ fn last_seqs(log: &RegionLog) -> (u64, u64) {
     (log.epoch, log.parts.iter().map(|part| part.last_seq).sum())
 }
 
+/// The name of the log that a partition of a region's events is read in: that region's own, or the mirror that `own` has.
+pub(super) fn log_of(own: &Region, region: &Region, partition: u16, mirrored: bool) -> String {
+    if mirrored {
+        subject::mirror_log(own, region, partition)
+    } else {
+        subject::events_log(region, partition)
+    }
+}
+
 /// Where a stream's events are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
@@ -92,15 +101,10 @@ impl Site {
         mirrored: bool,
     ) -> Self {
         let partition = known.partition(stream);
-        let log = if mirrored {
-            subject::mirror_log(own, region, partition)
-        } else {
-            subject::events_log(region, partition)
-        };
         Self {
             region: region.clone(),
             epoch: known.epoch,
-            log,
+            log: log_of(own, region, partition, mirrored),
             subject: subject::event(region, partition, stream),
             mirrored,
         }

@@ -189,6 +189,11 @@ impl Registry {
         Ok(Site::of(&self.own, region, known, stream, false))
     }
 
+    /// The name of the log of this region's servers that a partition of a region's events is in.
+    pub(super) fn log_here(&self, region: &Region, partition: u16) -> String {
+        mirror::log_of(&self.own, region, partition, *region != self.own)
+    }
+
     /// What is known of a region's own log, where it can be seen.
     pub(super) fn origin(&self, region: &Region) -> Option<RegionLog> {
         let seen = self.read();

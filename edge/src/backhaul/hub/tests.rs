@@ -51,6 +51,12 @@ impl Bench {
         self.hub.connected(self.now, GENERATION, &welcome);
     }
 
+    fn subscribe(&mut self) {
+        let (shard, stream) = (0, demo());
+        let wish = ToBackhaul::Subscribe { shard, stream };
+        self.hub.shard(self.now, wish);
+    }
+
     fn publish(&mut self, request: u64) {
         let wish = ToBackhaul::Publish {
             shard: 0,
@@ -173,9 +179,7 @@ fn what_deliveries_lose_to_an_answer_that_they_overtook_is_asked_for_again() {
     let subscribed = || {
         let mut bench = Bench::new();
         bench.connect();
-        let (shard, stream) = (0, demo());
-        let wish = ToBackhaul::Subscribe { shard, stream };
-        bench.hub.shard(bench.now, wish);
+        bench.subscribe();
         assert_eq!(bench.asked(), [None]);
         bench
     };
@@ -236,9 +240,7 @@ fn a_removal_whose_comment_may_come_is_in_every_state() {
     let mut bench = Bench::new();
     bench.connect();
     let newest = |bench: &mut Bench| -> Vec<u64> {
-        let (shard, stream) = (0, demo());
-        let subscribe = ToBackhaul::Subscribe { shard, stream };
-        bench.hub.shard(bench.now, subscribe);
+        bench.subscribe();
         let told = std::mem::take(&mut bench.hub.flush(bench.now).shards[0]);
         let Some(ToShard::State {
             state: Some(state), ..
@@ -273,11 +275,7 @@ fn a_removal_whose_comment_may_come_is_in_every_state() {
 fn what_two_regions_logs_have_counts_once_and_is_shown_once() {
     let mut bench = Bench::new();
     bench.connect();
-    let subscribe = || {
-        let (shard, stream) = (0, demo());
-        ToBackhaul::Subscribe { shard, stream }
-    };
-    bench.hub.shard(bench.now, subscribe());
+    bench.subscribe();
     let mut state = state(1);
     state.newest = vec![comment(2)];
     state.comment_count = 1;
@@ -299,7 +297,7 @@ fn what_two_regions_logs_have_counts_once_and_is_shown_once() {
     let data = rmp_serde::to_vec_named(&delivery).expect("writes");
     bench.hear(FromGateway::Delivered(Some(demo()), vec![data.into()]));
     bench.hub.flush(bench.now).shards[0].clear();
-    bench.hub.shard(bench.now, subscribe());
+    bench.subscribe();
     let told = &bench.hub.flush(bench.now).shards[0];
     let Some(ToShard::State {
         state: Some(state), ..
@@ -315,11 +313,7 @@ fn what_two_regions_logs_have_counts_once_and_is_shown_once() {
 fn what_a_state_brought_of_a_region_that_was_away_is_there_once() {
     let mut bench = Bench::new();
     bench.connect();
-    let subscribe = || {
-        let (shard, stream) = (0, demo());
-        ToBackhaul::Subscribe { shard, stream }
-    };
-    bench.hub.shard(bench.now, subscribe());
+    bench.subscribe();
     let mut state = state(1);
     state.newest = vec![comment(2), comment(3)];
     state.comment_count = 3;
@@ -336,7 +330,7 @@ fn what_a_state_brought_of_a_region_that_was_away_is_there_once() {
         bench.hear(FromGateway::Delivered(Some(demo()), vec![data.into()]));
     }
     bench.hub.flush(bench.now).shards[0].clear();
-    bench.hub.shard(bench.now, subscribe());
+    bench.subscribe();
     let told = &bench.hub.flush(bench.now).shards[0];
     let Some(ToShard::State {
         state: Some(state), ..

@@ -26,7 +26,7 @@ pub(super) struct Durable {
 impl Consume for Memory {
     fn consume_events<'a>(&'a self, region: &'a Region, partition: u16) -> Answer<'a, Consumer> {
         Box::pin(async move {
-            let name = self.events_in(region, partition);
+            let name = self.registry().log_here(region, partition);
             let (created_ms, past, handed_out) = self
                 .at(self.region(), |state| {
                     let created_ms = state.log(&name)?.part().created_ms;

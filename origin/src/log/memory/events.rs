@@ -304,7 +304,7 @@ impl Read for Memory {
     ) -> Answer<'a, Vec<Event>> {
         Box::pin(async move {
             let own = self.region();
-            let name = self.events_in(region, partition);
+            let name = self.registry().log_here(region, partition);
             let subject = subject::events_of(region, partition);
             self.at(own, |state| {
                 let found = state.log(&name)?.from(&subject, after + 1);
@@ -313,18 +313,6 @@ impl Read for Memory {
             })
             .await
         })
-    }
-}
-
-impl Memory {
-    /// The log of this region's servers that a partition of a region's events is in.
-    pub(super) fn events_in(&self, region: &Region, partition: u16) -> String {
-        let own = self.region();
-        if region == own {
-            subject::events_log(own, partition)
-        } else {
-            subject::mirror_log(own, region, partition)
-        }
     }
 }
 

@@ -18,7 +18,7 @@ const FETCH: usize = 1_000;
 impl Consume for Nats {
     fn consume_events<'a>(&'a self, region: &'a Region, partition: u16) -> Answer<'a, Consumer> {
         Box::pin(async move {
-            let log = self.events_in(region, partition, region != self.region());
+            let log = self.registry().log_here(region, partition);
             let consumer: PullConsumer = self
                 .inner
                 .context

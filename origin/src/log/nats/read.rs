@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Nats, event, header_number, header_text};
+use crate::log::mirror::log_of;
 use crate::log::read::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 use crate::log::{Answer, LogError, Read, Regional as _, Site, Tail};
 
@@ -74,7 +75,7 @@ impl Read for Nats {
             };
             let mirrored = mirror.is_some();
             let last = (0..partitions).map(|partition| async move {
-                let log = self.events_in(region, partition, mirrored);
+                let log = log_of(self.region(), region, partition, mirrored);
                 let ask = json!({"last_by_subj": subject::events_of(region, partition)});
                 if let Some(message) = self.direct(&log, &ask).await?
                     && header_text(&message, header::NATS_STREAM) == Some(&log)
@@ -142,7 +143,7 @@ impl Read for Nats {
         Box::pin(async move {
             let own = region == self.region();
             let mirrored = self.registry().mirror_of(region).is_some();
-            let log = self.events_in(region, partition, mirrored);
+            let log = log_of(self.region(), region, partition, mirrored);
             let ask = json!({"seq": seq});
             if own || mirrored {
                 for attempt in 0..BEHIND_TRIES {
@@ -171,7 +172,7 @@ impl Read for Nats {
         max: usize,
     ) -> Answer<'a, Vec<Event>> {
         Box::pin(async move {
-            let log = self.events_in(region, partition, region != self.region());
+            let log = self.registry().log_here(region, partition);
             let subject = subject::events_of(region, partition);
             let found = self.next_by_subject(&log, &subject, after + 1, max).await?;
             let within = found.into_iter().take_while(|raw| raw.seq <= to);
@@ -188,15 +189,6 @@ impl Nats {
         let known = self.regions().remove(region);
         let known = known.ok_or_else(|| LogError::Away(format!("{region} is away")))?;
         Ok(known.partitions())
-    }
-
-    /// The name of the log that a partition of a region's events is in.
-    pub(super) fn events_in(&self, region: &Region, partition: u16, mirrored: bool) -> String {
-        if mirrored {
-            subject::mirror_log(self.region(), region, partition)
-        } else {
-            subject::events_log(region, partition)
-        }
     }
 
     /// The last sequences of many subjects of a log of events, of those that have one.

@@ -69,26 +69,18 @@ impl Report {
         for (row, outcome) in &self.rows {
             let _ = match outcome {
                 Outcome::Skipped(why) => writeln!(text, "{:<16} skipped: {why}", row.name),
-                Outcome::Ran(verdict, words) => writeln!(
-                    text,
-                    "{:<16} {:>6} {:>6} {:>6} {:>6} {:>5} {:>5} {:>5} {:>8} {:>8} {:>6}  {}",
-                    row.name,
-                    verdict.posts,
-                    verdict.acknowledged,
-                    verdict.refused,
-                    verdict.unconfirmed,
-                    verdict.lost.len() + verdict.belied.len(),
-                    verdict.doubled.len(),
-                    verdict.holes.len(),
-                    verdict.write.time.as_millis(),
-                    verdict.read.time.as_millis(),
-                    row.longest_max.as_millis(),
-                    if words.is_empty() {
+                Outcome::Ran(verdict, words) => {
+                    let _ = write!(text, "{:<16}", row.name);
+                    for (figure, width) in figures(verdict).iter().zip(WIDTHS) {
+                        let _ = write!(text, " {figure:>width$}");
+                    }
+                    let ended = if words.is_empty() {
                         "as expected"
                     } else {
                         "FAILED"
-                    }
-                ),
+                    };
+                    writeln!(text, " {:>6}  {ended}", row.longest_max.as_millis())
+                }
             };
         }
         text
@@ -128,24 +120,19 @@ impl Report {
                     "| {} | {} | | | | | | | | | | | skipped: {why} |",
                     row.name, row.what
                 ),
-                Outcome::Ran(verdict, words) => writeln!(
-                    text,
-                    "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} ms | {} ms | {} and {} ms | {} |",
-                    row.name,
-                    row.what,
-                    verdict.posts,
-                    verdict.acknowledged,
-                    verdict.refused,
-                    verdict.unconfirmed,
-                    verdict.lost.len() + verdict.belied.len(),
-                    verdict.doubled.len(),
-                    verdict.holes.len(),
-                    verdict.write.time.as_millis(),
-                    verdict.read.time.as_millis(),
-                    row.longest_max.as_millis(),
-                    row.shown_max().as_millis(),
-                    if words.is_empty() { "yes" } else { "**no**" }
-                ),
+                Outcome::Ran(verdict, words) => {
+                    let [counts @ .., durable, shown] = figures(verdict);
+                    writeln!(
+                        text,
+                        "| {} | {} | {} | {durable} ms | {shown} ms | {} and {} ms | {} |",
+                        row.name,
+                        row.what,
+                        counts.map(|count| count.to_string()).join(" | "),
+                        row.longest_max.as_millis(),
+                        row.shown_max().as_millis(),
+                        if words.is_empty() { "yes" } else { "**no**" }
+                    )
+                }
             };
         }
         for (row, outcome) in &self.rows {
@@ -160,4 +147,23 @@ impl Report {
         }
         text
     }
+}
+
+/// The widths of [`figures`] in the terminal.
+const WIDTHS: [usize; 9] = [6, 6, 6, 6, 5, 5, 5, 8, 8];
+
+/// The numbers of a row in the order of the columns; the last two are milliseconds. What was refused and stored counts as
+/// lost.
+fn figures(verdict: &Verdict) -> [u128; 9] {
+    [
+        verdict.posts as u128,
+        verdict.acknowledged as u128,
+        verdict.refused as u128,
+        verdict.unconfirmed as u128,
+        (verdict.lost.len() + verdict.belied.len()) as u128,
+        verdict.doubled.len() as u128,
+        verdict.holes.len() as u128,
+        verdict.write.time.as_millis(),
+        verdict.read.time.as_millis(),
+    ]
 }
